@@ -1,0 +1,1 @@
+"""accelsim: a cycle-level simulator of neural-network accelerators."""

@@ -1,0 +1,1 @@
+"""What it runs on: frozen, validated descriptions of hardware, and their loader."""

@@ -1,0 +1,1 @@
+"""Counts -> picojoules, from tables with their sources."""

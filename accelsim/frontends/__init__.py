@@ -1,0 +1,1 @@
+"""Readers: network YAML, ONNX, SCALE-Sim, matrices -> Network."""

@@ -1,0 +1,1 @@
+"""Transfers, buffers and DRAM."""

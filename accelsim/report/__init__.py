@@ -1,0 +1,1 @@
+"""What a user sees: result files, tables, figures, traces."""

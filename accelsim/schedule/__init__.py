@@ -1,0 +1,1 @@
+"""Tile operations with their dependencies, as arrays."""
