@@ -1,0 +1,15 @@
+"""Finds and reads architecture files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from accelsim.arch.spec import Architecture
+from accelsim.yaml_io import Document, validate
+
+
+def read_architecture(document: Document) -> Architecture:
+    """Validate ``document``; raises `InputError` with every fault and its place."""
+    digest = hashlib.sha256(json.dumps(document.data, sort_keys=True, default=str).encode()).hexdigest()
+    return validate(document, Architecture).model_copy(update={"sha256": digest})

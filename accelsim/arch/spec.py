@@ -1,0 +1,209 @@
+"""Descriptions of hardware: frozen, validated, one class a block of the YAML (schema ``accelsim.arch/1``).
+
+Every constant of a chip lives in its file under ``arch_configs/``; nothing here knows any chip.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+
+from accelsim.errors import InfeasibleError
+from accelsim.units import BandwidthField, Bytes, Duration, DurationField, Hertz, Ratio
+from accelsim.workload.precision import NumberFormat, Precision, parse_format
+
+SCHEMA = "accelsim.arch/1"
+Tensor = Literal["weight", "input", "output", "partial_sum", "index"]
+TENSORS: tuple[Tensor, ...] = ("weight", "input", "output", "partial_sum", "index")
+NonNegative = Annotated[int, Field(ge=0)]
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Technology(_Block):
+    """The process the chip is made in."""
+
+    node_nm: Annotated[float, Field(gt=0, le=1000)] = 45
+    voltage: Annotated[float, Field(gt=0, le=5)] | None = None
+
+
+def _parse_throughput(table: Any) -> Any:
+    """Keys are ``int8`` (both operands) or ``int8xint16`` (weight x input)."""
+    if isinstance(table, dict):
+        for key in table:
+            for part in str(key).split("x"):
+                parse_format(part)
+    return table
+
+
+Throughput = Annotated[dict[str, Ratio], BeforeValidator(_parse_throughput)]
+
+
+def relative_throughput(table: dict[str, Fraction], precision: Precision, engine: str) -> Fraction:
+    """MACs a unit does in a cycle at ``precision``; raises `InfeasibleError` for a precision that is not listed.
+
+    Signed and unsigned integers of one width run alike.
+    """
+    weight, activation = _signless(precision.weight), _signless(precision.input)
+    known = {tuple(_signless(parse_format(part)) for part in key.split("x")): rate for key, rate in table.items()}
+    rate = known.get((weight, activation)) or (known.get((weight,)) if weight == activation else None)
+    if rate is None:
+        raise InfeasibleError(
+            f"the {engine} engine's precision",
+            demand=f"weight {precision.weight} x input {precision.input}",
+            bound=", ".join(table),
+            levers=(
+                f"add {weight}x{activation} (or {weight}) with its relative speed to engine.precision",
+                "give the network another precision, e.g. --set workload.precision.weight=int8",
+            ),
+        )
+    return rate
+
+
+def _signless(number: NumberFormat) -> NumberFormat:
+    return NumberFormat("int", number.bits) if number.is_integer else number
+
+
+class Pipeline(_Block):
+    """Registers on the way through a systolic array (each is one cycle of delay)."""
+
+    hop: NonNegative = 1
+    multiplier: NonNegative = 0
+    accumulator: PositiveInt = 1
+    input: NonNegative = 0
+    output: NonNegative = 0
+
+
+class Accumulators(_Block):
+    """Accumulator memory below a systolic array: ``entries`` words a column, ``bits`` wide, in ``slots`` halves."""
+
+    entries: PositiveInt
+    bits: Annotated[int, Field(ge=4, le=64)] = 32
+    slots: PositiveInt = 2
+
+
+class SystolicSpec(_Block):
+    """A ``rows`` x ``cols`` systolic array. The meaning of each option: docs/engines/systolic.md."""
+
+    kind: Literal["systolic"]
+    rows: PositiveInt
+    cols: PositiveInt
+    dataflow: Literal["ws", "os", "is"] = "ws"
+    weight_load: Literal["rows", "parallel"] = "rows"
+    weight_buffers: Literal[1, 2] = 1
+    overlap: Literal["none", "skewed"] = "none"
+    edge: Literal["full", "trim"] = "full"
+    drain: Literal["rows", "cols", "parallel"] = "parallel"
+    pipeline: Pipeline = Pipeline()
+    accumulators: Accumulators | None = None
+    accumulator_overflow: Literal["wrap", "saturate"] = "wrap"
+    precision: Throughput = {"int8": Fraction(1)}
+
+    def macs_per_cycle(self, precision: Precision) -> Fraction:
+        """Peak MACs a cycle at ``precision``."""
+        return self.rows * self.cols * relative_throughput(self.precision, precision, self.kind)
+
+
+class RoofSpec(_Block):
+    """A machine known by its peak alone: drawn on rooflines, never simulated. ``peak`` in operations a second."""
+
+    kind: Literal["roof"]
+    peak_gops: dict[str, Annotated[float, Field(gt=0)]] = Field(min_length=1)
+
+
+class VectorSpec(_Block):
+    """The unit that pools, activates, adds and normalizes: ``lanes`` operations a cycle.
+
+    Operators in ``inline`` ride on the path of the results from the engine to memory: they cost no cycles and no
+    traffic of their own when they follow a layer of the engine.
+    """
+
+    lanes: PositiveInt
+    inline: list[str] = []
+
+
+class MemoryLevel(_Block):
+    """One level of memory. The first of an architecture is off chip and holds everything.
+
+    ``size`` left out is unbounded; ``bandwidth`` left out is unlimited. ``slots`` is how many tiles of a tensor
+    it holds at once: 2 is double buffering, 1 none; a weight FIFO of four tiles has 4.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    size: Bytes | None = None
+    bandwidth: BandwidthField | None = None
+    latency: DurationField = Duration(cycles=0)
+    holds: list[Tensor] | None = None
+    slots: PositiveInt = 2
+    width_bits: PositiveInt | None = None
+    kind: Literal["sram", "dram", "register"] | None = None
+
+
+class EnergySpec(_Block):
+    """Which tables the energies come from. ``costs`` overrides single ones and must name a source each."""
+
+    table: Literal["45nm", "none"] = "45nm"
+    dram: str | None = None
+    costs: dict[str, EnergyCost] = {}
+
+
+class EnergyCost(_Block):
+    """An energy given by the user: picojoules, and where the figure comes from."""
+
+    pj: Annotated[float, Field(ge=0)]
+    per: Literal["bit", "access", "mac", "op", "cycle"]
+    source: Annotated[str, Field(min_length=3)]
+
+
+class Architecture(_Block):
+    """A whole accelerator."""
+
+    schema_: Literal["accelsim.arch/1"] = Field(alias="schema")
+    name: Annotated[str, Field(min_length=1)]
+    description: str = ""
+    technology: Technology = Technology()
+    clock: Hertz
+    engine: Annotated[SystolicSpec | RoofSpec, Field(discriminator="kind")]
+    vector: VectorSpec | None = None
+    memory: list[MemoryLevel] = Field(min_length=1)
+    energy: EnergySpec = EnergySpec()
+    sha256: str = Field(default="", exclude=True, json_schema_extra={"readOnly": True})
+
+    @model_validator(mode="after")
+    def _levels_make_sense(self) -> Architecture:
+        names = [level.name for level in self.memory]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f'memory: the name "{name}" is used for {names.count(name)} levels')
+        if self.memory[0].holds is not None:
+            raise ValueError(f"memory: the first level ({names[0]}) is off chip and holds everything; drop its holds")
+        for level in self.memory[1:]:
+            if not level.holds:
+                raise ValueError(f"memory: {level.name} must say what it holds (any of {', '.join(TENSORS)})")
+        for tensor in TENSORS:
+            holders = [level.name for level in self.memory[1:] if tensor in (level.holds or ())]
+            if len(holders) > 1:
+                raise ValueError(f"memory: {tensor} is held by {' and '.join(holders)}; one level on chip may hold it")
+        return self
+
+    @property
+    def off_chip(self) -> MemoryLevel:
+        """The far end of the memory."""
+        return self.memory[0]
+
+    def holder(self, tensor: Tensor) -> MemoryLevel | None:
+        """The level on chip that holds ``tensor``, or None where it goes straight off chip.
+
+        Partial sums live with the outputs unless a level is named for them.
+        """
+        for level in self.memory[1:]:
+            if tensor in (level.holds or ()):
+                return level
+        return self.holder("output") if tensor == "partial_sum" else None
+
+
+EnergySpec.model_rebuild()

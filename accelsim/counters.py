@@ -1,0 +1,117 @@
+"""What a run counts: integers, with their units in their names.
+
+A cycle is *busy* when at least one MAC or vector lane does useful work in it. Every other cycle has one cause,
+so that ``cycles == busy_cycles + sum(stall_cycles)`` holds by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+
+from accelsim.units import ceil_div
+
+
+@dataclass(frozen=True)
+class Stalls:
+    """Cycles in which nothing useful was done, by cause."""
+
+    fill: int = 0  # operands are on their way into the pipeline
+    drain: int = 0  # results are on their way out
+    weight_load: int = 0  # a stationary tile is shifted in, not hidden behind computation
+    memory: int = 0  # waiting for a transfer
+    queue: int = 0  # a sparse engine's broadcast is held back by a full queue
+    imbalance: int = 0  # units idle while the last one works
+    dependency: int = 0  # waiting for a result
+    control: int = 0  # instruction or configuration overhead
+
+    def __add__(self, other: Stalls) -> Stalls:
+        return Stalls(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Stalls)))
+
+    def total(self) -> int:
+        return sum(getattr(self, f.name) for f in fields(Stalls))
+
+    def to_dict(self) -> dict[str, int]:
+        return {f.name: getattr(self, f.name) for f in fields(Stalls)}
+
+
+CAUSES: tuple[str, ...] = tuple(f.name for f in fields(Stalls))
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Bits that crossed a level's port. Bits, because a 4-bit weight is half a byte."""
+
+    read_bits: int = 0
+    write_bits: int = 0
+
+    def __add__(self, other: Transfer) -> Transfer:
+        return Transfer(self.read_bits + other.read_bits, self.write_bits + other.write_bits)
+
+    def scaled(self, times: int) -> Transfer:
+        return Transfer(self.read_bits * times, self.write_bits * times)
+
+    @property
+    def read_bytes(self) -> int:
+        return ceil_div(self.read_bits, 8)
+
+    @property
+    def write_bytes(self) -> int:
+        return ceil_div(self.write_bits, 8)
+
+
+Traffic = Mapping[str, Mapping[str, Transfer]]  # level -> tensor -> transfer
+
+
+def add_traffic(parts: Iterable[Traffic]) -> dict[str, dict[str, Transfer]]:
+    """Sum of several traffics, level by level and tensor by tensor."""
+    total: dict[str, dict[str, Transfer]] = {}
+    for part in parts:
+        for level, tensors in part.items():
+            row = total.setdefault(level, {})
+            for tensor, transfer in tensors.items():
+                row[tensor] = row.get(tensor, Transfer()) + transfer
+    return total
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Everything that one layer's run counted.
+
+    ``ops`` are 2 a MAC and 1 a vector operation. ``port_cycles`` is the view of the engine's operand port: cycles
+    in which it accepted a vector (``active``) or did not, by cause; TPU v1's performance counters have this view.
+    ``peak_macs_per_cycle`` is a fraction (numerator, denominator) at the layer's precision, (0, 1) for vector work.
+    """
+
+    cycles: int = 0
+    busy_cycles: int = 0
+    stalls: Stalls = Stalls()
+    macs: int = 0
+    effective_macs: int = 0
+    vector_ops: int = 0
+    traffic: Traffic = field(default_factory=dict)
+    port_cycles: Mapping[str, int] = field(default_factory=dict)
+    accumulator_overflows: int = 0
+    register_bits: int = 0
+
+    @property
+    def ops(self) -> int:
+        return 2 * self.macs + self.vector_ops
+
+    def __add__(self, other: Counters) -> Counters:
+        """Counters of this run followed by the other."""
+        return Counters(
+            cycles=self.cycles + other.cycles,
+            busy_cycles=self.busy_cycles + other.busy_cycles,
+            stalls=self.stalls + other.stalls,
+            macs=self.macs + other.macs,
+            effective_macs=self.effective_macs + other.effective_macs,
+            vector_ops=self.vector_ops + other.vector_ops,
+            traffic=add_traffic((self.traffic, other.traffic)),
+            port_cycles={
+                key: self.port_cycles.get(key, 0) + other.port_cycles.get(key, 0)
+                for key in dict.fromkeys((*self.port_cycles, *other.port_cycles))
+            },
+            accumulator_overflows=self.accumulator_overflows + other.accumulator_overflows,
+            register_bits=self.register_bits + other.register_bits,
+        )
