@@ -179,20 +179,25 @@ class _Builder:
         self.faults.append(Fault(self.source, dotted(path), message, mark.line + 1, mark.column + 1))
 
 
-def validate(document: Document, model: type[Model]) -> Model:
-    """Check ``document`` against a pydantic ``model``; raises `InputError` with every fault and its place."""
-    if not isinstance(document.data, dict):
-        raise InputError(document.fault((), f"is {_found(document.data)}, must be a mapping of keys to values"))
+def validate(document: Document, model: type[Model], at: KeyPath = ()) -> Model:
+    """Check ``document``, or its part ``at``, against a pydantic ``model``; raises `InputError` with every fault."""
+    data = document.data
+    for key in at:
+        data = data[key]
+    if not isinstance(data, dict):
+        raise InputError(document.fault(at, f"is {_found(data)}, must be a mapping of keys to values"))
     try:
-        return model.model_validate(document.data)
+        return model.model_validate(data)
     except ValidationError as error:
-        raise InputError(list(_faults(document, model, error))) from None
+        raise InputError(list(_faults(document, model, error, data, at))) from None
 
 
-def _faults(document: Document, model: type[BaseModel], error: ValidationError) -> Iterable[Fault]:
+def _faults(
+    document: Document, model: type[BaseModel], error: ValidationError, data: Any, at: KeyPath
+) -> Iterable[Fault]:
     seen: set[tuple[str, str]] = set()
     for item in error.errors(include_url=False):
-        path = _real_path(document.data, item["loc"])
+        path = (*at, *_real_path(data, item["loc"], missing=item["type"] == "missing"))
         if item["type"] == "union_tag_invalid":
             path = (*path, str(item["ctx"]["discriminator"]).strip("'"))
         message = _message(item, model)
@@ -201,7 +206,7 @@ def _faults(document: Document, model: type[BaseModel], error: ValidationError) 
             yield document.fault(path, message)
 
 
-def _real_path(data: Any, loc: Iterable[str | int]) -> KeyPath:
+def _real_path(data: Any, loc: Iterable[str | int], missing: bool) -> KeyPath:
     """Drop from pydantic's location the names of union members and validators, which are not keys of the file."""
     path: list[str | int] = []
     parts = list(loc)
@@ -210,8 +215,8 @@ def _real_path(data: Any, loc: Iterable[str | int]) -> KeyPath:
         if inside:
             path.append(part)
             data = data[part] if not isinstance(data, list) or int(part) < len(data) else None
-        elif index == len(parts) - 1 and isinstance(data, dict) and isinstance(part, str) and "[" not in part:
-            path.append(part)  # a missing key
+        elif missing and index == len(parts) - 1:
+            path.append(part)
     return tuple(path)
 
 

@@ -144,10 +144,15 @@ class MemoryLevel(_Block):
 
 
 class EnergySpec(_Block):
-    """Which tables the energies come from. ``costs`` overrides single ones and must name a source each."""
+    """Which tables the energies come from. ``costs`` overrides single ones and must name a source each.
+
+    ``dram`` names the type off chip (left out: Horowitz's generic DRAM); ``registers`` says whose figure the moves
+    through an array's registers are costed by. Keys of ``costs``: docs of `accelsim.energy.model`.
+    """
 
     table: Literal["45nm", "none"] = "45nm"
     dram: str | None = None
+    registers: Literal["aladdin", "none"] = "aladdin"
     costs: dict[str, EnergyCost] = {}
 
 

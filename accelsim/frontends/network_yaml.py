@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal, Union, cast
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, create_model
 
-from accelsim.errors import Fault, InputError
+from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.workload.network import GraphError, LayerSketch, Network, Requantize, ValueSource, build_network
-from accelsim.workload.ops import OPERATORS, Op, Shape
+from accelsim.workload.ops import OPERATOR_BY_NAME, OPERATORS, Op, Shape
 from accelsim.workload.precision import PartialPrecision, Precision
 from accelsim.yaml_io import Document, validate
 
@@ -41,14 +42,18 @@ class _LayerCommon(BaseModel):
         given = {name: getattr(self, name) for name in self.model_fields_set if name in names and name != "bias"}
         if "bias" in names:
             given["bias"] = bool(self.bias)
-        return operator_type.model_construct(**{"op": self.op, **given})  # type: ignore[attr-defined,no-any-return]
+        return operator_type.model_construct(**{"op": self.op, **given})  # type: ignore[attr-defined]
 
 
-_ENTRIES = tuple(create_model(f"{o.__name__}Layer", __base__=(_LayerCommon, o)) for o in OPERATORS)
+@cache
+def _entry_model(operator: type[Op]) -> type[_LayerCommon]:
+    """The keys of a layer of ``operator``; made when first needed, since a run needs only a few of them."""
+    bases: tuple[Any, ...] = (_LayerCommon, operator)
+    return cast(type[_LayerCommon], create_model(f"{operator.__name__}Layer", __base__=bases))
 
 
-class NetworkFile(BaseModel):
-    """A whole network file."""
+class _NetworkHeader(BaseModel):
+    """A network file without what is in its layers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -60,19 +65,24 @@ class NetworkFile(BaseModel):
     inputs: dict[str, list[PositiveInt]] = Field(
         default={}, description="named graph inputs and their shapes, without the batch"
     )
-    layers: Annotated[
-        list[Annotated[Union[_ENTRIES], Field(discriminator="op")]],  # type: ignore[valid-type]  # noqa: UP007
-        Field(min_length=1),
-    ]
+    layers: list[Any] = Field(min_length=1)
+
+
+def network_file_model() -> type[BaseModel]:
+    """The model of a whole network file, every operator in it: for its JSON Schema, not for reading."""
+    entries = tuple(_entry_model(operator) for operator in OPERATORS)
+    layer: Any = Annotated[Union[entries], Field(discriminator="op")]  # noqa: UP007
+    layers = Annotated[list[layer], Field(min_length=1)]
+    return create_model("NetworkFile", __base__=_NetworkHeader, layers=(layers, ...))
 
 
 def read_network(document: Document) -> Network:
     """Validate ``document`` and build the network; raises `InputError` with every fault and its place."""
-    file = validate(document, NetworkFile)
+    file, entries = _validated(document)
     inputs: dict[str, Shape] = {name: tuple(shape) for name, shape in file.inputs.items()}
     faults: list[Fault] = []
     sketches = []
-    for index, entry in enumerate(file.layers):
+    for index, entry in enumerate(entries):
         fresh = _fresh_input(entry, index)
         if isinstance(fresh, str):
             faults.append(document.fault(("layers", index), fresh))
@@ -92,6 +102,41 @@ def read_network(document: Document) -> Network:
             document.fault(("layers", index, key) if key else ("layers", index), _in_layer(sketches, index, message))
             for index, key, message in error.faults
         ) from None
+
+
+def _validated(document: Document) -> tuple[_NetworkHeader, list[_LayerCommon]]:
+    """The header and the layers, each checked by itself; all their faults together if there are any."""
+    faults: list[Fault] = []
+    header = None
+    try:
+        header = validate(document, _NetworkHeader)
+    except InputError as error:
+        faults += error.faults
+    data = document.data.get("layers") if isinstance(document.data, dict) else None
+    entries = []
+    for index in range(len(data) if isinstance(data, list) else 0):
+        try:
+            entries.append(_validated_layer(document, index))
+        except InputError as error:
+            faults += error.faults
+    if header is None or faults:
+        raise InputError(faults)
+    return header, entries
+
+
+def _validated_layer(document: Document, index: int) -> _LayerCommon:
+    data = document.data["layers"][index]
+    at = ("layers", index)
+    if not isinstance(data, dict):
+        return validate(document, _LayerCommon, at)  # says so
+    if "op" not in data:
+        raise InputError(document.fault(at, 'lacks the key "op" that says what the layer computes'))
+    name = data["op"]
+    if not isinstance(name, str) or name not in OPERATOR_BY_NAME:
+        shown = f'"{name}"' if isinstance(name, str) else "not a word"
+        allowed = join_allowed(OPERATOR_BY_NAME) + nearest(str(name), OPERATOR_BY_NAME)
+        raise InputError(document.fault((*at, "op"), f"is {shown}, must be {allowed}"))
+    return validate(document, _entry_model(OPERATOR_BY_NAME[name]), at)
 
 
 def _in_layer(sketches: list[LayerSketch], index: int, message: str) -> str:

@@ -259,9 +259,11 @@ def _reference(text: str, known: set[str]) -> TensorRef | None:
 
 
 def _topological(sketches: tuple[LayerSketch, ...], refs: list[tuple[TensorRef, ...]]) -> list[int]:
-    import networkx as nx  # here, because it takes longer to import than most runs to simulate
-
     position = {sketch.name: index for index, sketch in enumerate(sketches)}
+    if all(position.get(ref.source, -1) < index for index, inputs in enumerate(refs) for ref in inputs):
+        return list(range(len(sketches)))  # the file's order will do, as it nearly always does
+    import networkx as nx  # here, because it takes longer to import than most networks to read
+
     graph = nx.DiGraph()
     graph.add_nodes_from(range(len(sketches)))
     graph.add_edges_from(

@@ -38,7 +38,7 @@ Padding = Annotated[tuple[NonNegative, NonNegative, NonNegative, NonNegative], B
 class Op(BaseModel):
     """Base of all operators."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)  # no run needs all the operators
     inputs_expected: ClassVar[tuple[int, int]] = (1, 1)  # fewest and most
 
     op: str
@@ -125,10 +125,43 @@ class Conv2d(Op):
         return n * p * q * prod(self.weight_shape(inputs))
 
 
+class LocallyConnected2d(Op):
+    """A convolution with private kernels, one set an output pixel. Weights are P x Q x K x C x R x S."""
+
+    op: Literal["local2d"] = "local2d"
+    K: PositiveInt
+    R: PositiveInt
+    S: PositiveInt
+    stride: Pair = (1, 1)
+    pad: Padding = (0, 0, 0, 0)
+    bias: bool = True
+
+    def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        _require_rank(self, inputs[0], 4, "[channels, height, width]")
+        n, _, h, w = inputs[0]
+        top, bottom, left, right = self.pad
+        p = _window_out(h, self.R, self.stride[0], top + bottom, 1, ceil=False)
+        q = _window_out(w, self.S, self.stride[1], left + right, 1, ceil=False)
+        if p < 1 or q < 1:
+            raise ValueError(f"the {self.R}x{self.S} window is larger than the padded input {h}x{w}")
+        return ((n, self.K, p, q),)
+
+    def weight_shape(self, inputs: tuple[Shape, ...]) -> Shape:
+        _, k, p, q = self.output_shapes(inputs)[0]
+        return (p, q, k, inputs[0][1], self.R, self.S)
+
+    def parameters(self, inputs: tuple[Shape, ...]) -> int:
+        """Each output value has a bias of its own, as it has its own kernel."""
+        return prod(self.weight_shape(inputs)) + (prod(self.output_shapes(inputs)[0][1:]) if self.bias else 0)
+
+    def macs(self, inputs: tuple[Shape, ...]) -> int:
+        return inputs[0][0] * prod(self.weight_shape(inputs))
+
+
 class Linear(Op):
     """Fully connected layer over the last axis. Weights are out x in."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
     op: Literal["linear"] = "linear"
     in_: PositiveInt | None = Field(default=None, alias="in")
     out: PositiveInt
@@ -176,6 +209,8 @@ class Matmul(Op):
         batch = prod(first[:-2])
         if len(inputs) == 2:
             second = inputs[1]
+            if len(second) < 2:
+                raise ValueError(f"matmul takes at least two axes, its second input has {list(second)}")
             k_second, n = (second[-1], second[-2]) if self.transpose_b else (second[-2], second[-1])
             if second[:-2] != first[:-2]:
                 raise ValueError(f"matmul's inputs {list(first)} and {list(second)} differ in their batch axes")
@@ -185,7 +220,8 @@ class Matmul(Op):
             if self.N is None:
                 raise ValueError("N is missing: a matmul with one input needs the width of its weights")
             m, n, batch = batch * m, self.N, 1  # shared weights: all rows are one tall matrix
-        for name, given, found in (("N", self.N, n), ("K", self.K, k)):
+        rows = first[-2] if len(first) > 2 else self.M  # of two axes the first is the batch, which may be any
+        for name, given, found in (("M", self.M, rows), ("N", self.N, n), ("K", self.K, k)):
             if given is not None and given != found:
                 raise ValueError(f"{name} is {given}, but its inputs give {found}")
         return batch, m, n, k
@@ -540,8 +576,8 @@ class Recurrent(Op):
 
 
 OPERATORS: tuple[type[Op], ...] = (
-    Conv2d, Linear, Matmul, Pool2d, GlobalPool, Elementwise, Activation, Softmax, LayerNorm, BatchNorm,
-    LocalResponseNorm, Reduce, Concat, Split, Slice, Reshape, Transpose, Upsample, Pad, Embedding, Recurrent,
+    Conv2d, LocallyConnected2d, Linear, Matmul, Pool2d, GlobalPool, Elementwise, Activation, Softmax, LayerNorm,
+    BatchNorm, LocalResponseNorm, Reduce, Concat, Split, Slice, Reshape, Transpose, Upsample, Pad, Embedding, Recurrent,
 )  # fmt: skip
 
 OPERATOR_BY_NAME: dict[str, type[Op]] = {

@@ -1,0 +1,114 @@
+"""The energy model of an architecture: counts times costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from accelsim.arch.spec import Architecture
+from accelsim.energy.cost import CostSource, NoSourceError
+from accelsim.energy.resolve import (
+    ACCUMULATORS,
+    LEAKAGE,
+    MAC,
+    REGISTERS,
+    VECTOR,
+    Costs,
+    precision_of,
+    resolve,
+)
+from accelsim.engines.base import LayerRun
+from accelsim.errors import InfeasibleError, InvariantError
+from accelsim.workload.precision import Precision
+
+Result = TypeVar("Result")
+
+REGISTERS_LEFT_OUT = CostSource(
+    REGISTERS, "move", 0.0, "bit", 0, 0, "none", "not costed",
+    "energy.registers is none: moves through the array's registers are not in the sum",
+)  # fmt: skip
+NOT_MODELLED = CostSource(
+    "not_modelled", "clock network, control, links, DRAM standby, leakage of logic", 0.0, "second", 0, 0,
+    "none", "not costed", "energy.costs.leakage (pJ a cycle, with its source) may stand for what a chip burns when idle",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class EnergyModel:
+    """Counts -> picojoules for one architecture; made by `EnergyModel.of`.
+
+    ``costs`` is None with ``energy: {table: none}``, and the model then reports nothing.
+    """
+
+    costs: Costs | None
+    clock_hz: int
+
+    @classmethod
+    def of(cls, arch: Architecture) -> EnergyModel:
+        """Resolve every cost of ``arch``; `InputError` names each key whose cost has no source, all at once."""
+        return cls(resolve(arch), arch.clock)
+
+    def layer_energy(self, run: LayerRun, seconds: float) -> dict[str, float]:
+        """Picojoules of each component for one layer that took ``seconds``; their sum is the layer's energy.
+
+        All MACs count, those with a zero operand too: no engine gates them yet, so zeros save no energy.
+        Components: ``mac``, ``vector``, ``array_registers`` where costed, each memory level by name, ``accumulators``
+        where the run counts their traffic, ``leakage``. Empty with ``energy: {table: none}``.
+        Raises `InfeasibleError` for a precision without figures.
+        """
+        costs = self.costs
+        if costs is None:
+            return {}
+        energy = self._arithmetic(costs, run)
+        if costs.registers is not None:
+            energy[REGISTERS] = costs.registers.pj_for_bits(run.counters.register_bits)
+        energy |= _memory(costs, run)
+        energy[LEAKAGE] = sum(self._leakage_pj(cost, seconds) for cost in costs.leakage)
+        return energy
+
+    def sources(self, precisions: Iterable[Precision] = ()) -> list[CostSource]:
+        """Every cost with its source; arithmetic at ``precisions``, or else at those that the engine declares."""
+        costs = self.costs
+        if costs is None:
+            return []
+        shown = [precision_of(p.weight, p.input, p.accumulator) for p in (tuple(precisions) or costs.declared)]
+        found = [cost for precision in shown for cost in costs.mac(precision)]
+        found += [costs.vector(precision) for precision in shown]
+        found.append(costs.registers or REGISTERS_LEFT_OUT)
+        found += [cost for level in costs.levels.values() for cost in (level.read, level.write)]
+        return list(dict.fromkeys([*found, *costs.leakage, NOT_MODELLED]))
+
+    def _arithmetic(self, costs: Costs, run: LayerRun) -> dict[str, float]:
+        counters, precision = run.counters, run.layer.precision
+        energy = {MAC: 0.0, VECTOR: 0.0}
+        if counters.macs:
+            energy[MAC] = counters.macs * sum(c.pj for c in _sourced(run, lambda: costs.mac(precision)))
+        if counters.vector_ops:
+            energy[VECTOR] = counters.vector_ops * _sourced(run, lambda: costs.vector(precision)).pj
+        return energy
+
+    def _leakage_pj(self, cost: CostSource, seconds: float) -> float:
+        return cost.pj * seconds * (self.clock_hz if cost.per == "cycle" else 1)
+
+
+def _memory(costs: Costs, run: LayerRun) -> dict[str, float]:
+    energy = {name: 0.0 for name in costs.levels if name != ACCUMULATORS}
+    for name, tensors in run.counters.traffic.items():
+        if name not in costs.levels:
+            raise InvariantError(f'layer {run.layer.name}: there is traffic at "{name}", a level without a cost')
+        energy[name] = sum(costs.levels[name].pj(transfer) for transfer in tensors.values())
+    return energy
+
+
+def _sourced(run: LayerRun, find: Callable[[], Result]) -> Result:
+    try:
+        return find()
+    except NoSourceError as missing:
+        precision = run.layer.precision
+        raise InfeasibleError(
+            f"layer {run.layer.name}: its energy",
+            demand=f"{precision.weight} x {precision.input} into {precision.accumulator}",
+            bound="a source for integers, fp16, bf16 and fp32",
+            levers=(f"give {missing.key} with its source", "energy: {table: none}"),
+        ) from None

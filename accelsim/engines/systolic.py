@@ -1,0 +1,399 @@
+"""The systolic array: folds of a tile, their timing by stepping, their operands, and the walk through a schedule.
+
+A tile of a nest is a product of (pixels x reduction) by (reduction x channels), group by group. The array takes it
+in *folds*: ``os`` lays pixels on the rows and channels on the columns and streams the reduction; ``ws`` lays the
+reduction on the rows and channels on the columns and streams pixels; ``is`` lays the reduction on the rows and
+pixels on the columns and streams channels. See docs/engines/systolic.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from accelsim.arch.spec import Architecture, SystolicSpec, Tensor, relative_throughput
+from accelsim.counters import Counters, Stalls, Traffic, Transfer, add_traffic
+from accelsim.engines.kernels import systolic as kernels
+from accelsim.engines.kernels import timeline as tl
+from accelsim.mapping.loopnest import Dims, LoopNest
+from accelsim.mapping.machine import Ints, Placement, Widths, off_chip_bits_per_cycle, slots_of
+from accelsim.mapping.mapping import Mapping
+from accelsim.schedule.build import NOTHING, Schedule
+from accelsim.units import ceil_div
+from accelsim.workload.precision import Precision
+
+ACCUMULATORS = "accumulators"
+_DATAFLOW = {"os": kernels.OS, "ws": kernels.WS, "is": kernels.IS}
+_DRAIN = {"parallel": kernels.DRAIN_PARALLEL, "cols": kernels.DRAIN_COLS, "rows": kernels.DRAIN_ROWS}
+_LOAD = {"rows": kernels.LOAD_ROWS, "parallel": kernels.LOAD_PARALLEL}
+_STATIONARY = {"ws": tl.WEIGHT, "is": tl.INPUT, "os": -1}
+
+
+class Fold(NamedTuple):
+    """One shape of fold: the part of the array it uses, the vectors it streams, and the elements it stands for."""
+
+    used_rows: int
+    used_cols: int
+    vectors: int
+    pixels: int
+    channels: int
+    reduction: int
+
+
+class FoldGrid(NamedTuple):
+    """Folds of a tile: ``groups`` x ``outer`` x ``inner``, and their four shapes (last of outer, last of inner)."""
+
+    groups: int
+    outer: int
+    inner: int
+    shapes: tuple[Fold, Fold, Fold, Fold]
+
+    def counts(self) -> tuple[int, int, int, int]:
+        """How many folds there are of each shape."""
+        outer, inner = self.outer - 1, self.inner - 1
+        return (self.groups * outer * inner, self.groups * outer, self.groups * inner, self.groups)
+
+
+@dataclass(frozen=True)
+class SystolicArray:
+    """The engine: an architecture whose engine is a systolic array."""
+
+    arch: Architecture
+    spec: SystolicSpec
+
+    @property
+    def name(self) -> str:
+        return self.spec.kind
+
+    # ---- what the mapper asks ------------------------------------------------------------------------------
+
+    def units(self, dataflow: str, precision: Precision) -> tuple[int, int, int]:
+        pack, _ = self._speed(precision)
+        depth = self.spec.rows * pack
+        return {
+            "os": (self.spec.rows, self.spec.cols, 1),
+            "ws": (1, self.spec.cols, depth),
+            "is": (self.spec.cols, 1, depth),
+        }[dataflow]
+
+    def compute_cycles(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
+        """Folds times the cycles between them: the stream, or the reload it does not hide, or the whole fold."""
+        del nest
+        pack, slow = self._speed(precision)
+        pixels, channels = tiles[:, 0] * tiles[:, 3] * tiles[:, 4], tiles[:, 1]
+        reduction = -(-(tiles[:, 2] * tiles[:, 5] * tiles[:, 6]) // pack)
+        on_rows, on_cols, streamed = {
+            "os": (pixels, channels, reduction),
+            "ws": (reduction, channels, pixels),
+            "is": (reduction, pixels, channels),
+        }[dataflow]
+        folds = tiles[:, 7] * -(-on_rows // self.spec.rows) * -(-on_cols // self.spec.cols)
+        stream = streamed * slow
+        load = 0 if dataflow == "os" else self.spec.rows if self.spec.weight_load == "rows" else 1
+        reach = self.spec.rows + self.spec.cols
+        if self.spec.overlap == "none":
+            each = stream + reach + load * (self.spec.weight_buffers == 1)
+        elif self.spec.weight_buffers == 1:
+            each = stream + load + (reach if load else 0)
+        else:
+            each = np.maximum(stream, load)
+        return np.asarray(folds * each, dtype=np.int64)
+
+    def spills_partial_sums(
+        self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision
+    ) -> npt.NDArray[np.bool_]:
+        reduction = tiles[:, 2] * tiles[:, 5] * tiles[:, 6]
+        split = reduction < nest.dims.reduction
+        if dataflow != "os" and self.spec.accumulators is None:
+            pack, _ = self._speed(precision)
+            split = split | (reduction > self.spec.rows * pack)
+        return np.asarray(split)
+
+    def accumulator_pixels(self, dataflow: str) -> int | None:
+        accumulators = self.spec.accumulators
+        if accumulators is None or dataflow == "os":
+            return None
+        return max(1, accumulators.entries // accumulators.slots)
+
+    # ---- folds ---------------------------------------------------------------------------------------------
+
+    def _speed(self, precision: Precision) -> tuple[int, int]:
+        """(reduction elements a PE takes at once, cycles it takes for one)."""
+        rate = relative_throughput(self.spec.precision, precision, self.name)
+        return (int(rate), 1) if rate >= 1 else (1, ceil(1 / rate))
+
+    def fold_grid(self, tile: Dims, dataflow: str, precision: Precision) -> FoldGrid:
+        """How ``tile`` is cut into folds."""
+        pack, slow = self._speed(precision)
+        rows, cols, depth = self.spec.rows, self.spec.cols, self.spec.rows * pack
+        m, n, k = tile.pixels, tile.K, tile.reduction
+
+        def fold(pixels: int, channels: int, reduction: int) -> Fold:
+            packed = ceil_div(reduction, pack)
+            used = {
+                "os": (pixels, channels, packed * slow),
+                "ws": (packed, channels, pixels * slow),
+                "is": (packed, pixels, channels * slow),
+            }[dataflow]
+            return Fold(*used, pixels, channels, reduction)
+
+        if dataflow == "os":
+            cuts = [(a, b, k) for a in _cut(m, rows) for b in _cut(n, cols)]
+            outer, inner = ceil_div(m, rows), ceil_div(n, cols)
+        elif dataflow == "ws":
+            cuts = [(m, a, b) for a in _cut(n, cols) for b in _cut(k, depth)]
+            outer, inner = ceil_div(n, cols), ceil_div(k, depth)
+        else:
+            cuts = [(a, n, b) for a in _cut(m, cols) for b in _cut(k, depth)]
+            outer, inner = ceil_div(m, cols), ceil_div(k, depth)
+        first, second, third, last = (fold(*cut) for cut in cuts)
+        return FoldGrid(tile.G, outer, inner, (first, second, third, last))
+
+    def fold_record(self, fold: Fold, dataflow: str) -> Ints:
+        """Timing of one fold, stepped by its control tokens (kernels.systolic.fold_timing)."""
+        spec = self.spec
+        pipe = spec.pipeline
+        options = (
+            pipe.hop, pipe.hop, pipe.multiplier, pipe.accumulator, pipe.input, pipe.output,
+            int(spec.edge == "trim"), _DRAIN[spec.drain], _LOAD[spec.weight_load],
+        )  # fmt: skip
+        shape = (fold.used_rows, fold.used_cols, fold.vectors)
+        return _fold_record(_DATAFLOW[dataflow], spec.rows, spec.cols, shape, options)
+
+    def _fold_row(self, fold: Fold, dataflow: str, port_cycles: tuple[int, int]) -> list[int]:
+        """A row of the timeline's fold table; ``port_cycles`` are what ports on chip need for (load, stream)."""
+        record = self.fold_record(fold, dataflow)
+        load = int(record[kernels.LOAD_CYCLES])
+        stream = int(record[kernels.STREAM_CYCLES])
+        first, last = int(record[kernels.FIRST_MAC_CYCLE]) - load, int(record[kernels.LAST_MAC_CYCLE]) - load
+        wait = max(0, port_cycles[1] - stream)
+        hollow = last - first + 1 - int(record[kernels.BUSY_CYCLES])
+        return [
+            max(load, port_cycles[0]),
+            stream + wait,
+            first,
+            last + wait,
+            int(record[kernels.END_CYCLES]) - load + wait,
+            wait,
+            hollow,
+            max(stream, int(record[kernels.DRAIN_CYCLES])) + wait,
+        ]
+
+    # ---- operands: what crosses the ports on chip ------------------------------------------------------------
+
+    def fold_bits(self, fold: Fold, dataflow: str, widths: Widths, later: bool) -> dict[tuple[str, str], int]:
+        """Bits that one fold moves by (tensor, direction) between the array and the levels that feed it.
+
+        ``later``: the fold adds to sums that an earlier one left, which it therefore reads.
+        """
+        m, n, k = fold.pixels, fold.channels, fold.reduction
+        bits = {
+            ("weight", "read"): n * k * widths.weight,
+            ("input", "read"): m * k * widths.input,
+            ("partial_sum", "write"): m * n * widths.partial_sum,
+        }
+        if later:
+            bits["partial_sum", "read"] = m * n * widths.partial_sum
+        return bits
+
+    def _port_cycles(self, fold: Fold, dataflow: str, widths: Widths) -> tuple[int, int]:
+        """Cycles that the levels' ports need to feed one fold: (its load, its stream)."""
+        bits = self.fold_bits(fold, dataflow, widths, later=False)
+        held = {"ws": "weight", "is": "input"}.get(dataflow)
+        load, stream = 0, 0
+        for level in self.arch.memory[1:]:
+            if level.bandwidth is None:
+                continue
+            per_cycle = 8 * level.bandwidth.per_cycle(self.arch.clock)
+            moved = {t: b for (t, _), b in bits.items() if t in (level.holds or ())}
+            load = max(load, ceil(moved.pop(held, 0) / per_cycle)) if held else load
+            if self.spec.accumulators is not None or dataflow == "os":
+                moved.pop("partial_sum", None)
+            stream = max(stream, ceil(sum(moved.values()) / per_cycle))
+        return load, stream
+
+    def operand_traffic(self, schedule: Schedule, precision: Precision, placement: Placement) -> Traffic:
+        """Bits between the array and the levels on chip, over the whole schedule."""
+        widths = Widths.of(precision)
+        dataflow = schedule.mapping.dataflow
+        reads = {"weight": 0, "input": 0}
+        updates = 0  # elements of sums that leave the array, whole or partial
+        for tile, count in zip(schedule.tiles, schedule.class_counts(), strict=True):
+            grid = self.fold_grid(Dims(*(int(v) for v in tile)), dataflow, precision)
+            for fold, folds in zip(grid.shapes, grid.counts(), strict=True):
+                times = folds * int(count)
+                reads["weight"] += fold.channels * fold.reduction * times
+                reads["input"] += fold.pixels * fold.reduction * times
+                updates += fold.pixels * fold.channels * times
+        outputs = schedule.nest.dims.outputs
+        again = (updates - outputs) * widths.partial_sum  # every update but an output's first reads what was there
+        table: dict[str, dict[str, Transfer]] = {}
+        self._add(table, "weight", Transfer(reads["weight"] * widths.weight, 0))
+        self._add(table, "input", Transfer(reads["input"] * widths.input, 0))
+        if self.spec.accumulators is not None and dataflow != "os":
+            final = outputs * widths.partial_sum
+            table[ACCUMULATORS] = {"partial_sum": Transfer(again + final, again + final)}
+            self._add(table, "output", Transfer(0, outputs * widths.output))
+        else:
+            self._add(table, "partial_sum", Transfer(again, again))
+            self._add(table, "output", Transfer(0, outputs * widths.output))
+        return table
+
+    def _add(self, table: dict[str, dict[str, Transfer]], tensor: Tensor, transfer: Transfer) -> None:
+        level = self.arch.holder(tensor)
+        if level is not None and (transfer.read_bits or transfer.write_bits):
+            row = table.setdefault(level.name, {})
+            row[tensor] = row.get(tensor, Transfer()) + transfer
+
+    # ---- a schedule through engine and memory ---------------------------------------------------------------
+
+    def run(self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry) -> Counters:
+        """Walk ``schedule`` and count; ``carry`` is brought forward to the next layer."""
+        widths = Widths.of(precision)
+        dataflow = schedule.mapping.dataflow
+        grids = [self.fold_grid(Dims(*(int(v) for v in tile)), dataflow, precision) for tile in schedule.tiles]
+        folds = np.array(
+            [[self._fold_row(f, dataflow, self._port_cycles(f, dataflow, widths)) for f in g.shapes] for g in grids],
+            dtype=np.int64,
+        )
+        loads = self._streamed(schedule, grids, widths, placement)
+        result = tl.run_timeline(
+            schedule.classes,
+            loads,
+            schedule.stores,
+            np.array([[g.groups, g.outer, g.inner] for g in grids], dtype=np.int64),
+            folds,
+            timeline_options(
+                self.arch, _STATIONARY[dataflow], self.spec.overlap == "skewed", self.spec.weight_buffers
+            ),
+            carry.port,
+            carry.weight_free,
+            np.empty((0, tl.EVENT_FIELDS), dtype=np.int64),
+        )
+        traffic = add_traffic(
+            (
+                transfer_traffic(self.arch, loads, schedule.stores, schedule.partial),
+                self.operand_traffic(schedule, precision, placement),
+            )
+        )
+        return counters_of(result, schedule.nest.dims.macs, 0, traffic)
+
+    def _streamed(self, schedule: Schedule, grids: list[FoldGrid], widths: Widths, placement: Placement) -> Ints:
+        """The loads, with tensors that no level on chip holds fetched anew for every fold."""
+        loads = schedule.loads.copy()
+        for column, tensor, bits, resident in (
+            (tl.WEIGHT, "weight", widths.weight, placement.weight_resident),
+            (tl.INPUT, "input", widths.input, placement.input_resident),
+        ):
+            if self.arch.holder(tensor) is not None or resident:  # type: ignore[arg-type]
+                continue
+            per_class = [
+                sum(
+                    (f.channels if tensor == "weight" else f.pixels) * f.reduction * c
+                    for f, c in zip(g.shapes, g.counts(), strict=True)
+                )
+                for g in grids
+            ]
+            loads[:, column] = np.array(per_class, dtype=np.int64)[schedule.classes] * bits
+        return loads
+
+
+@lru_cache(maxsize=100_000)
+def _fold_record(
+    dataflow: int, rows: int, cols: int, shape: tuple[int, int, int], options: tuple[int, ...]
+) -> npt.NDArray[np.int64]:
+    """`kernels.fold_timing`, each distinct fold stepped once."""
+    return kernels.fold_timing(dataflow, rows, cols, *shape, np.array(options, dtype=np.int64))
+
+
+def _cut(size: int, step: int) -> tuple[int, int]:
+    """The common piece and the last one when ``size`` is cut by ``step``."""
+    return min(size, step), size - step * (ceil_div(size, step) - 1)
+
+
+# ---- shared with the vector unit ----------------------------------------------------------------------------
+
+
+@dataclass
+class Carry:
+    """What one layer leaves to the next: when the off-chip port and the weight slots are free, before its start."""
+
+    port: Ints
+    weight_free: Ints
+
+    @classmethod
+    def start(cls, arch: Architecture) -> Carry:
+        return cls(np.zeros(1, dtype=np.int64), np.zeros(slots_of(arch, "weight"), dtype=np.int64))
+
+
+def timeline_options(arch: Architecture, stationary: int, skewed: bool, buffers: int) -> Ints:
+    """The options of the timeline kernel: bandwidth as whole ticks, slots, latency."""
+    rate = off_chip_bits_per_cycle(arch)
+    ticks, per_bit = (1, 0) if rate is None else (rate.numerator, rate.denominator)
+    return np.array(
+        [
+            stationary, int(skewed), buffers, ticks, per_bit, arch.off_chip.latency.in_cycles(arch.clock),
+            slots_of(arch, "input"), slots_of(arch, "output"),
+        ],
+        dtype=np.int64,
+    )  # fmt: skip
+
+
+def transfer_traffic(arch: Architecture, loads: Ints, stores: Ints, partial: npt.NDArray[np.bool_]) -> Traffic:
+    """Bits across the off-chip port, and the same bits in and out of the levels they go to and come from."""
+    moved = {
+        tensor: int(loads[:, column][loads[:, column] != NOTHING].sum())
+        for column, tensor in enumerate(("weight", "input", "partial_sum"))
+    }
+    out = {
+        "output": int(stores[(stores != NOTHING) & ~partial].sum()),
+        "partial_sum": int(stores[(stores != NOTHING) & partial].sum()),
+    }
+    far = arch.off_chip.name
+    parts: list[MappingABC[str, MappingABC[str, Transfer]]] = []
+    for tensor, bits in moved.items():
+        parts += _both_sides(arch, far, tensor, Transfer(read_bits=bits))
+    for tensor, bits in out.items():
+        parts += _both_sides(arch, far, tensor, Transfer(write_bits=bits))
+    return add_traffic(parts)
+
+
+def _both_sides(arch: Architecture, far: str, tensor: Any, transfer: Transfer) -> list[dict[str, dict[str, Transfer]]]:
+    if not (transfer.read_bits or transfer.write_bits):
+        return []
+    parts = [{far: {tensor: transfer}}]
+    level = arch.holder(tensor)
+    if level is not None:
+        parts.append({level.name: {tensor: Transfer(transfer.write_bits, transfer.read_bits)}})
+    return parts
+
+
+def counters_of(result: Ints, macs: int, vector_ops: int, traffic: Traffic) -> Counters:
+    """Counters from the timeline's result."""
+    value = [int(v) for v in result]
+    return Counters(
+        cycles=value[tl.R_CYCLES],
+        busy_cycles=value[tl.R_BUSY],
+        stalls=Stalls(
+            fill=value[tl.R_FILL],
+            drain=value[tl.R_DRAIN],
+            weight_load=value[tl.R_WEIGHT_LOAD],
+            memory=value[tl.R_MEMORY],
+        ),
+        macs=macs,
+        effective_macs=macs,
+        vector_ops=vector_ops,
+        traffic=traffic,
+        port_cycles={
+            "active": value[tl.R_PORT_ACTIVE],
+            "weight_load": value[tl.R_PORT_WEIGHT_LOAD],
+            "memory": value[tl.R_PORT_MEMORY],
+            "other": value[tl.R_PORT_OTHER],
+        },
+    )

@@ -1,0 +1,369 @@
+"""The ONNX file itself: parsing, shape inference of one node, constants and their folding.
+
+Nothing here knows accelsim's operators. The package ``onnx`` is an extra and is imported on use.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from accelsim.errors import Fault, InputError
+from accelsim.workload.ops import Shape
+from accelsim.workload.precision import NumberFormat, parse_format
+
+Array = npt.NDArray[Any]
+SMALL = 1024  # constants up to here are looked into while reading; larger ones are weights, known by their shape
+
+# TensorProto.DataType -> accelsim's number format (onnx.proto)
+_FORMATS = {
+    1: "fp32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "uint1", 10: "fp16", 11: "fp64",
+    12: "uint32", 13: "uint64", 16: "bf16", 17: "fp8", 18: "fp8", 19: "fp8", 20: "fp8", 21: "uint4", 22: "int4",
+    25: "uint2", 26: "int2",
+}  # fmt: skip
+FLOAT, UINT8, INT32, INT64 = 1, 2, 6, 7
+
+# Operators whose value may be computed while reading: all are pure, and bounded by the shapes that inference gives.
+FOLDABLE = frozenset(
+    "Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape CumSum DequantizeLinear Div Equal Exp Expand Flatten Floor "
+    "Gather GatherElements Greater GreaterOrEqual Identity Less LessOrEqual Log Max Min Mod Mul Neg NonZero Not Or Pow "
+    "Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Round ScatterND Shape Sign Size Slice "
+    "Split Sqrt Squeeze Sub Sum Tile Transpose Trilu Unsqueeze Where Xor".split()
+)
+
+
+class NotModelled(ValueError):
+    """A node that the reader knows but cannot express; the message follows ``is not modelled: ``."""
+
+
+class Scales(NamedTuple):
+    """Names of the constants that hold a quantization's scale and zero point; empty where there is none."""
+
+    scale: str
+    zero_point: str
+    axis: int = 1
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A value that does not depend on the graph's inputs; ``value`` only where it is small and in the file."""
+
+    name: str
+    shape: Shape
+    elem: int
+    value: Array | None = None
+    scales: Scales | None = None
+    number: NumberFormat | None = None  # where it is stored narrower than ``elem``
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """How an operator with quantized operands maps to the plain one: positions of data, scales and zero points."""
+
+    op: str
+    data: tuple[int, ...]
+    scales: tuple[tuple[int, int], ...]
+    output: tuple[int, int] | None = None
+    out_elem: int | None = None
+    first_of_many: int | None = None  # from here on (data, scale, zero point) repeat
+
+
+QUANTIZED = {
+    "QLinearConv": Quantized("Conv", (0, 3, 8), ((1, 2), (4, 5)), (6, 7)),
+    "ConvInteger": Quantized("Conv", (0, 1), ((-1, 2), (-1, 3)), None, INT32),
+    "QLinearMatMul": Quantized("MatMul", (0, 3), ((1, 2), (4, 5)), (6, 7)),
+    "MatMulInteger": Quantized("MatMul", (0, 1), ((-1, 2), (-1, 3)), None, INT32),
+    "QGemm": Quantized("Gemm", (0, 3, 6), ((1, 2), (4, 5)), (7, 8)),
+    "QLinearAdd": Quantized("Add", (0, 3), ((1, 2), (4, 5)), (6, 7)),
+    "QLinearMul": Quantized("Mul", (0, 3), ((1, 2), (4, 5)), (6, 7)),
+    "QLinearSigmoid": Quantized("Sigmoid", (0,), ((1, 2),), (3, 4)),
+    "QLinearLeakyRelu": Quantized("LeakyRelu", (0,), ((1, 2),), (3, 4)),
+    "QLinearAveragePool": Quantized("AveragePool", (0,), ((1, 2),), (3, 4)),
+    "QLinearGlobalAveragePool": Quantized("GlobalAveragePool", (0,), ((1, 2),), (3, 4)),
+    "QLinearSoftmax": Quantized("Softmax", (0,), ((1, 2),), (3, 4)),
+    "QLinearReduceMean": Quantized("ReduceMean", (0,), ((1, 2),), (3, 4)),
+    "QLinearConcat": Quantized("Concat", (), (), (0, 1), None, 2),
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node with its quantized form undone: ``op`` is the plain operator, ``inputs`` only the data."""
+
+    name: str
+    op: str
+    domain: str
+    kind: str  # the operator as the file has it
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    scales: tuple[Scales | None, ...] = ()
+    out_scales: Scales | None = None
+    out_elem: int | None = None
+
+    @property
+    def is_quantized(self) -> bool:
+        return self.kind in QUANTIZED
+
+    @property
+    def label(self) -> str:
+        return f'node "{self.name}" (op {self.kind}, domain {self.domain or "ai.onnx"})'
+
+
+def number_format(elem: int) -> NumberFormat:
+    """The number format of an ONNX element type; raises `NotModelled` for text and complex numbers."""
+    if elem not in _FORMATS:
+        raise NotModelled(f"element type {elem} (onnx.TensorProto.DataType) has no number format here")
+    return parse_format(_FORMATS[elem])
+
+
+def import_onnx(source: str) -> Any:
+    """The module ``onnx``; raises `InputError` where the extra is not installed."""
+    try:
+        import onnx
+    except ImportError as error:
+        message = f'reading ONNX needs the package onnx: pip install "accelsim[onnx]" ({error})'
+        raise InputError(Fault(source, "", message)) from None
+    return onnx
+
+
+def read_bytes(path: Path) -> bytes:
+    """The file's bytes, or `InputError`."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(Fault(str(path), "", "no such file")) from None
+    except IsADirectoryError:
+        raise InputError(Fault(str(path), "", "is a directory, must be a file")) from None
+    except OSError as error:
+        raise InputError(Fault(str(path), "", f"cannot be read: {error.strerror}")) from None
+
+
+def first_line(error: BaseException, limit: int = 200) -> str:
+    """The first line of an error's text, without control characters."""
+    text = str(error).strip().split("\n")[0] or type(error).__name__
+    return "".join(c if c.isprintable() else " " for c in text)[:limit]
+
+
+class OnnxFile:
+    """A parsed ONNX model: live nodes in order, constants, and who reads what."""
+
+    def __init__(self, path: Path, data: bytes) -> None:
+        self.source = str(path)
+        self.folder = path.parent
+        self.onnx = import_onnx(self.source)
+        self.model = self._parse(data)
+        self.graph = self.model.graph
+        self.opset = self._opset()
+        self.tensors = {tensor.name: tensor for tensor in self.graph.initializer}
+        self.sparse = {tensor.values.name: tuple(tensor.dims) for tensor in self.graph.sparse_initializer}
+        self.outputs = [output.name for output in self.graph.output]
+        self.nodes = self._live_nodes()
+        self.uses = Counter(name for node in self.nodes for name in node.input) + Counter(self.outputs)
+
+    def fail(self, message: str, key: str = "") -> InputError:
+        return InputError(Fault(self.source, key, message))
+
+    def _parse(self, data: bytes) -> Any:
+        model = self.onnx.ModelProto()
+        try:
+            model.ParseFromString(data)
+        except Exception as error:  # protobuf's DecodeError, which has no public home of its own
+            raise self.fail(f"is not an ONNX model, or is cut off: {first_line(error)}") from None
+        if not model.HasField("graph") or not (model.graph.node and model.graph.output):
+            raise self.fail("is not an ONNX model: it has no graph with nodes and outputs")
+        return self._inlined(model) if model.functions else model
+
+    def _inlined(self, model: Any) -> Any:
+        """Model-local functions written out where they are called."""
+        from onnx import inliner
+
+        try:
+            return inliner.inline_local_functions(model)
+        except Exception as error:
+            raise self.fail(f"has functions that cannot be inlined: {first_line(error)}") from None
+
+    def _opset(self) -> int:
+        versions = [entry.version for entry in self.model.opset_import if entry.domain in ("", "ai.onnx")]
+        newest = int(self.onnx.defs.onnx_opset_version())
+        return min(max(versions), newest) if versions and max(versions) > 0 else newest
+
+    def _live_nodes(self) -> list[Any]:
+        """Nodes that an output of the graph depends on, in the order of the file."""
+        needed, live = set(self.outputs), []
+        for node in reversed(self.graph.node):
+            if needed.intersection(name for name in node.output if name):
+                live.append(node)
+                needed.update(_reads(node))
+        return live[::-1]
+
+    @cached_property
+    def makers(self) -> dict[str, Any]:
+        """For each tensor, the node that makes it."""
+        return {name: node for node in self.nodes for name in node.output if name}
+
+    @cached_property
+    def readers(self) -> dict[str, list[Any]]:
+        """For each tensor, the nodes that read it."""
+        table: dict[str, list[Any]] = {}
+        for node in self.nodes:
+            for name in node.input:
+                table.setdefault(name, []).append(node)
+        return table
+
+    def node(self, proto: Any, name: str) -> Node:
+        """``proto`` with its attributes as plain values and its quantized operands sorted apart."""
+        attributes = {entry.name: _attribute(self.onnx, entry) for entry in proto.attribute}
+        inputs, outputs = _trimmed(proto.input), tuple(proto.output)
+        form = QUANTIZED.get(proto.op_type)
+        if form is None or proto.domain not in ("", "ai.onnx", "com.microsoft"):
+            return Node(name, proto.op_type, proto.domain, proto.op_type, inputs, outputs, attributes)
+        data, pairs = list(form.data), list(form.scales)
+        if form.first_of_many is not None:
+            data = list(range(form.first_of_many, len(inputs), 3))
+            pairs = [(i + 1, i + 2) for i in data]
+        axis = int(attributes.get("axis", 1)) if form.op != "Conv" else 0
+        scales = tuple(_scales(inputs, pair, axis) for pair in pairs)
+        return Node(
+            name, form.op, proto.domain, proto.op_type, _trimmed(_at(inputs, i) for i in data), outputs, attributes, scales,
+            _scales(inputs, form.output, axis) if form.output else None, form.out_elem,
+        )  # fmt: skip
+
+    def elem_of(self, name: str) -> int | None:
+        """Element type of a constant, or None where it is not one of the file's."""
+        if name in self.tensors:
+            return int(self.tensors[name].data_type)
+        maker = self.makers.get(name)
+        if maker is not None and maker.op_type == "Constant":
+            return next((int(a.t.data_type) for a in maker.attribute if a.name == "value"), None)
+        return None
+
+    def constant(self, tensor: Any, name: str) -> Constant:
+        """A constant from a TensorProto; its value only where that is small and to be had."""
+        shape = tuple(int(size) for size in tensor.dims)
+        if any(size < 0 for size in shape):
+            raise self.fail(f"has the shape {list(shape)}", f'initializer "{name}"')
+        value = self._array(tensor) if prod(shape) <= SMALL else None
+        return Constant(name, shape, int(tensor.data_type), value)
+
+    def _array(self, tensor: Any) -> Array | None:
+        """The values of ``tensor``; None where its external file is missing or its bytes do not fit its shape."""
+        try:
+            return self.array(tensor)
+        except Exception:  # numpy_helper raises whatever the bytes provoke; the shape alone still serves
+            return None
+
+    def array(self, tensor: Any) -> Array:
+        """The values of ``tensor``, from an external file where it says so."""
+        from onnx import external_data_helper, numpy_helper
+
+        if tensor.data_location == self.onnx.TensorProto.EXTERNAL:
+            copy = self.onnx.TensorProto()
+            copy.CopyFrom(tensor)
+            external_data_helper.load_external_data_for_tensor(copy, str(self.folder))
+            tensor = copy
+        return np.asarray(numpy_helper.to_array(tensor))
+
+    def infer(self, node: Node, types: Mapping[str, tuple[int, Shape]], data: Iterable[Constant]) -> list[tuple[int, Shape] | None]:
+        """Element type and shape of each output by ONNX's own rules; None where they do not tell."""
+        from onnx import helper, numpy_helper, shape_inference
+
+        schema = self._schema(node.op)
+        if schema is None:
+            return [None] * len(node.outputs)
+        proto = helper.make_node(node.op, list(node.inputs), list(node.outputs))
+        known = set(schema.attributes)
+        proto.attribute.extend(helper.make_attribute(k, v) for k, v in node.attributes.items() if k in known and v is not None)
+        values = {c.name: numpy_helper.from_array(np.ascontiguousarray(c.value)) for c in data if c.value is not None}
+        try:
+            found = shape_inference.infer_node_outputs(
+                schema, proto, {name: helper.make_tensor_type_proto(elem, shape) for name, (elem, shape) in types.items()},
+                values, opset_imports=[helper.make_opsetid("", max(self.opset, schema.since_version))],
+            )  # fmt: skip
+        except Exception as error:  # InferenceError, and what the C++ side raises for a malformed node
+            raise ValueError(f"does not fit together: {first_line(error)}") from None
+        return [_type_of(found.get(name)) for name in node.outputs]
+
+    def _schema(self, op: str) -> Any:
+        defs = self.onnx.defs
+        for version in (self.opset, int(defs.onnx_opset_version())):
+            try:
+                return defs.get_schema(op, version, "")
+            except defs.SchemaError:
+                continue
+        return None
+
+    def fold(self, node: Node, inputs: list[Array | None]) -> list[Array]:
+        """The node's outputs for constant inputs, by ONNX's reference implementation; raises ValueError."""
+        from onnx import helper
+        from onnx.reference import ReferenceEvaluator
+
+        names = [name for name in node.inputs if name]
+        untyped = self.onnx.TypeProto()
+        proto = helper.make_node(node.op, list(node.inputs), list(node.outputs))
+        proto.attribute.extend(helper.make_attribute(k, v) for k, v in node.attributes.items() if v is not None)
+        infos = [helper.make_value_info(name, untyped) for name in names]
+        outs = [helper.make_value_info(name, untyped) for name in node.outputs if name]
+        try:
+            model = helper.make_model(helper.make_graph([proto], "fold", infos, outs), opset_imports=[helper.make_opsetid("", self.opset)])
+            feeds = {name: value for name, value in zip(node.inputs, inputs, strict=True) if name}
+            with np.errstate(all="ignore"):
+                return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feeds)]
+        except Exception as error:  # the reference raises whatever numpy does
+            raise ValueError(f"cannot be computed from its constants: {first_line(error)}") from None
+
+
+def _reads(node: Any) -> Iterable[str]:
+    """Everything that a node reads, from inside its subgraphs too."""
+    yield from (name for name in node.input if name)
+    for attribute in node.attribute:
+        for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
+            for inner in graph.node:
+                yield from _reads(inner)
+            yield from (output.name for output in graph.output)
+
+
+def _attribute(onnx: Any, entry: Any) -> Any:
+    """An attribute's value; None for kinds that accelsim never looks into, such as subgraphs."""
+    if entry.type in (entry.GRAPH, entry.GRAPHS):
+        return None
+    try:
+        value = onnx.helper.get_attribute_value(entry)
+    except ValueError:
+        return None
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return list(value) if isinstance(value, list | tuple) else value
+
+
+def _trimmed(names: Iterable[str]) -> tuple[str, ...]:
+    """Without empty names at the end, which stand for optional inputs left out."""
+    kept = list(names)
+    while kept and not kept[-1]:
+        kept.pop()
+    return tuple(kept)
+
+
+def _at(names: tuple[str, ...], index: int) -> str:
+    return names[index] if 0 <= index < len(names) else ""
+
+
+def _scales(names: tuple[str, ...], pair: tuple[int, int], axis: int) -> Scales:
+    return Scales(_at(names, pair[0]), _at(names, pair[1]), axis)
+
+
+def _type_of(proto: Any) -> tuple[int, Shape] | None:
+    if proto is None or not proto.HasField("tensor_type") or not proto.tensor_type.HasField("shape"):
+        return None
+    dims = proto.tensor_type.shape.dim
+    if not all(dim.HasField("dim_value") and dim.dim_value >= 0 for dim in dims):
+        return None
+    return int(proto.tensor_type.elem_type), tuple(int(dim.dim_value) for dim in dims)

@@ -1,0 +1,420 @@
+"""Reads SCALE-Sim's topology CSV (convolutions or GEMMs) and its configuration (.cfg).
+
+The rules are SCALE-Sim's own, so that its users find their cycles again (v2 and v3, `topology_utils.py` and
+`scale_config.py`): fields are known by their position and the first line is a header; an output has
+``ceil((H - F + stride) / stride)`` rows; there is no padding, no batch, and a word is a byte. Both readers return
+notes besides what they read: one sentence for each thing that a user should know and that is not a fault.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelsim.errors import Fault, InputError, nearest
+from accelsim.frontends._names import NameTable
+from accelsim.workload.network import LayerSketch, Network, build_network
+from accelsim.workload.ops import Conv2d, Matmul, Op, Shape
+from accelsim.yaml_io import read_text
+
+CONV_COLUMNS = (
+    "Layer name", "IFMAP Height", "IFMAP Width", "Filter Height", "Filter Width", "Channels", "Num Filter", "Strides",
+)  # fmt: skip
+GEMM_COLUMNS = ("Layer", "M", "N", "K")
+LARGEST = 2**31 - 1
+MOST_LAYERS = 1 << 16
+
+_SYNONYMS = {
+    "Layer name": {"layername", "layer", "name"},
+    "IFMAP Height": {"ifmapheight", "ifmaph", "inputheight"},
+    "IFMAP Width": {"ifmapwidth", "ifmapw", "inputwidth"},
+    "Filter Height": {"filterheight", "filterh"},
+    "Filter Width": {"filterwidth", "filterw"},
+    "Channels": {"channels", "channel", "numchannels"},
+    "Num Filter": {"numfilter", "numfilters", "filters"},
+    "Strides": {"strides", "stride", "strideheight", "strideh"},
+    "Stride Width": {"stridewidth", "stridew"},
+    "M": {"m"},
+    "N": {"n"},
+    "K": {"k"},
+    "Sparsity": {"sparsity", "sparsityratio"},
+    "Batch Size": {"batchsize", "batch"},
+}
+_EXTRA_COLUMNS = ("Stride Width", "Sparsity", "Batch Size")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One field of a CSV line: its text and its place, counted from 1."""
+
+    text: str
+    line: int
+    column: int
+
+
+def _cells(text: str, line: int) -> list[Cell]:
+    cells, column = [], 1
+    for part in text.split(","):
+        cells.append(Cell(part.strip(), line, column + len(part) - len(part.lstrip())))
+        column += len(part) + 1
+    while cells and not cells[-1].text:
+        cells.pop()
+    return cells
+
+
+def _canonical(header: str) -> str | None:
+    """The column that a header's word names, or None."""
+    word = re.sub(r"[^a-z0-9]", "", header.lower())
+    return next((name for name, words in _SYNONYMS.items() if word in words), None)
+
+
+class _Topology:
+    """A topology being read: its columns, the layers so far, faults and notes."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.faults: list[Fault] = []
+        self.notes: list[str] = []
+        self.names = NameTable()
+        self.inputs: dict[str, Shape] = {}
+        self.sketches: list[LayerSketch] = []
+        self.columns: Sequence[str] = ()
+        self.extra: dict[int, str] = {}
+
+    def fault(self, cell: Cell, key: str, message: str) -> None:
+        self.faults.append(Fault(self.source, key, message, cell.line, cell.column))
+
+    @property
+    def is_gemm(self) -> bool:
+        return len(self.columns) == len(GEMM_COLUMNS)
+
+    def read_header(self, cells: list[Cell]) -> bool:
+        """Tell convolutions from GEMMs and find the columns behind the fixed ones; False if it is no header."""
+        found = [_canonical(cell.text) for cell in cells]
+        known = set(found)
+        if not ({"M", "N", "K"} <= known or {"Filter Height", "Channels"} <= known):
+            self.fault(cells[0], "header", f"is {_quoted(cells)}, must name SCALE-Sim's columns: "
+                       f"{', '.join(CONV_COLUMNS)}, or {', '.join(GEMM_COLUMNS)}")  # fmt: skip
+            return False
+        self.columns = GEMM_COLUMNS if {"M", "N", "K"} <= known else CONV_COLUMNS
+        self._check_order(cells, found)
+        self._find_extra(cells, found)
+        return not self.faults
+
+    def _check_order(self, cells: list[Cell], found: list[str | None]) -> None:
+        for index, wanted in enumerate(self.columns):
+            name = found[index] if index < len(found) else None
+            name = "Layer" if name == "Layer name" and self.is_gemm else name
+            if name is None or name == wanted:
+                continue
+            if found.count(name) > 1:
+                self.notes.append(f"{self.source}: column {index + 1} is headed {cells[index].text}; SCALE-Sim reads {wanted} there")
+            else:
+                self.fault(cells[index], cells[index].text, f"is column {index + 1}, where SCALE-Sim reads {wanted}")
+
+    def _find_extra(self, cells: list[Cell], found: list[str | None]) -> None:
+        for index in range(len(self.columns), len(cells)):
+            name = found[index]
+            if name in _EXTRA_COLUMNS:
+                self.extra[index] = str(name)
+            elif cells[index].text:
+                self.notes.append(f"{self.source}: column {index + 1} ({cells[index].text}) is not SCALE-Sim's; it is not read")
+
+    def read_row(self, cells: list[Cell]) -> None:
+        """One layer; what is wrong with it goes to the faults."""
+        if len(cells) < len(self.columns):
+            self.fault(cells[0], cells[0].text, f"has {len(cells)} fields, must have {', '.join(self.columns)}")
+            return
+        numbers = [self._number(cell, name) for cell, name in zip(cells[1:], self.columns[1:], strict=False)]
+        extra_fine, stride_width = self._read_extra(cells)
+        sizes = [number for number in numbers if number is not None]
+        if len(sizes) < len(numbers) or not extra_fine:
+            return
+        if self.is_gemm:
+            m, n, k = sizes
+            self._add(cells[0], Matmul(op="matmul", M=m, N=n, K=k), (m, k))
+        else:
+            self._convolution(cells, sizes, stride_width or sizes[6])
+
+    def _number(self, cell: Cell, key: str) -> int | None:
+        if not re.fullmatch(r"[0-9]{1,10}", cell.text) or not 1 <= int(cell.text) <= LARGEST:
+            found = f'"{cell.text}"' if cell.text else "empty"
+            self.fault(cell, key, f"is {found}, must be a whole number from 1 to {LARGEST}")
+            return None
+        return int(cell.text)
+
+    def _read_extra(self, cells: list[Cell]) -> tuple[bool, int | None]:
+        """Check the columns behind the fixed ones; returns whether they are fine, and the stride in width if given."""
+        faults, stride_width = len(self.faults), None
+        for index in range(len(self.columns), len(cells)):
+            cell, name = cells[index], self.extra.get(index)
+            if name == "Stride Width" and cell.text:
+                stride_width = self._number(cell, name)
+            elif name == "Sparsity" and not _is_dense(cell.text):
+                self.fault(cell, name, f'is "{cell.text}": N:M sparsity is not modelled yet; only dense ("1:1" or empty) is')
+            elif name == "Batch Size" and cell.text not in ("", "1"):
+                self.fault(cell, name, f'is "{cell.text}": SCALE-Sim has no batch; write 1 here and give --batch')
+        return len(self.faults) == faults, stride_width
+
+    def _convolution(self, cells: list[Cell], sizes: list[int], stride_width: int) -> None:
+        h, w, r, s, channels, filters, stride = sizes
+        for window, size, index in ((r, h, 3), (s, w, 4)):
+            if window > size:
+                self.fault(cells[index], CONV_COLUMNS[index],
+                           f"is {window}, must not be larger than {CONV_COLUMNS[index - 2]} = {size} (SCALE-Sim does not pad)")  # fmt: skip
+                return
+        op = Conv2d(op="conv2d", K=filters, R=r, S=s, stride=(stride, stride_width), bias=False, ceil=True)
+        if "DP" not in cells[0].text:
+            self._add(cells[0], op, (channels, h, w))
+            return
+        if channels > MOST_LAYERS:
+            self.fault(cells[5], "Channels", f"is {channels}: SCALE-Sim makes a layer of each channel of a layer named DP")
+            return
+        self.notes.append(f"{self.source}: {cells[0].text}: its name holds DP, so that SCALE-Sim runs it as "
+                          f"{channels} layers of one channel each; so does accelsim")  # fmt: skip
+        for channel in range(channels):
+            self._add(Cell(f"{cells[0].text}Channel_{channel}", cells[0].line, cells[0].column), op, (1, h, w))
+
+    def _add(self, cell: Cell, op: Op, shape: Shape) -> None:
+        if len(self.sketches) >= MOST_LAYERS:
+            self.fault(cell, cell.text, f"is layer number {MOST_LAYERS + 1}; at most {MOST_LAYERS} are read")
+            return
+        name = self.names.unique(cell.text, f"layer_{len(self.sketches) + 1}")
+        source = f"{name}.input"  # as network_yaml names a fresh input; no layer's name has a dot
+        self.inputs[source] = shape
+        self.sketches.append(LayerSketch(name, op, (source,)))
+
+
+def _is_dense(text: str) -> bool:
+    parts = text.split(":")
+    return not text or (len(parts) <= 2 and all(re.fullmatch("[0-9]{1,9}", p) for p in parts) and len({*map(int, parts)}) == 1
+                        and (len(parts) == 2 or parts == ["1"]))  # fmt: skip
+
+
+def _quoted(cells: list[Cell]) -> str:
+    text = ", ".join(cell.text for cell in cells)
+    return f'"{text}"' if len(text) <= 60 else f'"{text[:57]}..."'
+
+
+def _rows(text: str) -> Iterator[list[Cell]]:
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
+        cells = _cells(line.rstrip("\r"), number)
+        if cells and not cells[0].text.startswith("#"):
+            yield cells
+
+
+def read_scalesim_topology(path: Path) -> tuple[Network, list[str]]:
+    """Read a convolution or GEMM topology; returns the network and notes, raises `InputError` with every fault.
+
+    The layers do not depend on each other: each reads a fresh input, C x H x W or M x K.
+    """
+    text = read_text(path)
+    topology = _Topology(str(path))
+    rows = _rows(text)
+    header = next(rows, None)
+    if header is None:
+        raise InputError(Fault(str(path), "", "is empty", 1, 1))
+    if topology.read_header(header):
+        for cells in rows:
+            topology.read_row(cells)
+        if not topology.sketches and not topology.faults:
+            topology.fault(header[0], "", "has a header and no layers")
+    if topology.faults:
+        raise InputError(topology.faults)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    network = build_network(path.stem, 1, topology.inputs, tuple(topology.sketches), digest)
+    return network, [*_topology_notes(str(path), network), *topology.notes]
+
+
+def _topology_notes(source: str, network: Network) -> list[str]:
+    rules = "no padding, no batch, one word is one byte (int8); accelsim counts partial sums at the accumulator's width"
+    if all(isinstance(layer.op, Matmul) for layer in network.layers):
+        return [f"{source}: read by SCALE-Sim's rules: {rules}"]
+    rules = f"output = ceil((H - F + stride) / stride), {rules}"
+    uneven = [layer.name for layer in network.layers if isinstance(layer.op, Conv2d) and _one_too_many(layer.op, layer.input_shapes[0])]
+    more = f"; that is one row or column too many in {_some(uneven)}" if uneven else ""
+    return [f"{source}: read by SCALE-Sim's rules: {rules}{more}"]
+
+
+def _one_too_many(op: Conv2d, shape: Shape) -> bool:
+    """Whether the stride does not divide H - F, so that the last window leaves the input."""
+    return bool((shape[2] - op.R) % op.stride[0] or (shape[3] - op.S) % op.stride[1])
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key of a .cfg file, its value and its place."""
+
+    key: str
+    value: str
+    line: int
+    column: int
+
+
+_SIZES = ("ArrayHeight", "ArrayWidth", "IfmapSramSzkB", "FilterSramSzkB", "OfmapSramSzkB")
+_OFFSETS = ("IfmapOffset", "FilterOffset", "OfmapOffset")
+_NO_COUNTERPART = (
+    *_OFFSETS, "MemoryBanks", "OnChipMemoryBanks", "OnChipMemoryBankPorts", "ReadRequestBuffer", "WriteRequestBuffer",
+    "IfmapCustomLayout", "FilterCustomLayout", "IfmapSRAMBankBandwidth", "IfmapSRAMBankNum", "IfmapSRAMBankPort",
+    "FilterSRAMBankBandwidth", "FilterSRAMBankNum", "FilterSRAMBankPort", "SparseRep", "OptimizedMapping", "BlockSize",
+    "RandomNumberGeneratorSeed", "UseRamulatorTrace", "TimeLinearModel", "TopologyCsvLoc",
+    "SRAM_row_size", "SRAM_bank_size", "DRAM_row_size", "DRAM_bank_size",
+)  # fmt: skip
+_USED = ("run_name", *_SIZES, "Dataflow", "Bandwidth", "InterfaceBandwidth", "SparsitySupport")
+_KNOWN = {key.lower(): key for key in (*_USED, *_NO_COUNTERPART)}
+_SECTION_OF = {"run_name": "general", "InterfaceBandwidth": "run_presets"}
+
+
+class _Config:
+    """A .cfg file being read: what is set where, faults and notes."""
+
+    def __init__(self, source: str, text: str) -> None:
+        self.source = source
+        self.faults: list[Fault] = []
+        self.notes: list[str] = []
+        self.sections: dict[str, int] = {}
+        self.settings: dict[str, Setting] = {}
+        section = ""
+        for number, line in enumerate(text.removeprefix("\ufeff").split("\n"), start=1):
+            section = self._line(line.rstrip(), number, section)
+
+    def _line(self, line: str, number: int, section: str) -> str:
+        """Take one line in; returns the section that the next line is in."""
+        text, column = line.strip(), len(line) - len(line.lstrip()) + 1
+        if not text or text[0] in "#;":
+            return section
+        if text.startswith("["):
+            if not text.endswith("]"):
+                self.faults.append(Fault(self.source, text[:40], 'must be a section such as "[general]"', number, column))
+            name = text.strip("[]").strip().lower()
+            self.sections.setdefault(name, number)
+            return name
+        key, delimiter, value = _split_setting(text)
+        if not delimiter or not key:
+            self.faults.append(Fault(self.source, text[:40], 'must be "key: value", "key = value" or "[section]"', number, column))
+            return section
+        if key.lower() in self.settings:
+            before = self.settings[key.lower()].line
+            self.faults.append(Fault(self.source, key, f"is given twice (also in line {before})", number, column))
+        place = line.index(value, column + len(key)) + 1 if value else column
+        self.settings[key.lower()] = Setting(key, value, number, place)
+        return section
+
+    def fault(self, setting: Setting, message: str) -> None:
+        self.faults.append(Fault(self.source, setting.key, message, setting.line, setting.column))
+
+    def get(self, key: str) -> Setting | None:
+        """The setting, or None and a fault that names the section where it should stand."""
+        found = self.settings.get(key.lower())
+        if found is None:
+            section = _SECTION_OF.get(key, "architecture_presets")
+            self.faults.append(Fault(self.source, f"[{section}] {key}", "is missing", self.sections.get(section, 1), 1))
+        return found
+
+    def number(self, key: str, lowest: int = 1) -> int:
+        """A whole number; ``lowest`` and a fault where it is none."""
+        setting = self.get(key)
+        if setting is None:
+            return lowest
+        if not re.fullmatch(r"[0-9]{1,10}", setting.value) or not lowest <= int(setting.value) <= LARGEST:
+            self.fault(setting, f'is "{setting.value}", must be a whole number from {lowest} to {LARGEST}')
+            return lowest
+        return int(setting.value)
+
+    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
+        """One of ``allowed``; the first of them and a fault where it is none."""
+        setting = self.get(key)
+        if setting is not None and setting.value not in allowed:
+            near = nearest(setting.value.lower(), allowed) or nearest(setting.value.upper(), allowed)
+            self.fault(setting, f'is "{setting.value}", must be one of {", ".join(allowed)}{near}')
+            return allowed[0]
+        return setting.value if setting is not None else allowed[0]
+
+    def is_true(self, key: str) -> bool:
+        setting = self.settings.get(key.lower())
+        return setting is not None and setting.value.lower() in ("true", "yes", "on", "1")
+
+
+def _split_setting(text: str) -> tuple[str, str, str]:
+    match = re.search(r"\s*[:=]\s*", text)
+    return (text[: match.start()], match[0], text[match.end() :]) if match else (text, "", "")
+
+
+def read_scalesim_cfg(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """Read a configuration; returns plain ``accelsim.arch/1`` data and notes, raises `InputError` with every fault."""
+    config = _Config(str(path), read_text(path))
+    rows, cols = config.number("ArrayHeight"), config.number("ArrayWidth")
+    sizes = [config.number(key) for key in _SIZES[2:]]
+    dataflow = config.choice("Dataflow", ("os", "ws", "is"))
+    bandwidth = _bandwidth(config)
+    name = config.get("run_name")
+    _check_the_rest(config)
+    if config.faults:
+        raise InputError(sorted(config.faults, key=lambda fault: fault.line))
+    data = {
+        "schema": "accelsim.arch/1",
+        "name": (name.value if name else "") or path.stem,
+        "clock": "1 GHz",
+        "engine": {
+            "kind": "systolic", "rows": rows, "cols": cols, "dataflow": dataflow, "weight_load": "rows",
+            "weight_buffers": 1, "overlap": "none", "edge": "full", "drain": "parallel",
+        },
+        "memory": [
+            {"name": "dram"} | ({"bandwidth": f"{bandwidth} B/cycle"} if bandwidth else {}),
+            {"name": "ifmap_sram", "size": f"{sizes[0]} KiB", "holds": ["input"]},
+            {"name": "filter_sram", "size": f"{sizes[1]} KiB", "holds": ["weight"]},
+            {"name": "ofmap_sram", "size": f"{sizes[2]} KiB", "holds": ["output", "partial_sum"]},
+        ],
+    }  # fmt: skip
+    notes = [f"{path}: SCALE-Sim has no clock; it is set to 1 GHz, which turns cycles into seconds and nothing else"]
+    return data, notes + config.notes
+
+
+def _bandwidth(config: _Config) -> int | None:
+    """Words (bytes) a cycle between the SRAMs and DRAM; None where SCALE-Sim works out what it would need (CALC)."""
+    mode = config.choice("InterfaceBandwidth", ("CALC", "USER"))
+    given = config.settings.get("bandwidth")
+    if mode == "CALC":
+        config.notes.append(f"{config.source}: InterfaceBandwidth is CALC: DRAM is never waited for"
+                            + (f", and Bandwidth (line {given.line}) is not used" if given else ""))  # fmt: skip
+        return None
+    setting = config.get("Bandwidth")
+    if setting is None:
+        return None
+    parts = [part.strip() for part in setting.value.split(",")]
+    if not all(re.fullmatch("[0-9]{1,10}", part) and 1 <= int(part) <= LARGEST for part in parts):
+        config.fault(setting, f'is "{setting.value}", must be whole numbers of words a cycle')
+        return None
+    config.notes.append(f"{config.source}: SCALE-Sim gives each of its three SRAMs a port of {parts[0]} words a cycle to DRAM; "
+                        f"here they share one of {parts[0]} B/cycle"
+                        + ("; the further values of Bandwidth are not used, there as here" if len(parts) > 1 else ""))  # fmt: skip
+    return int(parts[0])
+
+
+def _check_the_rest(config: _Config) -> None:
+    """Sparsity is a fault, offsets must be numbers, the rest is worth a note."""
+    for key in _OFFSETS:
+        if key.lower() in config.settings:
+            config.number(key, lowest=0)
+    sparsity = config.settings.get("sparsitysupport")
+    if sparsity is not None and config.is_true("SparsitySupport"):
+        config.fault(sparsity, "is true: SCALE-Sim's N:M sparsity is not modelled yet")
+    for key in ("IfmapCustomLayout", "FilterCustomLayout", "UseRamulatorTrace", "OptimizedMapping"):
+        if config.is_true(key):
+            line = config.settings[key.lower()].line
+            config.notes.append(f"{config.source}:{line}: {key} is true: it has no counterpart here and is not modelled")
+    unused = [s.key for key, s in config.settings.items() if key in {k.lower() for k in _NO_COUNTERPART}]
+    if unused:
+        config.notes.append(f"{config.source}: not used here: {', '.join(unused)}")
+    for key, setting in config.settings.items():
+        if key not in _KNOWN:
+            config.notes.append(f"{config.source}:{setting.line}: unknown key {setting.key}"
+                                f"{nearest(setting.key, _KNOWN.values())}; it is not read")  # fmt: skip

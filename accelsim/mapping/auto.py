@@ -1,0 +1,183 @@
+"""The automatic mapping: every tiling worth looking at, costed at once, the best one kept.
+
+A candidate is a tile and an order of three loops (pixels, output channels, reduction). Its cost is the larger of
+the engine's cycles and the cycles of its off-chip traffic, plus the transfer that nothing hides; traffic breaks
+ties. The estimate only ranks: what is reported comes from the schedule that is built from the winner.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+from math import isqrt
+
+import numpy as np
+
+from accelsim.arch.spec import Architecture
+from accelsim.mapping.fit import demand, fits, require_fit
+from accelsim.mapping.loopnest import Dims, LoopNest
+from accelsim.mapping.machine import Ints, Machine, Placement, Widths, off_chip_bits_per_cycle
+from accelsim.mapping.mapping import LayerMapping, Mapping, Order
+from accelsim.units import ceil_div
+from accelsim.workload.precision import Precision
+
+_PIXELS, _CHANNELS, _REDUCTION = ("N", "P", "Q"), ("K",), ("C", "R", "S")
+_LOOPS = (_PIXELS, _CHANNELS, _REDUCTION)
+_ORDERS: tuple[tuple[int, ...], ...] = tuple(permutations(range(3)))
+_RELEVANT_LOOPS = {"weight": (1, 2), "input": (0, 2), "output": (0, 1)}
+_COLUMN = {dim: i for i, dim in enumerate(Dims._fields)}
+
+
+def choose_mapping(
+    layer: str, nest: LoopNest, arch: Architecture, machine: Machine, precision: Precision, dataflow: str,
+    placement: Placement, fixed: LayerMapping,
+) -> Mapping:  # fmt: skip
+    """The best legal mapping that honours what the user fixed; `InfeasibleError` where there is none."""
+    tiles = candidate_tiles(nest, machine, dataflow, precision, fixed)
+    legal = fits(nest, tiles, arch, machine, precision, dataflow, placement)
+    if not legal.any():
+        smallest = Dims(*(int(v) for v in tiles[np.argmin(np.prod(tiles.astype(float), axis=1))]))
+        require_fit(layer, nest, smallest, arch, machine, precision, dataflow, placement)
+        raise AssertionError(f"layer {layer}: the smallest tile {smallest} fits, yet no candidate did")
+    tiles = tiles[legal]
+    cycles, bits = costs(nest, tiles, arch, machine, precision, dataflow, placement)
+    if fixed.order is not None:
+        picked = _loop_order(fixed.order)
+        cycles, bits = cycles[:, [picked]], bits[:, [picked]]
+    best = int(np.lexsort((bits.ravel(), cycles.ravel()))[0])
+    row, column = divmod(best, cycles.shape[1])
+    order = fixed.order or _order(_ORDERS[column])
+    return Mapping(Dims(*(int(v) for v in tiles[row])), order, dataflow)
+
+
+def _order(loops: tuple[int, ...]) -> Order:
+    return ("G", *(dim for loop in loops for dim in _LOOPS[loop]))
+
+
+def _loop_order(order: Order) -> int:
+    """The estimate's order nearest to a given one: loops by where their innermost dimension stands."""
+    last = [max(order.index(dim) for dim in loop) for loop in _LOOPS]
+    return _ORDERS.index(tuple(sorted(range(3), key=lambda loop: last[loop])))
+
+
+def candidate_tiles(nest: LoopNest, machine: Machine, dataflow: str, precision: Precision, fixed: LayerMapping) -> Ints:
+    """Tiles worth costing, int64[candidates, 8]: fractions of the layer, aligned to the array where it has an axis."""
+    d = nest.dims
+    pixel_unit, channel_unit, reduction_unit = machine.units(dataflow, precision)
+    limit = machine.accumulator_pixels(dataflow)
+    pixels = _pixel_tiles(d, pixel_unit, limit)
+    channels = _aligned(d.K, channel_unit)
+    reductions = _reduction_tiles(d, reduction_unit)
+    groups = sorted({d.G, 1, *_halvings(d.G)})
+    rows = [
+        (n, k, c, p, q, r, s, g)
+        for (n, p, q), k, (c, r, s), g in product(pixels, channels, reductions, groups)
+        if g == d.G or g == 1 or (n, p, q, k, c) == (d.N, d.P, d.Q, d.K, d.C)
+    ]
+    tiles = np.array(rows, dtype=np.int64)
+    for dim, size in fixed.tile.given().items():
+        tiles[:, _COLUMN[dim]] = min(size, getattr(d, dim))
+    return np.unique(tiles, axis=0)
+
+
+def _halvings(size: int) -> list[int]:
+    """size/2, size/4 ... 1, rounded up."""
+    values = []
+    while size > 1:
+        size = ceil_div(size, 2)
+        values.append(size)
+    return values
+
+
+def _fractions(size: int) -> list[int]:
+    """Tiles that cut ``size`` into 1, 2, 3 ... pieces, thinning out towards small ones."""
+    cuts = {*range(1, min(size, 8) + 1), *(round(8 * 1.5**i) for i in range(1, 24))}
+    return sorted({ceil_div(size, cut) for cut in cuts if cut <= size} | {1})
+
+
+def _aligned(size: int, unit: int) -> list[int]:
+    """The whole size, and multiples of ``unit`` by powers of two."""
+    if unit >= size:
+        return sorted({size, ceil_div(size, 2), 1}) if size > 1 else [1]
+    values = {size, unit}
+    step = unit
+    while step < size:
+        values.add(step)
+        pieces = ceil_div(size, step)
+        values.add(min(size, ceil_div(ceil_div(size, pieces), unit) * unit))
+        step *= 2
+    return sorted({*values, max(1, unit // 2), max(1, unit // 4), 1})
+
+
+def _pixel_tiles(d: Dims, unit: int, limit: int | None) -> list[tuple[int, int, int]]:
+    """(N, P, Q): whole images first, then rows of one image, then parts of a row."""
+    image = d.P * d.Q
+    tiles = {(d.N, d.P, d.Q)}
+    tiles |= {(n, d.P, d.Q) for n in (_aligned(d.N, max(1, ceil_div(unit, image))) + _fractions(d.N))}
+    tiles |= {(1, p, d.Q) for p in _fractions(d.P)}
+    tiles |= {(1, 1, q) for q in _aligned(d.Q, unit)}
+    if limit is not None:
+        tiles.add((max(1, min(d.N, limit // image)), d.P, d.Q))
+        tiles.add((1, max(1, min(d.P, limit // d.Q)), d.Q))
+        tiles.add((1, 1, min(d.Q, limit)))
+        tiles = {t for t in tiles if t[0] * t[1] * t[2] <= limit} or {(1, 1, 1)}
+    return sorted(tiles)
+
+
+def _reduction_tiles(d: Dims, unit: int) -> list[tuple[int, int, int]]:
+    """(C, R, S): the whole window over some channels, or one tap over many."""
+    window = d.R * d.S
+    whole = {(c, d.R, d.S) for c in _aligned(d.C, max(1, unit // window))}
+    whole |= {(c, d.R, d.S) for c in _fractions(d.C)[:: max(1, isqrt(d.C) // 4)]}
+    whole.add((min(d.C, max(1, unit // window)), d.R, d.S))
+    single = {(c, 1, 1) for c in _aligned(d.C, unit)} if window > 1 else set()
+    rows = {(c, 1, d.S) for c in _aligned(d.C, max(1, unit // d.S))} if d.R > 1 else set()
+    return sorted({(d.C, d.R, d.S)} | whole | single | rows)
+
+
+def costs(
+    nest: LoopNest, tiles: Ints, arch: Architecture, machine: Machine, precision: Precision, dataflow: str,
+    placement: Placement,
+) -> tuple[Ints, Ints]:  # fmt: skip
+    """Estimated (cycles, off-chip bits), each int64[candidates, 6 orders]."""
+    widths = Widths.of(precision)
+    sizes = np.array(nest.dims, dtype=np.int64)
+    counts = -(-sizes // tiles)
+    loops = np.stack([np.prod(counts[:, [_COLUMN[d] for d in loop]], axis=1) for loop in _LOOPS], axis=1)
+    groups = counts[:, _COLUMN["G"]]
+    free = Placement(weight_resident=placement.weight_resident)
+    tile_bits = demand(nest, tiles, arch, machine, precision, dataflow, free).tile_bits
+    output_bits = tiles[:, [0, 1, 3, 4, 7]].prod(axis=1) * widths.output
+    psum_bits = output_bits // widths.output * widths.partial_sum
+    steps = loops.prod(axis=1) * groups
+    compute = machine.compute_cycles(nest, tiles, dataflow, precision) * steps
+    rate = off_chip_bits_per_cycle(arch)
+    all_cycles, all_bits = [], []
+    for order in _ORDERS:
+        weight = 0 if placement.weight_resident else tile_bits["weight"] * _loads(loops, order, "weight")
+        inputs = 0 if placement.input_resident else tile_bits["input"] * _loads(loops, order, "input")
+        visits, distinct = _loads(loops, order, "output"), loops[:, 0] * loops[:, 1]
+        revisits = visits - distinct
+        final = 0 if placement.output_resident else output_bits * distinct
+        bits = (weight + inputs + final + 2 * psum_bits * revisits) * groups
+        transfer = np.zeros_like(bits) if rate is None else -(-bits * rate.denominator // rate.numerator)
+        exposed = 0 if rate is None else _first_load(tile_bits, placement, float(rate))
+        all_cycles.append(np.maximum(compute, transfer) + exposed)
+        all_bits.append(bits)
+    return np.stack(all_cycles, axis=1), np.stack(all_bits, axis=1)
+
+
+def _first_load(tile_bits: dict[str, Ints], placement: Placement, rate: float) -> Ints:
+    bits = tile_bits["weight"] * (not placement.weight_resident) + tile_bits["input"] * (not placement.input_resident)
+    bits = bits + tile_bits["output"] * (not placement.output_resident)
+    return np.asarray(np.ceil(bits / rate), dtype=np.int64)
+
+
+def _loads(loops: Ints, order: tuple[int, ...], tensor: str) -> Ints:
+    """How often a tensor's tile changes: loops inside the innermost one that touches it cost nothing."""
+    relevant = _RELEVANT_LOOPS[tensor]
+    loads = np.ones(len(loops), dtype=np.int64)
+    started = np.zeros(len(loops), dtype=bool)
+    for loop in reversed(order):
+        started |= (loops[:, loop] > 1) & (loop in relevant)
+        loads = np.where(started, loads * loops[:, loop], loads)
+    return loads

@@ -1,0 +1,93 @@
+"""What mapping needs to know of an engine, and of the memory around it: the seam between the two rooms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from accelsim.arch.spec import Architecture, MemoryLevel, Tensor
+from accelsim.mapping.loopnest import Dims, LoopNest
+from accelsim.workload.precision import Precision
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What is on chip before a layer starts, or stays there behind it.
+
+    ``input_off_chip`` is the share of the input that has to be fetched (0: it is all there). ``reserved_bytes`` of
+    each level are taken by whole tensors that live across this layer, its own resident ones included.
+    """
+
+    input_off_chip: Fraction = Fraction(1)
+    output_resident: bool = False
+    weight_resident: bool = False
+    reserved_bytes: MappingABC[str, int] = field(default_factory=dict)
+
+    @property
+    def input_resident(self) -> bool:
+        return self.input_off_chip == 0
+
+
+class Machine(Protocol):
+    """An engine, as the mapper sees it."""
+
+    @property
+    def name(self) -> str: ...
+
+    def units(self, dataflow: str, precision: Precision) -> tuple[int, int, int]:
+        """Sizes of the array along (pixels, output channels, reduction): tiles are best multiples of these; 1 if free."""
+
+    def compute_cycles(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
+        """Estimated cycles of each tile, int64[candidates] for tiles int64[candidates, 8] in the order of Dims."""
+
+    def spills_partial_sums(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> npt.NDArray[np.bool_]:
+        """Whether a tile's partial sums live in the output's level at accumulator width while it is computed."""
+
+    def accumulator_pixels(self, dataflow: str) -> int | None:
+        """Most pixels of a tile that the engine's own accumulators hold; None where it has none or needs none."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Bits of an element of each tensor."""
+
+    weight: int
+    input: int
+    output: int
+    partial_sum: int
+
+    @classmethod
+    def of(cls, precision: Precision) -> Widths:
+        return cls(
+            precision.weight.bits, precision.input.bits, precision.output.bits, precision.accumulator.bits
+        )
+
+
+def off_chip_bits_per_cycle(arch: Architecture) -> Fraction | None:
+    """Bandwidth of the far end, None where it is unlimited."""
+    bandwidth = arch.off_chip.bandwidth
+    return None if bandwidth is None else 8 * bandwidth.per_cycle(arch.clock)
+
+
+def slots_of(arch: Architecture, tensor: Tensor) -> int:
+    """How many tiles of ``tensor`` its level holds at once; double buffering where it has no level."""
+    level = arch.holder(tensor)
+    return level.slots if level is not None else 2
+
+
+def free_bytes(level: MemoryLevel, placement: Placement) -> int | None:
+    """What a level has left for tiles; None is unbounded."""
+    if level.size is None:
+        return None
+    return level.size - placement.reserved_bytes.get(level.name, 0)
+
+
+def tile_array(tile: Dims) -> Ints:
+    return np.array([tile], dtype=np.int64)

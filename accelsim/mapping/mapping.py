@@ -1,0 +1,112 @@
+"""A mapping: how one loop nest is laid onto the hardware, and the YAML that overrides the automatic choice.
+
+``tile`` is what the levels on chip hold at a time; ``order`` is the sequence of the loops over tiles, outermost
+first. Inside a tile the engine's own loops run (the folds of a systolic array).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+
+from accelsim.errors import nearest
+from accelsim.mapping.loopnest import DIMS, Dims
+from accelsim.units import ceil_div
+
+SCHEMA = "accelsim.mapping/1"
+Order = tuple[str, ...]
+DEFAULT_ORDER: Order = ("G", "N", "P", "Q", "K", "C", "R", "S")
+RELEVANT: MappingABC[str, frozenset[str]] = {
+    "weight": frozenset("GKCRS"),
+    "input": frozenset("GNCPQRS"),
+    "output": frozenset("GNKPQ"),
+}
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Tiling, loop order and dataflow of one nest."""
+
+    tile: Dims
+    order: Order
+    dataflow: str
+
+    def counts(self, sizes: Dims) -> Dims:
+        """How many tiles there are along each dimension."""
+        return Dims(*(ceil_div(size, tile) for size, tile in zip(sizes, self.tile, strict=True)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it would stand in a mapping YAML."""
+        return {
+            "dataflow": self.dataflow,
+            "tile": {dim: size for dim, size in self.tile._asdict().items()},
+            "order": " ".join(self.order),
+        }
+
+
+def _parse_order(text: Any) -> Any:
+    """``"K C P"`` or a list -> a full order: the dimensions not named stay outside, in the default order."""
+    words = text.replace(",", " ").split() if isinstance(text, str) else text
+    if not isinstance(words, list | tuple):
+        return text
+    for word in words:
+        if word not in DIMS:
+            raise ValueError(f"has {word!r}, must name loop dimensions out of {' '.join(DIMS)}{nearest(str(word), DIMS)}")
+    if len(set(words)) != len(words):
+        raise ValueError(f"names a dimension twice: {' '.join(words)}")
+    return (*(dim for dim in DEFAULT_ORDER if dim not in words), *words)
+
+
+class TileSizes(BaseModel):
+    """Sizes of a tile; what is left out is chosen automatically."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    N: PositiveInt | None = None
+    K: PositiveInt | None = None
+    C: PositiveInt | None = None
+    P: PositiveInt | None = None
+    Q: PositiveInt | None = None
+    R: PositiveInt | None = None
+    S: PositiveInt | None = None
+    G: PositiveInt | None = None
+
+    def given(self) -> dict[str, int]:
+        return {dim: size for dim, size in self if size is not None}
+
+
+class LayerMapping(BaseModel):
+    """What a user fixes of a layer's mapping; everything is optional."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tile: TileSizes = TileSizes()
+    order: Annotated[tuple[str, ...] | None, BeforeValidator(_parse_order)] = None
+    dataflow: Literal["ws", "os", "is"] | None = None
+
+
+class MappingFile(BaseModel):
+    """A mapping file: ``default`` holds for every layer, ``layers`` for the named ones."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_: Literal["accelsim.mapping/1"] = Field(default="accelsim.mapping/1", alias="schema")
+    name: str = ""
+    default: LayerMapping = LayerMapping()
+    layers: dict[str, LayerMapping] = {}
+
+    def of(self, layer: str) -> LayerMapping:
+        """What is fixed for ``layer``: its own words over the default's."""
+        own = self.layers.get(layer)
+        if own is None:
+            return self.default
+        tile = TileSizes(**{**self.default.tile.given(), **own.tile.given()})
+        return LayerMapping(
+            tile=tile, order=own.order or self.default.order, dataflow=own.dataflow or self.default.dataflow
+        )
+
+
+EMPTY = MappingFile()

@@ -1,0 +1,298 @@
+"""The result file, schema ``accelsim.result/1``: what ``report.json`` holds, and how it is written and read back.
+
+Names say their units. Readers of later versions of the schema's first edition ignore keys that they do not know.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from accelsim.errors import Fault, InputError, nearest
+from accelsim.yaml_io import Document, read_text, validate
+
+if TYPE_CHECKING:
+    import pandas
+
+SCHEMA = "accelsim.result/1"
+REPORT, LAYERS = "report.json", "layers.csv"
+Mode = Literal["cycles", "values"]
+Bound = Literal["compute", "memory"]
+Count = Annotated[int, Field(ge=0)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def _named(document: Any) -> Any:
+    """``{"name": ..., "sha256": ...}`` also as a bare name."""
+    return {"name": document} if isinstance(document, str) else document
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, ignored_types=(cached_property,))
+
+
+class InputFile(_Record):
+    """An input by its name and the digest of its content."""
+
+    name: str
+    sha256: str = ""
+
+
+class Provenance(_Record):
+    """What made this result. The only part that may differ between two runs of the same inputs and seed."""
+
+    accelsim: str
+    python: str
+    numba: str
+    network: Annotated[InputFile, BeforeValidator(_named)]
+    arch: Annotated[InputFile, BeforeValidator(_named)]
+    seed: int
+    command: str = ""
+
+
+class RoofRecord(_Record):
+    """A ceiling of the machine: its peak at one precision, and the intensity from which it can be reached."""
+
+    name: str
+    peak_gops: Amount
+    ridge_ops_per_byte: Amount | None
+
+
+class Machine(_Record):
+    """The machine's rooflines: one roof for each precision used. A bandwidth of null is unlimited."""
+
+    off_chip: str
+    bandwidth_bytes_per_second: Amount | None
+    roofs: list[RoofRecord]
+
+
+class TrafficBytes(_Record):
+    """Bytes that crossed a port."""
+
+    read: Count = 0
+    write: Count = 0
+
+    @property
+    def total(self) -> int:
+        return self.read + self.write
+
+
+class Roofline(_Record):
+    """Where work stands under its roof. ``intensity_ops_per_byte`` null: no off-chip traffic, so bound by compute.
+
+    ``peak_gops`` is what the units in use can do; ``macs_per_weight_byte`` is the TPU paper's x axis (null: no
+    weights were read from off chip, or there are no MACs).
+    """
+
+    intensity_ops_per_byte: Amount | None
+    macs_per_weight_byte: Amount | None
+    attained_gops: Amount
+    roof_gops: Amount
+    peak_gops: Amount
+    bound: Bound
+
+    @property
+    def share_of_roof(self) -> float:
+        """Attained over roof, 0 to 1; 0 under a roof of zero."""
+        return self.attained_gops / self.roof_gops if self.roof_gops else 0.0
+
+
+class PrecisionNames(_Record):
+    """Number formats of a layer, such as ``int8``."""
+
+    weight: str
+    input: str
+    output: str
+    accumulator: str
+
+
+class Totals(_Record):
+    """The whole network, layers one after the other."""
+
+    cycles: Count
+    seconds: Amount
+    macs: Count
+    effective_macs: Count
+    vector_ops: Count = 0
+    ops: Count
+    utilization: Amount
+    busy_cycles: Count
+    stall_cycles: dict[str, Count]
+    traffic_bytes: dict[str, TrafficBytes]
+    energy_pj: dict[str, Amount]
+    energy_total_pj: Amount
+    power_w: Amount
+    attained_gops: Amount
+    roofline: Roofline
+    accumulator_overflows: Count = 0
+
+
+class LayerResult(_Record):
+    """One layer. ``stall_cycles`` and ``busy_cycles`` add up to ``cycles``; the seconds are cycles over the clock."""
+
+    name: str
+    op: str
+    engine: str
+    inputs: list[str] = []
+    input_shapes: list[list[int]] = []
+    output_shapes: list[list[int]] = []
+    epilogue: list[str] = []
+    dims: dict[str, Count]
+    precision: PrecisionNames
+    mapping: dict[str, Any]
+    cycles: Count
+    seconds: Amount
+    busy_cycles: Count
+    stall_cycles: dict[str, Count]
+    port_cycles: dict[str, Count] = {}
+    macs: Count
+    effective_macs: Count
+    vector_ops: Count = 0
+    ops: Count
+    peak_macs_per_cycle: Amount = 0.0
+    utilization: Amount
+    traffic_bytes: dict[str, dict[str, TrafficBytes]]
+    energy_pj: dict[str, Amount]
+    energy_total_pj: Amount
+    roofline: Roofline
+    accumulator_overflows: Count = 0
+
+    def level_traffic(self, level: str) -> TrafficBytes:
+        """Bytes through one level's port, all tensors together."""
+        tensors = self.traffic_bytes.get(level, {}).values()
+        return TrafficBytes(read=sum(t.read for t in tensors), write=sum(t.write for t in tensors))
+
+    @property
+    def main_stall(self) -> tuple[str, int]:
+        """The cause that took most cycles, and how many; ``("", 0)`` where nothing stalled."""
+        cause, cycles = max(self.stall_cycles.items(), key=lambda item: item[1], default=("", 0))
+        return (cause, cycles) if cycles else ("", 0)
+
+    @property
+    def roof_name(self) -> str:
+        """The roof this layer runs under: its precision as in `RoofRecord.name`, or ``vector``."""
+        if not self.macs:
+            return "vector"
+        weight, activation = self.precision.weight, self.precision.input
+        return weight if weight == activation else f"{weight}x{activation}"
+
+
+class Result(_Record):
+    """A finished simulation: ``totals``, ``layers`` and where they come from."""
+
+    schema_: Literal["accelsim.result/1"] = Field(default="accelsim.result/1", alias="schema")
+    provenance: Provenance
+    network: str
+    architecture: str
+    clock_hz: Annotated[int, Field(gt=0)]
+    batch: Annotated[int, Field(gt=0)]
+    mode: Mode
+    machine: Machine
+    energy_sources: list[dict[str, Any]] = []
+    totals: Totals
+    layers: list[LayerResult]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Result:
+        if len(self._by_name) != len(self.layers):
+            raise ValueError("layers: a name is used for more than one layer")
+        return self
+
+    @cached_property
+    def _by_name(self) -> dict[str, LayerResult]:
+        return {layer.name: layer for layer in self.layers}
+
+    def layer(self, name: str) -> LayerResult:
+        """The layer of that name; KeyError with the nearest known name."""
+        if name not in self._by_name:
+            raise KeyError(f"there is no layer {name!r}{nearest(name, self._by_name)}")
+        return self._by_name[name]
+
+    def summary(self, width: int = 100, rows: int | None = 40) -> str:
+        """The table of layers and the totals as plain text, ``width`` columns wide.
+
+        With more than ``rows`` layers those that take least time are folded; None shows all.
+        """
+        from accelsim.report.table import render
+
+        return render(self, width=width, rows=rows)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row a layer, the columns of ``layers.csv``; needs pandas."""
+        from accelsim.report.rows import layer_row
+
+        try:
+            import pandas
+        except ImportError:
+            raise ImportError(
+                "to_dataframe needs pandas, which is not installed: pip install pandas; without it, write(folder) "
+                "gives the same table as layers.csv"
+            ) from None
+        return pandas.DataFrame([layer_row(self, layer) for layer in self.layers])
+
+    def to_json(self) -> str:
+        """The text of ``report.json``: the same inputs and seed give the same text, provenance aside."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, allow_nan=False) + "\n"
+
+    def to_csv(self) -> str:
+        """The text of ``layers.csv``: one row a layer, units in the columns' names."""
+        from accelsim.report.rows import layer_row, to_csv
+
+        return to_csv([layer_row(self, layer) for layer in self.layers])
+
+    def write(self, folder: str | Path) -> list[Path]:
+        """Write ``report.json`` and ``layers.csv`` into ``folder``, whole or not at all; InputError if it cannot."""
+        from accelsim.report.files import write_files
+
+        return write_files(folder, {REPORT: self.to_json().encode(), LAYERS: self.to_csv().encode()})
+
+    @classmethod
+    def read(cls, path: str | Path) -> Result:
+        """Read a result file, or the ``report.json`` of a folder; InputError says all that is wrong with it."""
+        path = Path(path)
+        path = path / REPORT if path.is_dir() else path
+        return cls.from_json(read_text(path), source=str(path))
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "result") -> Result:
+        """The opposite of `to_json`; ``source`` names the text in faults."""
+        return validate(Document(_checked(_parse(text, source), source), source), cls)
+
+    def _repr_html_(self) -> str:
+        from accelsim.report.html import to_html
+
+        return to_html(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Result {self.network} on {self.architecture}: batch {self.batch}, {len(self.layers)} layers, "
+            f"{self.totals.cycles:,} cycles, {self.totals.attained_gops:,.4g} Gop/s>"
+        )
+
+    __str__ = __repr__
+
+
+def _parse(text: str, source: str) -> Any:
+    def refuse(constant: str) -> NoReturn:
+        raise InputError(Fault(source, "", f"holds {constant}, which is not a number of JSON"))
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        fault = Fault(source, "", f"is not JSON: {error.msg}", error.lineno, error.colno)
+        raise InputError(fault) from None
+    except RecursionError:
+        raise InputError(Fault(source, "", "is not a result: it is nested too deeply")) from None
+
+
+def _checked(data: Any, source: str) -> Any:
+    """Say first whether this is a result at all, rather than list every key that it lacks."""
+    found = data.get("schema") if isinstance(data, dict) else None
+    if isinstance(data, dict) and found != SCHEMA:
+        words = "is missing" if found is None else f"is {json.dumps(found)}"
+        raise InputError(Fault(source, "schema", f'{words}, must be "{SCHEMA}": this is no result of accelsim simulate'))
+    return data

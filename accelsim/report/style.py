@@ -1,0 +1,129 @@
+"""The house style of figures: sizes, letters, colours, and how a figure becomes a file.
+
+Figures are drawn at the width at which they are printed (3.5 or 7.16 inches, a column or both of an IEEE or ACM
+page), in 7-point letters, so that nobody scales them. matplotlib is imported when a figure is drawn, not before.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from accelsim.errors import Fault, InputError, join_allowed
+from accelsim.report.files import write_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Width = Literal["single", "double"]
+WIDTHS_IN: dict[Width, float] = {"single": 3.5, "double": 7.16}  # inches
+SUFFIXES = (".pdf", ".svg", ".png")
+DPI = 300  # of PNG
+
+# Okabe and Ito's palette, told apart by all kinds of colour vision; its yellow is too faint for lines on white.
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
+)  # fmt: skip
+PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+INK, MUTED, FAINT, SHADE = "#222222", "#777777", "#BBBBBB", "#F3F3F1"
+TEXT_PT, SMALL_PT = 7.0, 6.5  # points
+
+SETTINGS: dict[str, Any] = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same letters, and so the same bytes, everywhere
+    "font.size": TEXT_PT,
+    "axes.labelsize": TEXT_PT,
+    "axes.titlesize": TEXT_PT,
+    "xtick.labelsize": TEXT_PT,
+    "ytick.labelsize": TEXT_PT,
+    "legend.fontsize": TEXT_PT,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.linewidth": 0.6,
+    "lines.linewidth": 1.0,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "xtick.minor.size": 1.5,
+    "ytick.minor.size": 1.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelpad": 2.0,
+    "legend.frameon": False,
+    "legend.handletextpad": 0.3,
+    "legend.columnspacing": 1.0,
+    "legend.borderaxespad": 0.0,
+    "legend.borderpad": 0.0,
+    "figure.dpi": 100,
+    "savefig.dpi": DPI,
+    "savefig.bbox": None,  # the figure is exactly as wide as it says
+    "pdf.fonttype": 42,  # TrueType, embedded: what journals take, and text stays text
+    "ps.fonttype": 42,
+    "svg.fonttype": "path",  # letters as outlines: looks the same where the font is missing (PDF keeps text as text)
+    "svg.hashsalt": "accelsim",
+    "path.simplify": False,
+    "agg.path.chunksize": 0,
+}
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """matplotlib's defaults with the house's settings on top, whatever the user's own style file says."""
+    import matplotlib as mpl
+
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(SETTINGS)
+        yield
+
+
+def new_figure(width: Width | float, height_in: float) -> tuple[Figure, Axes]:
+    """An empty figure of one axes, ``width`` a column, both, or inches. Belongs to no window and no global list."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    inches = WIDTHS_IN[width] if isinstance(width, str) else width
+    figure = Figure(figsize=(inches, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
+    return figure, figure.add_subplot()
+
+
+def colour(index: int) -> str:
+    """The colour of the ``index``-th network."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def marker(index: int) -> str:
+    """The marker of the ``index``-th network; colour and marker together repeat only after 56."""
+    return MARKERS[index % len(MARKERS)]
+
+
+def check_suffix(path: str | Path) -> str:
+    """The kind of file that ``path`` names; InputError for one that cannot be drawn, before anything is computed."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        found = f'"{suffix}"' if suffix else "nothing"
+        raise InputError(Fault(str(path), "", f"ends in {found}, a figure must end in {join_allowed(SUFFIXES)}"))
+    return suffix[1:]
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a figure as PDF, SVG or PNG by its suffix, whole or not at all; the same figure gives the same bytes."""
+    kind = check_suffix(path)
+    stamp = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}[kind]
+    content = io.BytesIO()
+    with house_style():
+        figure.savefig(content, format=kind, metadata=stamp, dpi=DPI)
+    return write_file(path, content.getvalue())

@@ -1,0 +1,170 @@
+"""Builds the schedule of one nest: its tile operations in order, as arrays.
+
+One row a *step*. A step computes one tile; before it come the loads of the tensors whose tile changed, behind it
+the store of an output tile that is finished, or that must make room while its sums are still partial.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import numpy.typing as npt
+
+from accelsim.errors import InfeasibleError
+from accelsim.mapping.loopnest import Axis, Dims, LoopNest
+from accelsim.mapping.machine import Ints, Placement, Widths
+from accelsim.mapping.mapping import RELEVANT, Mapping
+
+MOST_STEPS = 50_000_000
+NOTHING = -1  # no load, no store: the tile stays
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Tile operations of one nest. All bits are those that cross the off-chip port (0 for a resident tensor).
+
+    ``tiles``   int64[classes, 8]  the distinct tile shapes
+    ``classes`` int32[steps]       which of them a step computes
+    ``loads``   int64[steps, 3]    bits of weights, inputs, partial sums fetched before it, -1 where the tile stays
+    ``stores``  int64[steps]       bits of outputs or partial sums sent behind it, -1 where the tile stays
+    ``partial`` bool[steps]        whether that store is of partial sums
+    """
+
+    nest: LoopNest
+    mapping: Mapping
+    tiles: Ints
+    classes: npt.NDArray[np.int32]
+    loads: Ints
+    stores: Ints
+    partial: npt.NDArray[np.bool_]
+
+    @property
+    def steps(self) -> int:
+        return len(self.classes)
+
+    def class_counts(self) -> Ints:
+        """How many steps there are of each tile shape."""
+        return np.bincount(self.classes, minlength=len(self.tiles)).astype(np.int64)
+
+
+def build_schedule(layer: str, nest: LoopNest, mapping: Mapping, widths: Widths, placement: Placement) -> Schedule:
+    """Expand ``mapping`` into steps; see `Schedule`."""
+    counts = mapping.counts(nest.dims)
+    steps = int(np.prod(counts, dtype=object))
+    if steps > MOST_STEPS:
+        raise InfeasibleError(
+            f"layer {layer}: its schedule",
+            demand=f"{steps} tiles of {mapping.tile._asdict()}",
+            bound=f"{MOST_STEPS} at most",
+            levers=("a larger tile", "larger memory levels"),
+        )
+    index = _indices(counts, mapping)
+    sizes = {dim: _sizes(nest.dims, mapping.tile, dim)[index[dim]] for dim in Dims._fields}
+    loads = np.stack(
+        [
+            _weight_loads(nest, sizes, index, widths, placement),
+            _input_loads(nest, mapping, sizes, index, widths, placement),
+            np.full(steps, NOTHING, dtype=np.int64),
+        ],
+        axis=1,
+    )
+    stores, partial, reloads = _output_moves(sizes, index, counts, widths, placement)
+    loads[:, 2] = reloads
+    tiles, classes = _classes(nest.dims, mapping, index)
+    return Schedule(nest, mapping, tiles, classes, loads, stores, partial)
+
+
+def _indices(counts: Dims, mapping: Mapping) -> dict[str, npt.NDArray[np.int32]]:
+    """For every step, the tile's number along each dimension; loops in the mapping's order."""
+    shape = [getattr(counts, dim) for dim in mapping.order]
+    grid = np.indices(shape, dtype=np.int32).reshape(len(shape), -1)
+    return dict(zip(mapping.order, grid, strict=True))
+
+
+def _sizes(dims: Dims, tile: Dims, dim: str) -> Ints:
+    """Sizes of the tiles along ``dim``: all alike but the last."""
+    size, step = getattr(dims, dim), getattr(tile, dim)
+    starts = np.arange(0, size, step, dtype=np.int64)
+    return np.minimum(starts + step, size) - starts
+
+
+def _changes(index: dict[str, npt.NDArray[np.int32]], dims: frozenset[str]) -> npt.NDArray[np.bool_]:
+    """Steps at which the tile over ``dims`` is not the one before."""
+    steps = len(next(iter(index.values())))
+    changed = np.zeros(steps, dtype=bool)
+    changed[0] = True
+    for dim in dims:
+        changed[1:] |= index[dim][1:] != index[dim][:-1]
+    return changed
+
+
+def _weight_loads(
+    nest: LoopNest, sizes: dict[str, Ints], index: dict[str, npt.NDArray[np.int32]], widths: Widths, placement: Placement
+) -> Ints:
+    dims = RELEVANT["weight"] | (frozenset("PQ") if nest.private_weights else frozenset())
+    elements = np.prod([sizes[dim] for dim in sorted(dims)], axis=0)
+    bits = 0 if placement.weight_resident else widths.weight
+    return np.where(_changes(index, dims), elements * bits, NOTHING)
+
+
+def _input_loads(
+    nest: LoopNest, mapping: Mapping, sizes: dict[str, Ints], index: dict[str, npt.NDArray[np.int32]], widths: Widths,
+    placement: Placement,
+) -> Ints:  # fmt: skip
+    tile = mapping.tile
+    rows = _touched_table(nest.rows, nest.dims.P, tile.P, nest.dims.R, tile.R)[index["P"], index["R"]]
+    columns = _touched_table(nest.columns, nest.dims.Q, tile.Q, nest.dims.S, tile.S)[index["Q"], index["S"]]
+    elements = sizes["G"] * sizes["N"] * sizes["C"] * rows * columns
+    share = placement.input_off_chip
+    bits = -(-elements * widths.input * share.numerator // share.denominator)
+    return np.where(_changes(index, RELEVANT["input"]), bits, NOTHING)
+
+
+def _touched_table(axis: Axis, outputs: int, tile: int, taps: int, tap_tile: int) -> Ints:
+    """Input positions under each (output tile, tap tile) of one axis."""
+    out_starts, tap_starts = range(0, outputs, tile), range(0, taps, tap_tile)
+    table = [
+        axis.touched(p, min(tile, outputs - p), r, min(tap_tile, taps - r))
+        for p, r in product(out_starts, tap_starts)
+    ]
+    return np.array(table, dtype=np.int64).reshape(len(out_starts), len(tap_starts))
+
+
+def _output_moves(
+    sizes: dict[str, Ints], index: dict[str, npt.NDArray[np.int32]], counts: Dims, widths: Widths, placement: Placement
+) -> tuple[Ints, npt.NDArray[np.bool_], Ints]:
+    """Stores behind, whether they are partial, and partial sums fetched before each step."""
+    arrives = _changes(index, RELEVANT["output"])
+    leaves = np.append(arrives[1:], True)
+    reduction = index["C"] * counts.R * counts.S + index["R"] * counts.S + index["S"]
+    last_reduction = counts.C * counts.R * counts.S - 1
+    outputs = np.prod([sizes[dim] for dim in "GNKPQ"], axis=0)
+    partial = leaves & (reduction != last_reduction)  # loops run one way: the last tile of the sum ends it
+    final_bits = 0 if placement.output_resident else widths.output
+    stores = np.where(leaves, outputs * np.where(partial, widths.partial_sum, final_bits), NOTHING)
+    resumes = arrives & (reduction > 0)
+    reloads = np.where(resumes, outputs * widths.partial_sum, NOTHING)
+    return stores, partial, reloads
+
+
+def _classes(
+    dims: Dims, mapping: Mapping, index: dict[str, npt.NDArray[np.int32]]
+) -> tuple[Ints, npt.NDArray[np.int32]]:
+    """The distinct tile shapes: along each dimension a tile is the common one or the last one."""
+    code = np.zeros(len(index["N"]), dtype=np.int32)
+    counts = mapping.counts(dims)
+    for bit, dim in enumerate(Dims._fields):
+        code |= (index[dim] == getattr(counts, dim) - 1).astype(np.int32) << bit
+    present, classes = np.unique(code, return_inverse=True)
+    tiles = [_tile_of(int(value), dims, mapping.tile, counts) for value in present]
+    return np.array(tiles, dtype=np.int64), classes.astype(np.int32)
+
+
+def _tile_of(code: int, dims: Dims, tile: Dims, counts: Dims) -> Dims:
+    """The tile whose last-of-its-dimension bits are ``code``."""
+    sizes = []
+    for bit, (size, step, count) in enumerate(zip(dims, tile, counts, strict=True)):
+        sizes.append(size - step * (count - 1) if code >> bit & 1 else step)
+    return Dims(*sizes)
