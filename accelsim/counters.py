@@ -94,6 +94,24 @@ class Counters:
     accumulator_overflows: int = 0
     register_bits: int = 0
 
+    def times(self, count: int) -> Counters:
+        """Counters of ``count`` such runs, one after the other."""
+        return Counters(
+            cycles=self.cycles * count,
+            busy_cycles=self.busy_cycles * count,
+            stalls=Stalls(*(getattr(self.stalls, f.name) * count for f in fields(Stalls))),
+            macs=self.macs * count,
+            effective_macs=self.effective_macs * count,
+            vector_ops=self.vector_ops * count,
+            traffic={
+                level: {tensor: transfer.scaled(count) for tensor, transfer in tensors.items()}
+                for level, tensors in self.traffic.items()
+            },
+            port_cycles={key: value * count for key, value in self.port_cycles.items()},
+            accumulator_overflows=self.accumulator_overflows * count,
+            register_bits=self.register_bits * count,
+        )
+
     @property
     def ops(self) -> int:
         return 2 * self.macs + self.vector_ops

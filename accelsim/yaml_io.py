@@ -229,6 +229,8 @@ def _message(item: Any, model: type[BaseModel]) -> str:
         return f"unknown key{hint}" + (f"; known here: {', '.join(known)}" if known and not hint else "")
     if kind == "missing":
         return "is missing"
+    if kind == "too_short":
+        return f"has {context['actual_length']} items, must have at least {context['min_length']}"
     if kind in ("value_error", "assertion_error"):
         return str(context.get("error", item["msg"]))
     if kind in ("literal_error", "enum"):

@@ -4,8 +4,8 @@
     python scripts/make_zoo.py            # write them
     python scripts/make_zoo.py --check    # exit 1 and name the files that differ from what would be written
 
-AlexNet, the two LeNets and ESE's LSTM are written by hand. Nothing here depends on anything but this file: the
-same bytes come out everywhere.
+AlexNet, the two LeNets and ESE's LSTM are written by hand. Nothing here depends on anything but this file:
+the same bytes come out everywhere.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from typing import Any
 WORKLOADS = Path(__file__).resolve().parents[1] / "workloads"
 INT8 = {"weight": "int8", "input": "int8", "accumulator": "int32", "output": "int8"}
 WIDTH = 110
+ORDER = (
+    "shape", "in", "out", "K", "R", "S", "window", "stride", "pad", "groups", "bias", "weight",
+    "input", "precision",
+)  # fmt: skip
 
 
 # ---------------------------------------------------------------------- the page
@@ -61,7 +65,7 @@ class Page:
             f"batch: {batch}",
             *([f"# {why_precision}"] if why_precision else []),
             f"precision: {flow(precision)}",
-            *([f"inputs: {flow(inputs)}"] if inputs else []),
+            *(["inputs:", *(f"  {key}: {flow(shape)}" for key, shape in inputs.items())] if inputs else []),
             "layers:",
         ]
 
@@ -71,8 +75,9 @@ class Page:
 
     def layer(self, name: str, op: str, *, after: str | list[str] | None = None, **keys: Any) -> str:
         """One line. ``after`` is left out where it is the layer before; ``in_`` stands for the key ``in``."""
-        entry: dict[str, Any] = {"name": name, "op": op}
-        entry |= {key.rstrip("_"): value for key, value in keys.items() if value is not None}
+        given = {key.rstrip("_"): value for key, value in keys.items() if value is not None}
+        order = sorted(given, key=lambda key: ORDER.index(key) if key in ORDER else -1)
+        entry: dict[str, Any] = {"name": name, "op": op, **{key: given[key] for key in order}}
         sources = [after] if isinstance(after, str) else after
         if sources is not None and sources != [self.last]:
             entry["after"] = sources
@@ -106,8 +111,7 @@ def vgg(depth: int, convs_per_stage: tuple[int, ...]) -> Page:
         f"vgg{depth}",
         f"VGG-{depth}: 3x3 convolutions only, five stages, three fully connected layers.",
         f"VGG-{depth}: K. Simonyan and A. Zisserman, Very Deep Convolutional Networks for Large-Scale Image "
-        "Recognition, ICLR 2015 (arXiv 1409.1556), configuration "
-        f"{'D' if depth == 16 else 'E'}.",
+        f"Recognition, ICLR 2015 (arXiv 1409.1556), configuration {'D' if depth == 16 else 'E'}.",
     )
     channels = (64, 128, 256, 512, 512)
     size = 224
@@ -167,9 +171,8 @@ def googlenet() -> Page:
         "googlenet",
         "GoogLeNet (Inception v1) as in the paper's table 1, without the auxiliary classifiers.",
         "GoogLeNet: C. Szegedy et al., Going Deeper with Convolutions, CVPR 2015 (arXiv 1409.4842). "
-        "Inference only: no "
-        "auxiliary heads. With the original 5x5 branches, biases and local response normalization; no "
-        "batch norm.",
+        "Inference only: no auxiliary heads. With the original 5x5 branches, biases and local response "
+        "normalization; no batch norm.",
     )
     page.stage("stem: 224x224 to 28x28")
     conv_relu(page, "conv1", 64, 7, shape=[3, 224, 224], stride=2, pad=3)
@@ -201,9 +204,8 @@ def resnet(depth: int, *, original: bool = False) -> Page:
         f"resnet{depth}{'_v1' if original else ''}",
         f"ResNet-{depth}{variant}"
         + (" (as in the paper)." if original else " (as in torchvision)." if variant else "."),
-        f"ResNet-{depth}: K. He, X. Zhang, S. Ren and J. Sun, Deep Residual Learning for Image "
-        "Recognition, CVPR 2016 "
-        f"(arXiv 1512.03385){variant}.",
+        f"ResNet-{depth}: K. He, X. Zhang, S. Ren and J. Sun, Deep Residual Learning for Image Recognition, "
+        f"CVPR 2016 (arXiv 1512.03385){variant}.",
     )
     page.stage("stem: 224x224 to 56x56")
     conv_bn(page, "conv1", 64, 7, shape=[3, 224, 224], stride=2, pad=3)
@@ -258,8 +260,7 @@ def mobilenet_v1() -> Page:
         "mobilenet_v1",
         "MobileNet v1, width 1.0, 224x224: depthwise-separable convolutions.",
         "MobileNet v1 (1.0, 224): A. Howard et al., MobileNets: Efficient Convolutional Neural Networks "
-        "for Mobile "
-        "Vision Applications, arXiv 1704.04861, 2017.",
+        "for Mobile Vision Applications, arXiv 1704.04861, 2017.",
     )
     conv_bn(page, "conv1", 32, 3, shape=[3, 224, 224], stride=2)
     size = 112
@@ -297,8 +298,7 @@ def mobilenet_v2() -> Page:
         "mobilenet_v2",
         "MobileNet v2, width 1.0, 224x224: inverted residuals with linear bottlenecks.",
         "MobileNet v2 (1.0, 224): M. Sandler, A. Howard, M. Zhu, A. Zhmoginov and L.-C. Chen, MobileNetV2: "
-        "Inverted "
-        "Residuals and Linear Bottlenecks, CVPR 2018 (arXiv 1801.04381).",
+        "Inverted Residuals and Linear Bottlenecks, CVPR 2018 (arXiv 1801.04381).",
     )
     last = conv_bn(page, "conv1", 32, 3, act="relu6", shape=[3, 224, 224], stride=2)
     channels, size, block = 32, 112, 0
@@ -338,12 +338,9 @@ def shufflenet_v1(scale: str, widths: tuple[int, int, int]) -> Page:
         f"shufflenet_v1_{scale}",
         f"ShuffleNet v1 {scale}, 3 groups, 224x224.",
         f"ShuffleNet v1 ({scale}, g = 3): X. Zhang, X. Zhou, M. Lin and J. Sun, ShuffleNet: An Extremely "
-        "Efficient "
-        "Convolutional Neural Network for Mobile Devices, CVPR 2018 (arXiv 1707.01083). The channel "
-        "shuffle is a "
-        "reshape, a transpose and a reshape. The first convolution has 24 channels at every scale; a "
-        "unit's narrow "
-        "middle has a quarter of its output's channels.",
+        "Efficient Convolutional Neural Network for Mobile Devices, CVPR 2018 (arXiv 1707.01083). The "
+        "channel shuffle is a reshape, a transpose and a reshape. The first convolution has 24 channels at "
+        "every scale; a unit's narrow middle has a quarter of its output's channels.",
     )
     stem = 24
     page.stage("stem: 224x224 to 56x56")
@@ -393,8 +390,8 @@ def bert_base() -> Page:
         "bert_base",
         "BERT base (uncased), 128 tokens: embeddings, 12 encoder layers, pooler.",
         "BERT base: J. Devlin, M.-W. Chang, K. Lee and K. Toutanova, BERT: Pre-training of Deep "
-        "Bidirectional "
-        "Transformers for Language Understanding, NAACL 2019 (arXiv 1810.04805). 128 tokens, none masked.",
+        "Bidirectional Transformers for Language Understanding, NAACL 2019 (arXiv 1810.04805). 128 tokens, "
+        "none masked.",
         inputs={"input_ids": [steps], "position_ids": [steps], "token_type_ids": [steps]},
     )
     page.stage("embeddings")
@@ -404,7 +401,14 @@ def bert_base() -> Page:
         ("token_type", 2, "token_type_ids"),
     )
     names = [
-        page.layer(f"{table}_embedding", "embedding", rows=rows, features=width, after=source)
+        page.layer(
+            f"{table}_embedding",
+            "embedding",
+            rows=rows,
+            features=width,
+            precision={"input": "uint16"},
+            after=source,
+        )
         for table, rows, source in tables
     ]
     page.layer("embedding_add", "add", after=names)
@@ -443,37 +447,31 @@ def encoder_layer(page: Page, name: str, source: str, steps: int, width: int, he
 
 # ---------------------------------------------------------------------- EIE
 
-EIE = {  # in, out, weight density, input density, where it comes from: table III
-    "alex6": (9216, 4096, 0.09, 0.351, "AlexNet's fc6"),
-    "alex7": (4096, 4096, 0.09, 0.353, "AlexNet's fc7"),
-    "alex8": (4096, 1000, 0.25, 0.375, "AlexNet's fc8"),
-    "vgg6": (25088, 4096, 0.04, 0.183, "VGG-16's fc6"),
-    "vgg7": (4096, 4096, 0.04, 0.375, "VGG-16's fc7"),
-    "vgg8": (4096, 1000, 0.23, 0.411, "VGG-16's fc8"),
-    "nt_we": (4096, 600, 0.10, 1.0, "NeuralTalk's word embedding"),
-    "nt_wd": (600, 8791, 0.11, 1.0, "NeuralTalk's word decoder"),
-    "nt_lstm": (1201, 2400, 0.10, 1.0, "NeuralTalk's LSTM"),
+EIE = {  # the paper's name, in, out, weight density, input density (table III), and where it comes from
+    "alex6": ("Alex-6", 9216, 4096, 0.09, 0.351, "AlexNet's fc6"),
+    "alex7": ("Alex-7", 4096, 4096, 0.09, 0.353, "AlexNet's fc7"),
+    "alex8": ("Alex-8", 4096, 1000, 0.25, 0.375, "AlexNet's fc8"),
+    "vgg6": ("VGG-6", 25088, 4096, 0.04, 0.183, "VGG-16's fc6"),
+    "vgg7": ("VGG-7", 4096, 4096, 0.04, 0.375, "VGG-16's fc7"),
+    "vgg8": ("VGG-8", 4096, 1000, 0.23, 0.411, "VGG-16's fc8"),
+    "nt_we": ("NT-We", 4096, 600, 0.1, 1.0, "NeuralTalk's word embedding"),
+    "nt_wd": ("NT-Wd", 600, 8791, 0.11, 1.0, "NeuralTalk's word decoder"),
+    "nt_lstm": ("NT-LSTM", 1201, 2400, 0.1, 1.0, "NeuralTalk's LSTM"),
 }
+WHY_INT48 = "the accumulator is wide enough for any sum of these products of 16 x 16 bits"
 WIDE16 = {"weight": "int16", "input": "int16", "accumulator": "int48", "output": "int16"}
 
 
 def eie(name: str) -> Page:
-    features, out, weights, inputs, source = EIE[name]
-    label = "-".join(part.capitalize() if i == 0 else part for i, part in enumerate(name.split("_")))
-    label = {"nt_we": "NT-We", "nt_wd": "NT-Wd", "nt_lstm": "NT-LSTM"}.get(
-        name
-    ) or f"{label[:-1]}-{label[-1]}"
-    label = label.replace("Vgg", "VGG")
+    label, features, out, weights, inputs, source = EIE[name]
     page = Page(
         f"eie_{name}",
         f"EIE's benchmark layer {label}: {source}, pruned.",
         f"{label}, {source} after pruning: S. Han et al., EIE: Efficient Inference Engine on Compressed "
-        "Deep Neural "
-        "Network, ISCA 2016 (arXiv 1602.01528), table III. The densities are the paper's; the places of "
-        "the zeros are "
-        "random, not those of the trained network.",
+        "Deep Neural Network, ISCA 2016 (arXiv 1602.01528), table III. The densities are the paper's; the "
+        "places of the zeros are random, not those of the trained network.",
         precision=WIDE16,
-        why_precision="the accumulator is wide enough for any sum of these products of 16 x 16 bits",
+        why_precision=WHY_INT48,
     )
     keys: dict[str, Any] = {"in_": features, "out": out, "bias": False, "weight": {"density": weights}}
     page.layer(name, "linear", **keys, input={"density": inputs} if inputs < 1 else None)
@@ -524,8 +522,7 @@ DIANNAO_NOTES = {
     "weights.",
     "linear": "A classifier layer.",
     "maxpool2d": "The paper pools by maximum or by average and does not say which here: maximum is taken. "
-    "The stride "
-    "(that of the window) is recalled, not read.",
+    "The stride (that of the window) is recalled, not read.",
 }
 
 
@@ -534,11 +531,10 @@ def diannao(name: str) -> Page:
     page = Page(
         f"diannao_{name}",
         f"DianNao's benchmark layer {name.upper()}: {use}.",
-        f"{name.upper()}, {use}: T. Chen et al., DianNao: A Small-Footprint High-Throughput Accelerator "
-        "for Ubiquitous "
-        f"Machine-Learning, ASPLOS 2014. {DIANNAO_NOTES[op]}",
+        f"{name.upper()}, {use}: T. Chen et al., DianNao: A Small-Footprint High-Throughput Accelerator for "
+        f"Ubiquitous Machine-Learning, ASPLOS 2014. {DIANNAO_NOTES[op]}",
         precision=WIDE16,
-        why_precision="the accumulator is wide enough for any sum of these products of 16 x 16 bits",
+        why_precision="" if op == "maxpool2d" else WHY_INT48,
     )
     page.layer(name, op, **keys, bias=None if op == "maxpool2d" else False)
     return page
@@ -547,10 +543,9 @@ def diannao(name: str) -> Page:
 # ---------------------------------------------------------------------- TPU v1
 
 JOUPPI = (
-    "N. Jouppi et al., In-Datacenter Performance Analysis of a Tensor Processing Unit, ISCA 2017 "
-    "(arXiv 1704.04760)"
+    "N. Jouppi et al., In-Datacenter Performance Analysis of a Tensor Processing Unit, ISCA 2017 (arXiv "
+    "1704.04760)"
 )
-FULL = "(multiples of 256 keep the 256 x 256 array full, as the paper's 0.0 % of unused MACs asks)"
 HALF_SPEED = {"weight": "int8", "input": "int16", "accumulator": "int32", "output": "int16"}
 WHY_INT16 = "activations of 16 bits are inferred (see the description); accumulators of 32 bits are published"
 
@@ -560,8 +555,8 @@ def tpu_page(name: str, fitted: str, invented: str, **keys: Any) -> Page:
         f"tpu_{name}",
         f"A stand-in for {name.upper()}, one of the six applications of the TPU v1 paper, which gives no "
         "layer sizes.",
-        f"STAND-IN, not Google's network. {name.upper()} of {JOUPPI}. Fitted to table 1: {fitted} "
-        f"Invented: {invented}",
+        f"STAND-IN, not Google's network. {name.upper()} of {JOUPPI}. Fitted to table 1: {fitted} Invented: "
+        f"{invented}",
         **keys,
     )
 
@@ -586,8 +581,7 @@ def tpu_mlp1() -> Page:
     return tpu_mlp(
         "mlp1", 168, [1200, 1200, 1200, 1000, 1000],
         "4 fully connected layers with ReLU, 5 M weights (5.08 here), batch 168 and so 168 MACs a weight "
-        "byte. Fitted to "
-        "table 3: 90 % of the array's MACs are of use (published: 9.4 of 10.6).",
+        "byte. Fitted to table 3: 90 % of the array's MACs are of use (published: 9.4 of 10.6).",
         "every width, and that there are no biases.",
     )  # fmt: skip
 
@@ -613,14 +607,12 @@ def tpu_lstm0() -> Page:
     page = tpu_page(
         "lstm0",
         "24 fully connected layers (6 cells of 4 gates), 34 vector layers (5 a cell, and 4 residual sums; "
-        "the gates' own "
-        "sigmoid or tanh counts with its matrix), 52 M weights (52.4 here), batch 64 and so 64 MACs a "
-        "weight byte. "
-        "Fitted to table 3: every size fills the array; activations of 16 bits, since the published "
-        "teraops are half of what the active cycles "
-        "would give at 8 bits.",
-        f"the widths (1536 features, cells of 1024 {FULL}) and the wiring. One time step a run: the states "
-        "h and c come in as inputs.",
+        "the gates' own sigmoid or tanh counts with its matrix), 52 M weights (52.4 here), batch 64 and so "
+        "64 MACs a weight byte. Fitted to table 3: every size is a multiple of 256 and fills the array; "
+        "activations of 16 bits, since the published teraops are half of what the active cycles would give "
+        "at 8 bits.",
+        "the widths (1536 features, cells of 1024) and the wiring. One time step a run: the states h and c "
+        "come in as inputs.",
         batch=64, precision=HALF_SPEED, why_precision=WHY_INT16,
         inputs={"x": [features]} | {f"{s}{i}": [width] for i in range(1, cells + 1) for s in "hc"},
     )  # fmt: skip
@@ -637,15 +629,12 @@ def tpu_lstm1() -> Page:
     page = tpu_page(
         "lstm1",
         "37 fully connected layers (3 cells of 4 gates, 12 blocks of two, and one at the end), 19 vector "
-        "layers (5 a "
-        "cell, and 4 residual sums; a sigmoid or tanh behind a matrix counts with it), 34 M weights (34.0 "
-        "here), batch 96 and so "
-        "96 MACs a weight byte. Fitted to table 3: the array's tiles are 60 % full (6.3 of 10.5); "
-        "activations of 16 "
-        "bits, since the published teraops are half of what the active cycles would give at 8 bits.",
+        "layers (5 a cell, and 4 residual sums; a sigmoid or tanh behind a matrix counts with it), 34 M "
+        "weights (34.0 here), batch 96 and so 96 MACs a weight byte. Fitted to table 3: the array's tiles "
+        "are 60 % full (6.3 of 10.5); activations of 16 bits, since the published teraops are half of what "
+        "the active cycles would give at 8 bits.",
         "the widths (520 and 2080, which leave 40 % of the tiles empty) and the wiring. One time step a "
-        "run: the states "
-        "h and c come in as inputs.",
+        "run: the states h and c come in as inputs.",
         batch=96, precision=HALF_SPEED, why_precision=WHY_INT16,
         inputs={"x": [width]} | {f"{s}{i}": [width] for i in range(1, cells + 1) for s in "hc"},
     )  # fmt: skip
@@ -673,8 +662,8 @@ def tpu_cnn0() -> Page:
     page = tpu_page(
         "cnn0",
         "16 convolutions with ReLU, 8 M weights (8.39 here), batch 8, and exactly 2888 MACs a weight byte "
-        "(19 x 19 pixels x 8). Fitted to "
-        "table 3: 256 channels throughout keep the array full (0.0 % of unused MACs).",
+        "(19 x 19 pixels x 8). Fitted to table 3: 256 channels throughout keep the array full (0.0 % of "
+        "unused MACs).",
         "14 of 3x3 and 2 of 1x1 (16 of 3x3 would have 9.4 M weights), all of 256 channels, on 19 x 19 "
         "pixels; no biases.",
         batch=8,
@@ -690,13 +679,10 @@ def tpu_cnn1() -> Page:
     page = tpu_page(
         "cnn1",
         "72 convolutions, 13 pools and 4 fully connected layers, with ReLU; 100 M weights (99.9 here), "
-        "batch 32, 1750 "
-        "MACs a weight byte. Fitted to table 3: 49 % of the array's MACs are of use while it is active "
-        "(22.5 of 46.2), "
-        "because the channels are few.",
+        "batch 32, 1750 MACs a weight byte. Fitted to table 3: 49 % of the array's MACs are of use while "
+        "it is active (22.5 of 46.2), because the channels are few.",
         "every size: an image of 224 x 224, stages of 64, 128, 192 and 256 channels, four pools that halve "
-        "and nine that do "
-        "not; no biases.",
+        "and nine that do not; no biases.",
         batch=32,
     )  # fmt: skip
     page.stage("112x112")
@@ -716,7 +702,7 @@ def tpu_cnn1() -> Page:
         if size > 7:
             pool += 1
             page.layer(f"pool{pool}", "maxpool2d", window=2)
-    page.stage("fully connected: half of the weight traffic of a batch")
+    page.stage("fully connected: three quarters of the weights")
     for index, out in enumerate((4096, 4096, 1840, 1000), start=1):
         page.layer(f"fc{index}", "linear", out=out, bias=False)
         page.layer(f"fc{index}_relu", "relu") if index < 4 else None

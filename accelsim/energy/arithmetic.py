@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from math import sqrt
 
 from accelsim.energy.cost import CostSource, NoSourceError, Per, Status
+from accelsim.energy.figures import read_table, status_of
 from accelsim.energy.scaling import LogicScaling
-from accelsim.energy.tables import read_table, status_of
 from accelsim.workload.precision import NumberFormat
 
-FLOAT_STAND_INS = {"bf16": ("fp16", "bf16 costed as fp16, an upper bound: its significand has 8 bits, not 11")}
+FLOAT_STAND_INS = {
+    "bf16": ("fp16", "bf16 costed as fp16, an upper bound: its significand has 8 bits, not 11")
+}
 
 
 def mac_costs(
@@ -21,8 +23,11 @@ def mac_costs(
 
 
 def multiply_cost(weight: NumberFormat, operand: NumberFormat, logic: LogicScaling) -> CostSource:
-    """pJ of one multiply. Integers: the quadratic fit at the geometric mean of the two widths, so that the number
-    of partial-product bits (width x width) is kept. An integer met by a float is multiplied in the float's format.
+    """pJ of one multiply.
+
+    Integers: the quadratic fit at the geometric mean of the two widths, so that the number of
+    partial-product bits (width x width) is kept. An integer that meets a float is multiplied in the float's
+    format.
     """
     action = f"multiply {weight} x {operand}"
     if not (weight.is_integer and operand.is_integer):
@@ -66,7 +71,9 @@ def _integer_cost(
     inside = float(low) <= bits <= float(high)
     fitted = f"fit over {low} to {high} bits" + ("" if inside else f", extrapolated to {bits:g}")
     pj = integer_pj(operation, bits)
-    return _scaled(component, action, _per(component), pj, round(bits), logic, row, _join(fitted, note), "derived")
+    return _scaled(
+        component, action, _per(component), pj, round(bits), logic, row, _join(fitted, note), "derived"
+    )
 
 
 def _float_cost(
@@ -75,10 +82,14 @@ def _float_cost(
     name, stand_in = FLOAT_STAND_INS.get(str(number), (str(number), ""))
     rows = [r for r in read_table("actions") if r["component"] == unit and f"fp{r['width_bits']}" == name]
     if not rows:
-        raise NoSourceError(f"energy.costs.{component}", f"is not given, and no table has the energy of {number}")
+        raise NoSourceError(
+            f"energy.costs.{component}", f"is not given, and no table has the energy of {number}"
+        )
     status: Status = "derived" if stand_in else status_of(rows[0])
     pj = float(rows[0]["energy_pJ"])
-    return _scaled(component, action, _per(component), pj, number.bits, logic, rows[0], _join(stand_in, note), status)
+    return _scaled(
+        component, action, _per(component), pj, number.bits, logic, rows[0], _join(stand_in, note), status
+    )
 
 
 def _per(component: str) -> Per:

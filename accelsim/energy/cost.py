@@ -13,10 +13,11 @@ Status = Literal["read", "recalled", "derived", "given", "not costed"]
 class CostSource:
     """One cost: ``pj`` picojoules for each ``per``.
 
-    ``node_nm`` is the process it holds for (0 where it does not depend on the chip's process) and ``width_bits`` the
-    bits that one action handles (0 where that means nothing). ``status``: ``read`` or ``recalled`` figures stand as
-    published, ``derived`` ones were scaled or interpolated as ``note`` tells, ``given`` ones come from the
-    architecture's file, and what is ``not costed`` is listed so that nobody takes it to be in the sum.
+    ``node_nm`` is the process it holds for (0 where it does not depend on the chip's process) and
+    ``width_bits`` the bits that one action handles (0 where that means nothing). ``status``: ``read`` or
+    ``recalled`` figures stand as published, ``derived`` ones were scaled or interpolated as ``note`` tells,
+    ``given`` ones come from the architecture's file, and what is ``not costed`` is listed so that nobody
+    takes it to be in the sum.
     """
 
     component: str
@@ -38,7 +39,7 @@ class CostSource:
 class NoSourceError(Exception):
     """There is no figure to cost an action by: ``key`` of the architecture's file, and why.
 
-    Never leaves this package: `EnergyModel` turns it into the `InputError` or `InfeasibleError` that a user sees.
+    Never leaves this package: it becomes the `InputError` or `InfeasibleError` that a user sees.
     """
 
     def __init__(self, key: str, message: str) -> None:

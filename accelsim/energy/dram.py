@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from functools import cache
 
 from accelsim.energy.cost import CostSource, NoSourceError, Status
-from accelsim.energy.tables import read_table, status_of
+from accelsim.energy.figures import read_table, status_of
 from accelsim.errors import join_allowed, nearest
 
 GENERIC = "generic"
 """Horowitz's off-chip DRAM, 1.3 nJ for 64 bits: what a file gets that names no type."""
 CHOSEN = {
-    "HBM2": ("accelergy-cacti-plug-in", "3.9 chosen over 6.25 and 7.03: O'Connor et al. (MICRO 2017) have 3.92 an access")
+    "HBM2": (
+        "accelergy-cacti-plug-in",
+        "3.9 chosen over 6.25 and 7.03: O'Connor et al. (MICRO 2017) have 3.92 an access",
+    )
 }
 
 
@@ -39,7 +42,8 @@ def dram_costs(level: str, name: str | None) -> tuple[CostSource, CostSource]:
     if row is None:
         known = sorted(types())
         raise NoSourceError(
-            "energy.dram", f'there is no DRAM "{name}"{nearest(str(name), known)}, must be {join_allowed(known)}'
+            "energy.dram",
+            f'there is no DRAM "{name}"{nearest(str(name), known)}, must be {join_allowed(known)}',
         )
     low, _, high = row["energy_pJ"].partition("-")
     pj = (float(low) + float(high or low)) / 2
@@ -50,5 +54,7 @@ def dram_costs(level: str, name: str | None) -> tuple[CostSource, CostSource]:
     ]
     status: Status = "derived" if high and status_of(row) == "read" else status_of(row)
     note = "; ".join(text for text in notes if text)
-    read, write = (CostSource(level, a, pj, "bit", 0, 0, row["source"], status, note) for a in ("read", "write"))
+    read, write = (
+        CostSource(level, a, pj, "bit", 0, 0, row["source"], status, note) for a in ("read", "write")
+    )
     return read, write

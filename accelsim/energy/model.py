@@ -30,7 +30,7 @@ REGISTERS_LEFT_OUT = CostSource(
 )  # fmt: skip
 NOT_MODELLED = CostSource(
     "not_modelled", "clock network, control, links, DRAM standby, leakage of logic", 0.0, "second", 0, 0,
-    "none", "not costed", "energy.costs.leakage (pJ a cycle, with its source) may stand for what a chip burns when idle",
+    "none", "not costed", "energy.costs.leakage (pJ a cycle) may stand for a chip's idle power",
 )  # fmt: skip
 
 
@@ -46,15 +46,15 @@ class EnergyModel:
 
     @classmethod
     def of(cls, arch: Architecture) -> EnergyModel:
-        """Resolve every cost of ``arch``; `InputError` names each key whose cost has no source, all at once."""
+        """Resolve every cost of ``arch``; `InputError` names each key whose cost has no source."""
         return cls(resolve(arch), arch.clock)
 
     def layer_energy(self, run: LayerRun, seconds: float) -> dict[str, float]:
         """Picojoules of each component for one layer that took ``seconds``; their sum is the layer's energy.
 
         All MACs count, those with a zero operand too: no engine gates them yet, so zeros save no energy.
-        Components: ``mac``, ``vector``, ``array_registers`` where costed, each memory level by name, ``accumulators``
-        where the run counts their traffic, ``leakage``. Empty with ``energy: {table: none}``.
+        Components: ``mac``, ``vector``, ``array_registers`` where costed, each memory level by name,
+        ``accumulators`` where the run counts their traffic, ``leakage``. Empty with ``energy.table: none``.
         Raises `InfeasibleError` for a precision without figures.
         """
         costs = self.costs
@@ -68,11 +68,13 @@ class EnergyModel:
         return energy
 
     def sources(self, precisions: Iterable[Precision] = ()) -> list[CostSource]:
-        """Every cost with its source; arithmetic at ``precisions``, or else at those that the engine declares."""
+        """Every cost with its source; arithmetic at ``precisions``, or else at those the engine declares."""
         costs = self.costs
         if costs is None:
             return []
-        shown = [precision_of(p.weight, p.input, p.accumulator) for p in (tuple(precisions) or costs.declared)]
+        shown = [
+            precision_of(p.weight, p.input, p.accumulator) for p in (tuple(precisions) or costs.declared)
+        ]
         found = [cost for precision in shown for cost in costs.mac(precision)]
         found += [costs.vector(precision) for precision in shown]
         found.append(costs.registers or REGISTERS_LEFT_OUT)
@@ -96,7 +98,7 @@ def _memory(costs: Costs, run: LayerRun) -> dict[str, float]:
     energy = {name: 0.0 for name in costs.levels if name != ACCUMULATORS}
     for name, tensors in run.counters.traffic.items():
         if name not in costs.levels:
-            raise InvariantError(f'layer {run.layer.name}: there is traffic at "{name}", a level without a cost')
+            raise InvariantError(f'layer {run.layer.name}: traffic at "{name}", a level without a cost')
         energy[name] = sum(costs.levels[name].pj(transfer) for transfer in tensors.values())
     return energy
 

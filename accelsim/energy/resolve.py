@@ -2,18 +2,18 @@
 
 Keys of ``energy.costs``, each ``{pj, per, source}``, in the order in which they are looked up:
 
-==================================  ====================  =======================================================
-key                                 per                   replaces
-==================================  ====================  =======================================================
-``mac.int8``, ``mac.int8xint16``    mac                   multiply and add at that precision (weight x input)
-``mac``                             mac                   multiply and add at every other precision
-``vector``                          op                    the vector unit's operations
-``array_registers``                 bit                   moves through the array's registers
-``<level>.read``, ``<level>.write``  bit, access          one direction of a memory level
-``<level>``                         bit, access           both directions
-``leakage``                         cycle                 all leakage
-``leakage.<level>``                 cycle                 the leakage of one SRAM
-==================================  ====================  =======================================================
+===================================  ===========  ===================================================
+key                                  per          replaces
+===================================  ===========  ===================================================
+``mac.int8``, ``mac.int8xint16``     mac          multiply and add at that precision (weight x input)
+``mac``                              mac          multiply and add at every other precision
+``vector``                           op           the vector unit's operations
+``array_registers``                  bit          moves through the array's registers
+``<level>.read``, ``<level>.write``  bit, access  one direction of a memory level
+``<level>``                          bit, access  both directions
+``leakage``                          cycle        all leakage
+``leakage.<level>``                  cycle        the leakage of one SRAM
+===================================  ===========  ===================================================
 
 An engine's own accumulator memory is a level by the name of ``accumulators``.
 """
@@ -57,7 +57,7 @@ class LevelCost:
 
 @dataclass(frozen=True)
 class Costs:
-    """All costs of an architecture. Those of arithmetic follow from a layer's precision, the rest are fixed."""
+    """All costs of an architecture; arithmetic's follow from a layer's precision, the rest are fixed."""
 
     logic: LogicScaling
     levels: Mapping[str, LevelCost]
@@ -85,7 +85,11 @@ def resolve(arch: Architecture) -> Costs | None:
     Raises `InputError` that names each key whose cost has no source, all of them at once.
     """
     resolver = _Resolver(arch)
-    costs = resolver.nothing() if arch.energy.table == "none" else resolver.costs()
+    costs = None
+    if arch.energy.table == "none":
+        resolver.refuse_all()
+    else:
+        costs = resolver.costs()
     if resolver.faults:
         raise InputError(dict.fromkeys(resolver.faults))
     return costs
@@ -94,8 +98,8 @@ def resolve(arch: Architecture) -> Costs | None:
 def port_width_bits(level: MemoryLevel, clock_hz: int) -> tuple[int, str]:
     """Bits an access of ``level``, and a note where they had to be guessed.
 
-    ``width_bits`` where given; else what the bandwidth moves in a cycle, down to a power of two of at least 16;
-    else 64.
+    ``width_bits`` where given; else what the bandwidth moves in a cycle, rounded down to a power of two of at
+    least 16; else 64.
     """
     if level.width_bits is not None:
         return level.width_bits, ""
@@ -135,7 +139,7 @@ class _Resolver:
         self.used: set[str] = set()
         self.faults: list[Fault] = []
 
-    def nothing(self) -> None:
+    def refuse_all(self) -> None:
         """No table: costs that a user gives would be dropped, so they are faults."""
         for name in self.given:
             self._fault(f"energy.costs.{name}", "has no effect with energy.table none; drop one of them")
@@ -184,14 +188,23 @@ class _Resolver:
 
     def _known_keys(self) -> list[str]:
         precisions = [f"{MAC}.{text}" for text in getattr(self.arch.engine, "precision", {})]
-        levels = [key for level in self.levels for key in (level.name, f"{level.name}.read", f"{level.name}.write")]
-        leaks = [LEAKAGE] if LEAKAGE in self.given else [LEAKAGE, *(f"{LEAKAGE}.{m.name}" for m in self._srams())]
+        levels = [
+            key for level in self.levels for key in (level.name, f"{level.name}.read", f"{level.name}.write")
+        ]
+        leaks = (
+            [LEAKAGE] if LEAKAGE in self.given else [LEAKAGE, *(f"{LEAKAGE}.{m.name}" for m in self._srams())]
+        )
         return [MAC, *precisions, VECTOR, REGISTERS, *levels, *leaks]
 
     # -- what the file gives
 
     def _given(
-        self, component: str, allowed: tuple[Per, ...], keys: tuple[str, ...], action: str = "", width: int = 0
+        self,
+        component: str,
+        allowed: tuple[Per, ...],
+        keys: tuple[str, ...],
+        action: str = "",
+        width: int = 0,
     ) -> CostSource | None:
         """The cost under the first of ``keys`` that the file has, its ``per`` checked."""
         present = [key for key in keys if key in self.given]
@@ -203,7 +216,9 @@ class _Resolver:
             self._fault(f"energy.costs.{name}.per", f"is {cost.per}, must be {join_allowed(allowed)}")
             return None
         node, note = self.arch.technology.node_nm, f"energy.costs.{name}"
-        return CostSource(component, action or cost.per, cost.pj, cost.per, node, width, cost.source, "given", note)
+        return CostSource(
+            component, action or cost.per, cost.pj, cost.per, node, width, cost.source, "given", note
+        )
 
     def _given_macs(self) -> dict[Operands | None, CostSource]:
         found: dict[Operands | None, CostSource] = {}
@@ -224,7 +239,7 @@ class _Resolver:
     # -- arithmetic and registers
 
     def _declared(self) -> Iterable[Precision]:
-        """What the engine's file says that it computes; engines that say nothing are looked up layer by layer."""
+        """What the engine's block says that it computes; of others, each layer's precision is looked up."""
         accumulators = self._accumulators()
         integer = NumberFormat("int", accumulators.bits) if accumulators else INT32
         for text in getattr(self.arch.engine, "precision", {}):
@@ -268,7 +283,9 @@ class _Resolver:
         keys = (f"{level.name}.{action}", level.name)
         cost = self._given(level.name, ("bit", "access"), keys, action, level.width_bits or 0)
         if cost is not None and cost.per == "access" and level.width_bits is None:
-            self._fault(f"memory.{level.name}.width_bits", f"is left out, and {cost.note} is given for an access")
+            self._fault(
+                f"memory.{level.name}.width_bits", f"is left out, and {cost.note} is given for an access"
+            )
         return cost
 
     def _table_costs(self, level: MemoryLevel, logic: LogicScaling) -> tuple[CostSource, CostSource]:
@@ -276,7 +293,9 @@ class _Resolver:
         if kind == "dram":
             return dram_costs(level.name, self.arch.energy.dram)
         if kind == "register":
-            read, write = (arithmetic.register_cost(level.name, action, logic) for action in ("read", "write"))
+            read, write = (
+                arithmetic.register_cost(level.name, action, logic) for action in ("read", "write")
+            )
             return read, write
         width, note = port_width_bits(level, self.arch.clock)
         read, write = sram_costs(level.name, require_size(level.name, level.size), width, logic)

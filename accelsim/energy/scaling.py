@@ -1,9 +1,9 @@
 """How the energy of logic changes with the process and the supply voltage.
 
-Stillmaker and Baas (Integration 58, 2017, pp. 74-81) fit the energy of a switching gate by a quadratic in the supply
-voltage, one for each node from 180 to 7 nm; the ratio of two of them scales a figure from one node to another. Nodes
-in between are interpolated log-log. The product V^2 x node, the textbook's alternative, gives 0.62 where this gives
-0.52 (45 to 28 nm, both at 0.9 V).
+Stillmaker and Baas (Integration 58, 2017, pp. 74-81) fit the energy of a switching gate by a quadratic in
+the supply voltage, one for each node from 180 to 7 nm; the ratio of two of them scales a figure from one
+node to another. Nodes in between are interpolated log-log. The product V^2 x node, the textbook's
+alternative, gives 0.62 where this gives 0.52 (45 to 28 nm, both at 0.9 V).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from accelsim.energy.cost import NoSourceError
-from accelsim.energy.tables import Point, interpolate, neighbours, read_table
+from accelsim.energy.figures import Point, interpolate, neighbours, read_table
 
 CITATION = "Stillmaker & Baas 2017"
 VOLTAGE_SPAN = (0.75, 1.25)
@@ -38,7 +38,9 @@ class Fit:
 def fits() -> Mapping[float, Fit]:
     """Node in nm -> its fit."""
     return {
-        float(row["node_nm"]): Fit(*(float(row[k]) for k in ("v_squared", "v_linear", "constant", "nominal_v")))
+        float(row["node_nm"]): Fit(
+            *(float(row[k]) for k in ("v_squared", "v_linear", "constant", "nominal_v"))
+        )
         for row in read_table("logic_scaling")
     }
 
@@ -55,7 +57,7 @@ class LogicScaling:
         if not min(tabulated) <= self.node_nm <= max(tabulated):
             raise NoSourceError(
                 "technology.node_nm",
-                f"is {self.node_nm:g}, energies are known for {min(tabulated):g} to {max(tabulated):g} nm ({CITATION})",
+                f"is {self.node_nm:g}, known are {min(tabulated):g} to {max(tabulated):g} nm ({CITATION})",
             )
         if self.voltage is not None:
             self._check_voltage(self.voltage)
@@ -66,7 +68,7 @@ class LogicScaling:
         if not lowest <= voltage <= highest:
             raise NoSourceError(
                 "technology.voltage",
-                f"is {voltage:g} V, must be {lowest:.2f} to {highest:.2f} V for energies at {self.node_nm:g} nm",
+                f"is {voltage:g} V, must be {lowest:.2f} to {highest:.2f} V at {self.node_nm:g} nm",
             )
 
     def relative_energy(self) -> float:
@@ -77,7 +79,9 @@ class LogicScaling:
 
     def factor(self, from_nm: float) -> float:
         """What a figure taken at ``from_nm`` (at its nominal voltage) is multiplied by."""
-        return 1.0 if self.is_at(from_nm) else self.relative_energy() / LogicScaling(from_nm).relative_energy()
+        return (
+            1.0 if self.is_at(from_nm) else self.relative_energy() / LogicScaling(from_nm).relative_energy()
+        )
 
     def is_at(self, node_nm: float) -> bool:
         """Whether a figure taken at ``node_nm`` holds here as it stands."""
@@ -90,4 +94,5 @@ class LogicScaling:
         volts = "nominal V" if self.voltage is None else f"{self.voltage:g} V"
         between = neighbours(list(fits()), self.node_nm)
         how = f", log-log between {between[0]:g} and {between[1]:g} nm" if len(between) == 2 else ""
-        return f"x {self.factor(from_nm):.3g}: logic {from_nm:g} -> {self.node_nm:g} nm at {volts}, {CITATION}{how}"
+        nodes = f"{from_nm:g} -> {self.node_nm:g} nm"
+        return f"x {self.factor(from_nm):.3g}: logic {nodes} at {volts}, {CITATION}{how}"

@@ -1,16 +1,18 @@
 """Energy and leakage of an SRAM of any size, port width and node, from CACTI 7's table.
 
-The table has columns of 16, 32, 64 and 256 bits, each over its own range of sizes, at 65, 45, 32 and 22 nm. A memory
-is built from arrays of one column:
+The table has columns of 16, 32, 64 and 256 bits, each over its own range of sizes, at 65, 45, 32 and 22 nm. A
+memory is built from arrays of one column:
 
-- *lanes* side by side make up the port's width (the rest of the last one is read in vain); all of them work in an access;
-- *banks* make up the size where it exceeds the largest array of the column; one bank of a lane works in an access
-  and costs what that largest array costs, while the leakage counts the whole capacity;
+- *lanes* side by side make up the port's width (what is left over of the last one is read in vain); all of
+  them work in an access;
+- *banks* make up the size where it exceeds the largest array of the column; one bank of a lane works in an
+  access and costs what that largest array costs, while the leakage counts the whole capacity;
 - an array smaller than the column's smallest costs what the smallest does.
 
-Of the columns that reach down to the size (no wider than the port, or than 64 bits, the width of most of the table),
-the one with the fewest arrays is taken, and of equals the narrowest. Size and node are interpolated log-log. Wires
-between lanes and banks are not counted.
+Of the columns that reach down to the size (no wider than the port, or than 64 bits, the width of most of the
+table), the one with the fewest arrays is taken, and of equals the narrowest. Size and node are interpolated
+log-log. Wires between lanes and banks are not counted. Energy rises with the size; it also rises with the width,
+except where a wider port leaves the 256-bit column, whose arrays are dearer in the table than four of 64 bits.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from functools import cache
 from typing import Literal
 
 from accelsim.energy.cost import CostSource, NoSourceError
+from accelsim.energy.figures import Point, interpolate, neighbours, read_table
 from accelsim.energy.scaling import LogicScaling
-from accelsim.energy.tables import Point, interpolate, neighbours, read_table
 from accelsim.units import ceil_div, format_bytes
 
 Quantity = Literal["read_pJ", "write_pJ", "leakage_mW"]
@@ -37,7 +39,9 @@ def _columns() -> Mapping[int, tuple[float, ...]]:
     """Width in bits -> tabulated sizes in KiB, rising; the same at every node."""
     rows = read_table("sram_cacti7")
     widths = sorted({int(row["width_bits"]) for row in rows})
-    return {w: tuple(sorted({float(r["size_KB"]) for r in rows if int(r["width_bits"]) == w})) for w in widths}
+    return {
+        w: tuple(sorted({float(r["size_KB"]) for r in rows if int(r["width_bits"]) == w})) for w in widths
+    }
 
 
 @cache
@@ -47,7 +51,11 @@ def _nodes() -> tuple[float, ...]:
 
 @cache
 def _points(column_bits: int, node_nm: float, quantity: Quantity) -> tuple[Point, ...]:
-    rows = [r for r in read_table("sram_cacti7") if (int(r["width_bits"]), float(r["node_nm"])) == (column_bits, node_nm)]
+    rows = [
+        r
+        for r in read_table("sram_cacti7")
+        if (int(r["width_bits"]), float(r["node_nm"])) == (column_bits, node_nm)
+    ]
     return tuple(sorted(Point(float(row["size_KB"]), float(row[quantity])) for row in rows))
 
 
@@ -55,7 +63,7 @@ def _points(column_bits: int, node_nm: float, quantity: Quantity) -> tuple[Point
 class Organization:
     """``lanes`` side by side, each of ``banks`` arrays of one column of the table.
 
-    ``lane_kib`` is the size of a lane, ``array_kib`` the tabulated or interpolated size that an access is charged for.
+    ``lane_kib`` is the size of a lane, ``array_kib`` the size of the array that an access is charged for.
     """
 
     column_bits: int
@@ -113,17 +121,18 @@ def _of_column(column_bits: int, size_kib: float, width_bits: int) -> Organizati
     return Organization(column_bits, lanes, max(1, banks), lane, min(max(lane, sizes[0]), sizes[-1]))
 
 
-def sram_costs(level: str, size_bytes: int, width_bits: int, logic: LogicScaling) -> tuple[CostSource, CostSource]:
+def sram_costs(
+    level: str, size_bytes: int, width_bits: int, logic: LogicScaling
+) -> tuple[CostSource, CostSource]:
     """Read and write, in pJ an access of ``width_bits``."""
     organization = organize(size_bytes, width_bits)
-    read, write = (
-        CostSource(
-            level, action, _energy_pj(organization, quantity, logic), "access", logic.node_nm, width_bits, SOURCE,
-            "derived", "; ".join((organization.note, *_node_notes(logic))),
-        )
-        for action, quantity in (("read", "read_pJ"), ("write", "write_pJ"))
-    )  # fmt: skip
-    return read, write
+    note = "; ".join((organization.note, *_node_notes(logic)))
+
+    def cost(action: str, quantity: Quantity) -> CostSource:
+        pj = _energy_pj(organization, quantity, logic)
+        return CostSource(level, action, pj, "access", logic.node_nm, width_bits, SOURCE, "derived", note)
+
+    return cost("read", "read_pJ"), cost("write", "write_pJ")
 
 
 def leakage_cost(level: str, size_bytes: int, width_bits: int, logic: LogicScaling) -> CostSource:
@@ -161,7 +170,7 @@ def _node_notes(logic: LogicScaling) -> list[str]:
     nearest_nm = _nearest_node(logic.node_nm)
     notes = []
     if nearest_nm != logic.node_nm:
-        notes.append(f"beyond the table's nodes, from {nearest_nm:g} nm {LogicScaling(logic.node_nm).note(nearest_nm)}")
+        notes.append(f"beyond the table's nodes: {LogicScaling(logic.node_nm).note(nearest_nm)}")
     elif nearest_nm not in _nodes():
         low, high = neighbours(_nodes(), nearest_nm)
         notes.append(f"log-log between {low:g} and {high:g} nm")
@@ -175,6 +184,6 @@ def require_size(level: str, size_bytes: int | None) -> int:
     if size_bytes is None:
         raise NoSourceError(
             f"memory.{level}.size",
-            f"is left out, and the energy of an SRAM depends on it; give it, or energy.costs.{level}, or energy.table none",
+            f"is left out, and an SRAM's energy depends on it; give it, or energy.costs.{level}",
         )
     return size_bytes

@@ -8,23 +8,22 @@ pixels on the columns and streams channels. See docs/engines/systolic.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from accelsim.arch.spec import Architecture, SystolicSpec, Tensor, relative_throughput
-from accelsim.counters import Counters, Stalls, Traffic, Transfer, add_traffic
+from accelsim.counters import Counters, Traffic, Transfer, add_traffic
 from accelsim.engines.kernels import systolic as kernels
 from accelsim.engines.kernels import timeline as tl
+from accelsim.engines.walk import Carry, counters_of, timeline_options, transfer_traffic
 from accelsim.mapping.loopnest import Dims, LoopNest
-from accelsim.mapping.machine import Ints, Placement, Widths, off_chip_bits_per_cycle, slots_of
-from accelsim.mapping.mapping import Mapping
-from accelsim.schedule.build import NOTHING, Schedule
+from accelsim.mapping.machine import Ints, Placement, Widths
+from accelsim.schedule.build import Schedule
 from accelsim.units import ceil_div
 from accelsim.workload.precision import Precision
 
@@ -315,85 +314,3 @@ def _fold_record(
 def _cut(size: int, step: int) -> tuple[int, int]:
     """The common piece and the last one when ``size`` is cut by ``step``."""
     return min(size, step), size - step * (ceil_div(size, step) - 1)
-
-
-# ---- shared with the vector unit ----------------------------------------------------------------------------
-
-
-@dataclass
-class Carry:
-    """What one layer leaves to the next: when the off-chip port and the weight slots are free, before its start."""
-
-    port: Ints
-    weight_free: Ints
-
-    @classmethod
-    def start(cls, arch: Architecture) -> Carry:
-        return cls(np.zeros(1, dtype=np.int64), np.zeros(slots_of(arch, "weight"), dtype=np.int64))
-
-
-def timeline_options(arch: Architecture, stationary: int, skewed: bool, buffers: int) -> Ints:
-    """The options of the timeline kernel: bandwidth as whole ticks, slots, latency."""
-    rate = off_chip_bits_per_cycle(arch)
-    ticks, per_bit = (1, 0) if rate is None else (rate.numerator, rate.denominator)
-    return np.array(
-        [
-            stationary, int(skewed), buffers, ticks, per_bit, arch.off_chip.latency.in_cycles(arch.clock),
-            slots_of(arch, "input"), slots_of(arch, "output"),
-        ],
-        dtype=np.int64,
-    )  # fmt: skip
-
-
-def transfer_traffic(arch: Architecture, loads: Ints, stores: Ints, partial: npt.NDArray[np.bool_]) -> Traffic:
-    """Bits across the off-chip port, and the same bits in and out of the levels they go to and come from."""
-    moved = {
-        tensor: int(loads[:, column][loads[:, column] != NOTHING].sum())
-        for column, tensor in enumerate(("weight", "input", "partial_sum"))
-    }
-    out = {
-        "output": int(stores[(stores != NOTHING) & ~partial].sum()),
-        "partial_sum": int(stores[(stores != NOTHING) & partial].sum()),
-    }
-    far = arch.off_chip.name
-    parts: list[MappingABC[str, MappingABC[str, Transfer]]] = []
-    for tensor, bits in moved.items():
-        parts += _both_sides(arch, far, tensor, Transfer(read_bits=bits))
-    for tensor, bits in out.items():
-        parts += _both_sides(arch, far, tensor, Transfer(write_bits=bits))
-    return add_traffic(parts)
-
-
-def _both_sides(arch: Architecture, far: str, tensor: Any, transfer: Transfer) -> list[dict[str, dict[str, Transfer]]]:
-    if not (transfer.read_bits or transfer.write_bits):
-        return []
-    parts = [{far: {tensor: transfer}}]
-    level = arch.holder(tensor)
-    if level is not None:
-        parts.append({level.name: {tensor: Transfer(transfer.write_bits, transfer.read_bits)}})
-    return parts
-
-
-def counters_of(result: Ints, macs: int, vector_ops: int, traffic: Traffic) -> Counters:
-    """Counters from the timeline's result."""
-    value = [int(v) for v in result]
-    return Counters(
-        cycles=value[tl.R_CYCLES],
-        busy_cycles=value[tl.R_BUSY],
-        stalls=Stalls(
-            fill=value[tl.R_FILL],
-            drain=value[tl.R_DRAIN],
-            weight_load=value[tl.R_WEIGHT_LOAD],
-            memory=value[tl.R_MEMORY],
-        ),
-        macs=macs,
-        effective_macs=macs,
-        vector_ops=vector_ops,
-        traffic=traffic,
-        port_cycles={
-            "active": value[tl.R_PORT_ACTIVE],
-            "weight_load": value[tl.R_PORT_WEIGHT_LOAD],
-            "memory": value[tl.R_PORT_MEMORY],
-            "other": value[tl.R_PORT_OTHER],
-        },
-    )

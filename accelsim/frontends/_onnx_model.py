@@ -21,7 +21,9 @@ from accelsim.workload.ops import Shape
 from accelsim.workload.precision import NumberFormat, parse_format
 
 Array = npt.NDArray[Any]
-SMALL = 1024  # constants up to here are looked into while reading; larger ones are weights, known by their shape
+SMALL = (
+    1024  # constants up to here are looked into while reading; larger ones are weights, known by their shape
+)
 
 # TensorProto.DataType -> accelsim's number format (onnx.proto)
 _FORMATS = {
@@ -272,7 +274,9 @@ class OnnxFile:
             tensor = copy
         return np.asarray(numpy_helper.to_array(tensor))
 
-    def infer(self, node: Node, types: Mapping[str, tuple[int, Shape]], data: Iterable[Constant]) -> list[tuple[int, Shape] | None]:
+    def infer(
+        self, node: Node, types: Mapping[str, tuple[int, Shape]], data: Iterable[Constant]
+    ) -> list[tuple[int, Shape] | None]:
         """Element type and shape of each output by ONNX's own rules; None where they do not tell."""
         from onnx import helper, numpy_helper, shape_inference
 
@@ -281,8 +285,14 @@ class OnnxFile:
             return [None] * len(node.outputs)
         proto = helper.make_node(node.op, list(node.inputs), list(node.outputs))
         known = set(schema.attributes)
-        proto.attribute.extend(helper.make_attribute(k, v) for k, v in node.attributes.items() if k in known and v is not None)
-        values = {c.name: numpy_helper.from_array(np.ascontiguousarray(c.value)) for c in data if c.value is not None}
+        proto.attribute.extend(
+            helper.make_attribute(k, v) for k, v in node.attributes.items() if k in known and v is not None
+        )
+        values = {
+            c.name: numpy_helper.from_array(np.ascontiguousarray(c.value))
+            for c in data
+            if c.value is not None
+        }
         try:
             found = shape_inference.infer_node_outputs(
                 schema, proto, {name: helper.make_tensor_type_proto(elem, shape) for name, (elem, shape) in types.items()},
@@ -309,11 +319,16 @@ class OnnxFile:
         names = [name for name in node.inputs if name]
         untyped = self.onnx.TypeProto()
         proto = helper.make_node(node.op, list(node.inputs), list(node.outputs))
-        proto.attribute.extend(helper.make_attribute(k, v) for k, v in node.attributes.items() if v is not None)
+        proto.attribute.extend(
+            helper.make_attribute(k, v) for k, v in node.attributes.items() if v is not None
+        )
         infos = [helper.make_value_info(name, untyped) for name in names]
         outs = [helper.make_value_info(name, untyped) for name in node.outputs if name]
         try:
-            model = helper.make_model(helper.make_graph([proto], "fold", infos, outs), opset_imports=[helper.make_opsetid("", self.opset)])
+            model = helper.make_model(
+                helper.make_graph([proto], "fold", infos, outs),
+                opset_imports=[helper.make_opsetid("", self.opset)],
+            )
             feeds = {name: value for name, value in zip(node.inputs, inputs, strict=True) if name}
             with np.errstate(all="ignore"):
                 return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feeds)]

@@ -112,9 +112,13 @@ class _Topology:
             if name is None or name == wanted:
                 continue
             if found.count(name) > 1:
-                self.notes.append(f"{self.source}: column {index + 1} is headed {cells[index].text}; SCALE-Sim reads {wanted} there")
+                self.notes.append(
+                    f"{self.source}: column {index + 1} is headed {cells[index].text}; SCALE-Sim reads {wanted} there"
+                )
             else:
-                self.fault(cells[index], cells[index].text, f"is column {index + 1}, where SCALE-Sim reads {wanted}")
+                self.fault(
+                    cells[index], cells[index].text, f"is column {index + 1}, where SCALE-Sim reads {wanted}"
+                )
 
     def _find_extra(self, cells: list[Cell], found: list[str | None]) -> None:
         for index in range(len(self.columns), len(cells)):
@@ -122,12 +126,16 @@ class _Topology:
             if name in _EXTRA_COLUMNS:
                 self.extra[index] = str(name)
             elif cells[index].text:
-                self.notes.append(f"{self.source}: column {index + 1} ({cells[index].text}) is not SCALE-Sim's; it is not read")
+                self.notes.append(
+                    f"{self.source}: column {index + 1} ({cells[index].text}) is not SCALE-Sim's; it is not read"
+                )
 
     def read_row(self, cells: list[Cell]) -> None:
         """One layer; what is wrong with it goes to the faults."""
         if len(cells) < len(self.columns):
-            self.fault(cells[0], cells[0].text, f"has {len(cells)} fields, must have {', '.join(self.columns)}")
+            self.fault(
+                cells[0], cells[0].text, f"has {len(cells)} fields, must have {', '.join(self.columns)}"
+            )
             return
         numbers = [self._number(cell, name) for cell, name in zip(cells[1:], self.columns[1:], strict=False)]
         extra_fine, stride_width = self._read_extra(cells)
@@ -155,9 +163,15 @@ class _Topology:
             if name == "Stride Width" and cell.text:
                 stride_width = self._number(cell, name)
             elif name == "Sparsity" and not _is_dense(cell.text):
-                self.fault(cell, name, f'is "{cell.text}": N:M sparsity is not modelled yet; only dense ("1:1" or empty) is')
+                self.fault(
+                    cell,
+                    name,
+                    f'is "{cell.text}": N:M sparsity is not modelled yet; only dense ("1:1" or empty) is',
+                )
             elif name == "Batch Size" and cell.text not in ("", "1"):
-                self.fault(cell, name, f'is "{cell.text}": SCALE-Sim has no batch; write 1 here and give --batch')
+                self.fault(
+                    cell, name, f'is "{cell.text}": SCALE-Sim has no batch; write 1 here and give --batch'
+                )
         return len(self.faults) == faults, stride_width
 
     def _convolution(self, cells: list[Cell], sizes: list[int], stride_width: int) -> None:
@@ -172,12 +186,18 @@ class _Topology:
             self._add(cells[0], op, (channels, h, w))
             return
         if channels > MOST_LAYERS:
-            self.fault(cells[5], "Channels", f"is {channels}: SCALE-Sim makes a layer of each channel of a layer named DP")
+            self.fault(
+                cells[5],
+                "Channels",
+                f"is {channels}: SCALE-Sim makes a layer of each channel of a layer named DP",
+            )
             return
         self.notes.append(f"{self.source}: {cells[0].text}: its name holds DP, so that SCALE-Sim runs it as "
                           f"{channels} layers of one channel each; so does accelsim")  # fmt: skip
         for channel in range(channels):
-            self._add(Cell(f"{cells[0].text}Channel_{channel}", cells[0].line, cells[0].column), op, (1, h, w))
+            self._add(
+                Cell(f"{cells[0].text}Channel_{channel}", cells[0].line, cells[0].column), op, (1, h, w)
+            )
 
     def _add(self, cell: Cell, op: Op, shape: Shape) -> None:
         if len(self.sketches) >= MOST_LAYERS:
@@ -235,7 +255,11 @@ def _topology_notes(source: str, network: Network) -> list[str]:
     if all(isinstance(layer.op, Matmul) for layer in network.layers):
         return [f"{source}: read by SCALE-Sim's rules: {rules}"]
     rules = f"output = ceil((H - F + stride) / stride), {rules}"
-    uneven = [layer.name for layer in network.layers if isinstance(layer.op, Conv2d) and _one_too_many(layer.op, layer.input_shapes[0])]
+    uneven = [
+        layer.name
+        for layer in network.layers
+        if isinstance(layer.op, Conv2d) and _one_too_many(layer.op, layer.input_shapes[0])
+    ]
     more = f"; that is one row or column too many in {_some(uneven)}" if uneven else ""
     return [f"{source}: read by SCALE-Sim's rules: {rules}{more}"]
 
@@ -293,17 +317,29 @@ class _Config:
             return section
         if text.startswith("["):
             if not text.endswith("]"):
-                self.faults.append(Fault(self.source, text[:40], 'must be a section such as "[general]"', number, column))
+                self.faults.append(
+                    Fault(self.source, text[:40], 'must be a section such as "[general]"', number, column)
+                )
             name = text.strip("[]").strip().lower()
             self.sections.setdefault(name, number)
             return name
         key, delimiter, value = _split_setting(text)
         if not delimiter or not key:
-            self.faults.append(Fault(self.source, text[:40], 'must be "key: value", "key = value" or "[section]"', number, column))
+            self.faults.append(
+                Fault(
+                    self.source,
+                    text[:40],
+                    'must be "key: value", "key = value" or "[section]"',
+                    number,
+                    column,
+                )
+            )
             return section
         if key.lower() in self.settings:
             before = self.settings[key.lower()].line
-            self.faults.append(Fault(self.source, key, f"is given twice (also in line {before})", number, column))
+            self.faults.append(
+                Fault(self.source, key, f"is given twice (also in line {before})", number, column)
+            )
         place = line.index(value, column + len(key)) + 1 if value else column
         self.settings[key.lower()] = Setting(key, value, number, place)
         return section
@@ -316,7 +352,9 @@ class _Config:
         found = self.settings.get(key.lower())
         if found is None:
             section = _SECTION_OF.get(key, "architecture_presets")
-            self.faults.append(Fault(self.source, f"[{section}] {key}", "is missing", self.sections.get(section, 1), 1))
+            self.faults.append(
+                Fault(self.source, f"[{section}] {key}", "is missing", self.sections.get(section, 1), 1)
+            )
         return found
 
     def number(self, key: str, lowest: int = 1) -> int:
@@ -374,7 +412,9 @@ def read_scalesim_cfg(path: Path) -> tuple[dict[str, Any], list[str]]:
             {"name": "ofmap_sram", "size": f"{sizes[2]} KiB", "holds": ["output", "partial_sum"]},
         ],
     }  # fmt: skip
-    notes = [f"{path}: SCALE-Sim has no clock; it is set to 1 GHz, which turns cycles into seconds and nothing else"]
+    notes = [
+        f"{path}: SCALE-Sim has no clock; it is set to 1 GHz, which turns cycles into seconds and nothing else"
+    ]
     return data, notes + config.notes
 
 
@@ -410,7 +450,9 @@ def _check_the_rest(config: _Config) -> None:
     for key in ("IfmapCustomLayout", "FilterCustomLayout", "UseRamulatorTrace", "OptimizedMapping"):
         if config.is_true(key):
             line = config.settings[key.lower()].line
-            config.notes.append(f"{config.source}:{line}: {key} is true: it has no counterpart here and is not modelled")
+            config.notes.append(
+                f"{config.source}:{line}: {key} is true: it has no counterpart here and is not modelled"
+            )
     unused = [s.key for key, s in config.settings.items() if key in {k.lower() for k in _NO_COUNTERPART}]
     if unused:
         config.notes.append(f"{config.source}: not used here: {', '.join(unused)}")

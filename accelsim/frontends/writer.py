@@ -54,7 +54,9 @@ def _common_precision(network: Network) -> Precision:
 def _fresh_inputs(network: Network) -> set[str]:
     """Graph inputs that one layer reads alone and that bear its name: written as that layer's ``shape``."""
     readers = Counter(source for sketch in network.sketches for source in sketch.inputs or ())
-    alone = {f"{sketch.name}.input" for sketch in network.sketches if sketch.inputs == (f"{sketch.name}.input",)}
+    alone = {
+        f"{sketch.name}.input" for sketch in network.sketches if sketch.inputs == (f"{sketch.name}.input",)
+    }
     return {name for name, shape in network.inputs.items() if name in alone and readers[name] == 1 and shape}
 
 
@@ -73,7 +75,9 @@ def _entry(
     return entry
 
 
-def _place(sketch: LayerSketch, before: str | None, inputs: Mapping[str, Shape], fresh: set[str]) -> dict[str, Any]:
+def _place(
+    sketch: LayerSketch, before: str | None, inputs: Mapping[str, Shape], fresh: set[str]
+) -> dict[str, Any]:
     """Where the layer stands in the graph: ``after`` and ``shape``, where they do not go without saying."""
     if sketch.inputs is None or (before is not None and sketch.inputs == (before,)):
         return {}
@@ -120,7 +124,9 @@ def _values(sketch: LayerSketch, folder: Path | None) -> dict[str, Any]:
 
 def _source(source: ValueSource, folder: Path | None) -> dict[str, Any]:
     given = source.model_dump(exclude_defaults=True)
-    return {key: _relative(value, folder) if isinstance(value, Path) else value for key, value in given.items()}
+    return {
+        key: _relative(value, folder) if isinstance(value, Path) else value for key, value in given.items()
+    }
 
 
 def _relative(path: Path, folder: Path | None) -> str:

@@ -7,6 +7,7 @@ ties. The estimate only ranks: what is reported comes from the schedule that is 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import permutations, product
 from math import isqrt
 
@@ -20,6 +21,7 @@ from accelsim.mapping.mapping import LayerMapping, Mapping, Order
 from accelsim.units import ceil_div
 from accelsim.workload.precision import Precision
 
+FINALISTS = 4
 _PIXELS, _CHANNELS, _REDUCTION = ("N", "P", "Q"), ("K",), ("C", "R", "S")
 _LOOPS = (_PIXELS, _CHANNELS, _REDUCTION)
 _ORDERS: tuple[tuple[int, ...], ...] = tuple(permutations(range(3)))
@@ -29,9 +31,12 @@ _COLUMN = {dim: i for i, dim in enumerate(Dims._fields)}
 
 def choose_mapping(
     layer: str, nest: LoopNest, arch: Architecture, machine: Machine, precision: Precision, dataflow: str,
-    placement: Placement, fixed: LayerMapping,
+    placement: Placement, fixed: LayerMapping, judge: Callable[[Mapping], int] | None = None,
 ) -> Mapping:  # fmt: skip
-    """The best legal mapping that honours what the user fixed; `InfeasibleError` where there is none."""
+    """The best legal mapping that honours what the user fixed; `InfeasibleError` where there is none.
+
+    ``judge`` gives a mapping's true cycles; with it the `FINALISTS` best estimates are run, and the fastest kept.
+    """
     tiles = candidate_tiles(nest, machine, dataflow, precision, fixed)
     legal = fits(nest, tiles, arch, machine, precision, dataflow, placement)
     if not legal.any():
@@ -43,10 +48,18 @@ def choose_mapping(
     if fixed.order is not None:
         picked = _loop_order(fixed.order)
         cycles, bits = cycles[:, [picked]], bits[:, [picked]]
-    best = int(np.lexsort((bits.ravel(), cycles.ravel()))[0])
-    row, column = divmod(best, cycles.shape[1])
-    order = fixed.order or _order(_ORDERS[column])
-    return Mapping(Dims(*(int(v) for v in tiles[row])), order, dataflow)
+    folds = np.repeat(_tile_count(nest, tiles), cycles.shape[1])
+    ranking = np.lexsort((folds, bits.ravel(), cycles.ravel()))
+    finalists = []
+    for place in ranking[: FINALISTS if judge else 1]:
+        row, column = divmod(int(place), cycles.shape[1])
+        order = fixed.order or _order(_ORDERS[column])
+        finalists.append(Mapping(Dims(*(int(v) for v in tiles[row])), order, dataflow))
+    return min(finalists, key=judge) if judge else finalists[0]
+
+
+def _tile_count(nest: LoopNest, tiles: Ints) -> Ints:
+    return np.asarray(np.prod(-(-np.array(nest.dims, dtype=np.int64) // tiles), axis=1))
 
 
 def _order(loops: tuple[int, ...]) -> Order:

@@ -30,7 +30,7 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
 )  # fmt: skip
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
-INK, MUTED, FAINT, SHADE = "#222222", "#777777", "#BBBBBB", "#F3F3F1"
+INK, MUTED, FAINT = "#222222", "#777777", "#B0B0B0"
 TEXT_PT, SMALL_PT = 7.0, 6.5  # points
 
 SETTINGS: dict[str, Any] = {
@@ -61,10 +61,11 @@ SETTINGS: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.labelpad": 2.0,
     "legend.frameon": False,
-    "legend.handletextpad": 0.3,
+    "legend.handletextpad": 0.4,
     "legend.columnspacing": 1.0,
+    "legend.handlelength": 1.4,
     "legend.borderaxespad": 0.0,
-    "legend.borderpad": 0.0,
+    "legend.borderpad": 0.3,
     "figure.dpi": 100,
     "savefig.dpi": DPI,
     "savefig.bbox": None,  # the figure is exactly as wide as it says

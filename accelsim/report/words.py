@@ -24,6 +24,12 @@ def scaled(value: float, unit: str, digits: int = 3) -> str:
     return f"{significant(value, digits)} {unit}" if value else f"0 {unit}"
 
 
+def compact(value: float, unit: str) -> str:
+    """As `scaled`, without trailing zeros: ``34e9, "B/s"`` -> ``34 GB/s``."""
+    number, _, rest = scaled(value, unit).partition(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {rest}"
+
+
 def rate(gops: float) -> str:
     """Gop/s with the prefix that suits, in the field's words: ``91750.4`` -> ``91.8 TOPS``."""
     return scaled(gops * 1e9, "OPS")

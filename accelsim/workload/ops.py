@@ -287,12 +287,19 @@ class GlobalPool(Op):
 class Elementwise(Op):
     """Sum, difference, product or quotient of its inputs, element by element, with numpy's broadcasting.
 
-    With one input the other operand is a constant (``value``, default 1) or a trained vector.
+    With one input the other operand is a constant (``value``, default 1) or ``trained`` values; ``constant_first``
+    says that it stands on the left (``1 - x``).
     """
 
     op: Literal["add", "sub", "mul", "div", "pow", "maximum", "minimum"]
     inputs_expected: ClassVar[tuple[int, int]] = (1, 16)
     value: float | None = None
+    trained: NonNegative = 0
+    constant_first: bool = False
+
+    def parameters(self, inputs: tuple[Shape, ...]) -> int:
+        del inputs
+        return self.trained
 
     def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
         rank = max(len(s) for s in inputs)
@@ -322,6 +329,11 @@ class Activation(Op):
         "exp", "erf", "sqrt", "clip", "abs", "neg", "reciprocal", "log",
     ]  # fmt: skip
     alpha: float | None = None
+    trained: NonNegative = 0  # slopes of a prelu
+
+    def parameters(self, inputs: tuple[Shape, ...]) -> int:
+        del inputs
+        return self.trained
 
     def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
         return (inputs[0],)

@@ -1,4 +1,4 @@
-"""The systolic array: one fold's timing from control tokens alone, and whole GEMMs with real accumulating state.
+"""The systolic array: one fold's timing from control tokens alone, and GEMMs with real accumulating state.
 
 A *fold* is one tile on the array: `used_rows x used_cols` of the `rows x cols` PEs, and `vectors` operand
 vectors streamed through them. For output-stationary (os) the array's rows are output rows, its columns output
@@ -6,8 +6,8 @@ columns, and the vectors run over the reduction. For weight-stationary (ws) the 
 the columns are output columns, the vectors are output rows. Input-stationary (is) is ws of the transposed
 problem. All cycles are counted from the fold's first cycle, 0.
 
-*Skew.* PE(i, j) does in local cycle t what PE(0, 0) did in cycle t - i*row_skew - j*col_skew. For os the skews
-are the register counts of a hop down and a hop to the right; for ws the row skew is the latency of a partial
+*Skew.* PE(i, j) does in cycle t what PE(0, 0) did in cycle t - i*row_skew - j*col_skew. For os the skews are
+the register counts of a hop down and a hop to the right; for ws the row skew is the latency of a partial
 sum's step to the next row, accumulator + hop_down - 1.
 
 *Moving frame* (values mode). No operand is moved. The operand registers of row i in a cycle are a window into
@@ -79,10 +79,10 @@ BLOCK_CYCLES = 8
 """Cycles that a blocked GEMM steps at a time: its state is in memory at block borders only."""
 
 LANE_GROUP = 32
-"""Columns that are stepped or skipped together when only a part of a row works: two vector registers of int32."""
+"""Columns that are stepped or skipped together when a part of a row works: two vector registers of int32."""
 
 LINE_ELEMENTS = 64
-"""Stream rows start an odd number of these apart, so that equal offsets in many rows do not share a cache set."""
+"""Stream rows start an odd number of these apart, so that windows of many rows do not share a cache set."""
 
 
 def fold_options(
@@ -110,7 +110,7 @@ def fold_options(
     return np.array(fields, dtype=np.int64)
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 # Cycles mode: one fold's timing from tokens.
 
 
@@ -118,8 +118,8 @@ def fold_options(
 def _row_skew(dataflow: int, options: Int64s) -> int:
     """Cycles between a PE and the one below: a hop for os, a partial sum's step for ws."""
     if dataflow == OS:
-        return options[HOP_DOWN]
-    return options[ACCUMULATOR] + options[HOP_DOWN] - 1
+        return int(options[HOP_DOWN])
+    return int(options[ACCUMULATOR] + options[HOP_DOWN] - 1)
 
 
 @kernel
@@ -170,8 +170,8 @@ def fold_timing(
 ) -> Int64s:
     """Step the control of one fold cycle by cycle and return its timing record, int64[TIMING_FIELDS].
 
-    No data: two tokens run over the anti-diagonals of the array, `head` with the first vector and `tail` behind
-    the last, one skew distance a cycle. What a token passes starts or stops working.
+    No data: two tokens run over the anti-diagonals of the array, `head` with the first vector and `tail`
+    behind the last, one skew distance a cycle. What a token passes starts or stops working.
 
     dataflow: OS, WS or IS. rows, cols: the array. used_rows, used_cols: the part that holds the tile, >= 1.
     vectors: operand vectors streamed, >= 1. options: see `fold_options`.
@@ -183,11 +183,11 @@ def fold_timing(
     LAST_MAC_CYCLE       last such cycle
     MAC_COUNT            useful MACs
     BUSY_CYCLES          cycles with at least one useful MAC
-    LAST_STEP_CYCLE      last cycle in which an operand of this fold is at a multiplier of the fold's extent (the
-                         used PEs with trim, all with full; ws always all rows)
+    LAST_STEP_CYCLE      last cycle in which an operand of this fold is at a multiplier of the fold's extent
+                         (the used PEs with trim, all with full; ws always all rows)
     DRAIN_START_CYCLE    first cycle in which a final sum stands in its register, ready to leave: for a shift
                          chain the cycle at whose end the first row (column) of sums is captured
-    DRAIN_CYCLES         in which the shift chain of one row (column) holds this fold's sums; 0 without a chain.
+    DRAIN_CYCLES         in which the shift chain of one row (column) holds this fold's sums; 0 without chain.
                          Back-to-back folds must begin at least max(STREAM_CYCLES, DRAIN_CYCLES) apart
     FIRST_OUTPUT_CYCLES  elapsed until the first output word stands at its port
     END_CYCLES           elapsed until the last does; of the whole array with full, of the used part with trim
@@ -199,16 +199,16 @@ def fold_timing(
         dataflow, rows, cols, used_rows, used_cols, options
     )
     latency = options[MULTIPLIER] + options[ACCUMULATOR]  # from a MAC's cycle to its sum in the last register
-    load_left = np.int64(0)
+    load_left = 0
     if dataflow != OS:
-        load_left = rows if options[LOAD] == LOAD_ROWS else np.int64(1)
-    entered = np.int64(0)  # vectors that the port has accepted
-    head = np.int64(-options[INPUT])  # distance of the first vector from PE(0, 0) ...
+        load_left = rows if options[LOAD] == LOAD_ROWS else 1
+    entered = 0  # vectors that the port has accepted
+    head = -options[INPUT]  # distance of the first vector from PE(0, 0) ...
     tail = head - vectors  # ... and of the place behind the last; negative: not there yet
-    active = np.int64(0)
-    first_left = np.int64(-1)  # shifts until the first word is at its port; negative: nothing leaves yet
-    last_left = np.int64(-1)
-    cycle = np.int64(0)
+    active = 0
+    first_left = -1  # shifts until the first word is at its port; negative: nothing leaves yet
+    last_left = -1
+    cycle = 0
     while True:
         # What stands in registers as this cycle begins.
         final = (tail + 1 if of_tail else head) - latency
@@ -250,17 +250,16 @@ def fold_timing(
         cycle += 1
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 # Values mode: the operand streams in memory.
 
 
 @kernel
-def _layout(vectors: int, used_cols: int, col_skew: int, lanes: int) -> tuple[int, int, int]:
-    """(span, pad, pitch): cycles a row works, zeros before and after a stream, elements from stream to stream."""
-    span = vectors + (used_cols - 1) * col_skew
+def _layout(vectors: int, col_skew: int, lanes: int) -> tuple[int, int]:
+    """(pad, pitch): zeros before and after a stream, elements from stream to stream."""
     pad = lanes * col_skew + BLOCK_CYCLES
     lines = (vectors + 2 * pad + LINE_ELEMENTS - 1) // LINE_ELEMENTS
-    return span, pad, (lines | 1) * LINE_ELEMENTS
+    return pad, (lines | 1) * LINE_ELEMENTS
 
 
 @kernel
@@ -271,47 +270,40 @@ def _lanes_for(used_cols: int) -> int:
 
 
 @kernel
-def _write_stream(stream: Array, i: int, pitch: int, pad: int, source: Array) -> None:
-    """Lay vector elements source[T] into stream row i, latest first, so that a window runs along the columns."""
-    first = (i + BLOCK_CYCLES) * pitch + pad
-    stream[first : first + len(source)] = source[::-1]
+def _write_stream(stream: Array, i: int, place: Offsets, source: Array, start: int, step: int) -> None:
+    """Lay source[start + v*step] for every vector v into stream row i, latest first: then the operands of a
+    window lie in the order of the columns that see them. place: (pitch, pad, vectors)."""
+    pitch, pad, vectors = place
+    last = np.uint64((i + BLOCK_CYCLES) * pitch + pad + vectors - 1)
+    for v in range(vectors):
+        stream[last - np.uint64(v)] = source[np.uint64(start) + np.uint64(v) * np.uint64(step)]
 
 
 @kernel
-def _skew_in(grid: Array, source: Array, span: int, col_skew: int, lanes: int) -> None:
-    """Lay source[T, c] into the moving grid: element [s - j*col_skew, j] in the row of s, latest row first."""
-    for v in range(source.shape[0]):
-        base = (span - 1 - v + BLOCK_CYCLES) * lanes
-        for j in range(source.shape[1]):
-            grid[base - j * (col_skew * lanes - 1)] = source[v, j]
+def _copy_tile(target: Array, to: Offsets, source: Array, at: Offsets, n_rows: int, n_cols: int) -> None:
+    """Copy a tile between flat memories. to, at: its offset, and those from row to row, column to column."""
+    to_col, at_col = np.uint64(to[2]), np.uint64(at[2])
+    for i in range(n_rows):
+        p, q = np.uint64(to[0] + i * to[1]), np.uint64(at[0] + i * at[1])
+        for j in range(n_cols):
+            target[p + np.uint64(j) * to_col] = source[q + np.uint64(j) * at_col]
 
 
 @kernel
-def _skew_out(grid: Array, target: Array, span: int, col_skew: int, lanes: int) -> None:
-    """The inverse of `_skew_in`: from the moving grid into target[T, c]."""
-    for v in range(target.shape[0]):
-        base = (span - 1 - v + BLOCK_CYCLES) * lanes
-        for j in range(target.shape[1]):
-            target[v, j] = grid[base - j * (col_skew * lanes - 1)]
+def _standing_place(lanes: int) -> Offsets:
+    """Where a standing tile [r, c] lies in its grid, for `_copy_tile`."""
+    return BLOCK_CYCLES * lanes, lanes, 1
 
 
 @kernel
-def _stand_in(grid: Array, source: Array, lanes: int) -> None:
-    """Lay source[r, c] into the standing grid."""
-    for i in range(source.shape[0]):
-        base = (i + BLOCK_CYCLES) * lanes
-        grid[base : base + source.shape[1]] = source[i]
+def _moving_place(vectors: int, used_cols: int, col_skew: int, lanes: int) -> Offsets:
+    """Where a moving tile [T, c] lies in its grid, for `_copy_tile`: element [s - j*col_skew, j] in row s, the
+    latest row first."""
+    span = vectors + (used_cols - 1) * col_skew
+    return (span - 1 + BLOCK_CYCLES) * lanes, -lanes, 1 - col_skew * lanes
 
 
-@kernel
-def _stand_out(grid: Array, target: Array, lanes: int) -> None:
-    """The inverse of `_stand_in`."""
-    for i in range(target.shape[0]):
-        base = (i + BLOCK_CYCLES) * lanes
-        target[i] = grid[base : base + target.shape[1]]
-
-
-# ---------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 # Values mode: stepping.
 
 
@@ -324,7 +316,6 @@ def _mac_rows(
     steps: Offsets,
     n_rows: int,
     n_lanes: int,
-    col_skew: int,
 ) -> None:
     """One cycle of `n_rows` rows of PEs, `n_lanes` columns each: sums += stream window * panel.
 
@@ -334,21 +325,14 @@ def _mac_rows(
     wide = sums.dtype.type
     p, x, y = np.uint64(at[0]), np.uint64(at[1]), np.uint64(at[2])
     p_step, x_step, y_step = np.uint64(steps[0]), np.uint64(steps[1]), np.uint64(steps[2])
-    if col_skew == 1:
-        for _ in range(n_rows):
-            for j in range(n_lanes):
-                sums[p + np.uint64(j)] += wide(stream[x + np.uint64(j)]) * wide(panel[y + np.uint64(j)])
-            p, x, y = p + p_step, x + x_step, y + y_step
-    else:
-        stride = np.uint64(col_skew)
-        for _ in range(n_rows):
-            for j in range(n_lanes):
-                sums[p + np.uint64(j)] += wide(stream[x + np.uint64(j) * stride]) * wide(panel[y + np.uint64(j)])
-            p, x, y = p + p_step, x + x_step, y + y_step
+    for _ in range(n_rows):
+        for j in range(n_lanes):
+            sums[p + np.uint64(j)] += wide(stream[x + np.uint64(j)]) * wide(panel[y + np.uint64(j)])
+        p, x, y = p + p_step, x + x_step, y + y_step
 
 
 @kernel
-def _mac_rows_checked(
+def _mac_rows_general(
     sums: Array,
     stream: Array,
     panel: Array,
@@ -359,7 +343,7 @@ def _mac_rows_checked(
     col_skew: int,
     limits: Limits,
 ) -> int:
-    """As `_mac_rows` in an accumulator of the given limits; returns how many sums did not fit."""
+    """As `_mac_rows`, for any col_skew and with limited accumulators; returns how many sums did not fit."""
     wide = sums.dtype.type
     low, high, saturate = limits
     overflows = 0
@@ -367,12 +351,9 @@ def _mac_rows_checked(
         p, x, y = at[0] + row * steps[0], at[1] + row * steps[1], at[2] + row * steps[2]
         for j in range(n_lanes):
             value = sums[p + j] + wide(stream[x + j * col_skew]) * wide(panel[y + j])
-            if value < low or value > high:
+            if low < high and (value < low or value > high):
                 overflows += 1
-                if saturate:
-                    value = min(max(value, low), high)
-                else:
-                    value = (value - low) % (high - low + 1) + low
+                value = min(max(value, low), high) if saturate else (value - low) % (high - low + 1) + low
             sums[p + j] = value
     return overflows
 
@@ -409,94 +390,57 @@ def _mac_block(
 
 
 @kernel
-def _working_lanes(s: int, vectors: int, used_cols: int, col_skew: int) -> int:
-    """PEs of a row that do a useful MAC when s = cycle - i*row_skew."""
-    if col_skew == 0:
-        return used_cols if 0 <= s < vectors else 0
-    if col_skew == 1:
-        return max(0, min(used_cols, s + 1) - max(0, s - vectors + 1))
-    first = 0 if s < vectors else (s - vectors) // col_skew + 1
-    return max(0, min(used_cols, s // col_skew + 1) - first)
-
-
-@kernel
-def _count_rows(cycle: int, begin: int, end: int, shape: Shape) -> int:
-    """Useful MACs in a cycle of the rows begin..end-1."""
+def _count_cycle(cycle: int, begin: int, end: int, shape: Shape, counts: Int64s) -> None:
+    """Add what works in a cycle, in the rows begin..end-1, to `counts`."""
     vectors, _, used_cols, row_skew, col_skew, _, _ = shape
     macs = 0
-    for i in range(begin, end):
-        macs += _working_lanes(cycle - i * row_skew, vectors, used_cols, col_skew)
-    return macs
-
-
-@kernel
-def _follow(cycle: int, row: int, used_rows: int, row_skew: int, s: int) -> int:
-    """The first row, from `row` on, that is not yet at `s` in this cycle: a token on its way down the array."""
-    while row < used_rows and cycle - row * row_skew >= s:
-        row += 1
-    return row
-
-
-@kernel
-def _count_cycle(cycle: int, wave: tuple[int, int, int, int], shape: Shape, counts: Int64s) -> None:
-    """Add what works in a cycle to `counts`; wave as in `_front`."""
-    begin, end, full_begin, full_end = wave
-    if full_begin < full_end:
-        macs = (full_end - full_begin) * shape[2]
-        macs += _count_rows(cycle, begin, full_begin, shape) + _count_rows(cycle, full_end, end, shape)
+    if col_skew == 1:
+        for i in range(begin, end):
+            s = cycle - i * row_skew
+            macs += max(0, min(used_cols, s + 1) - max(0, s - vectors + 1))
     else:
-        macs = _count_rows(cycle, begin, end, shape)
+        for i in range(begin, end):
+            for j in range(used_cols):
+                macs += 0 <= cycle - i * row_skew - j * col_skew < vectors
     counts[COUNT_MACS] += macs
     counts[COUNT_BUSY_CYCLES] += macs > 0
     counts[COUNT_STEPPED_CYCLES] += 1
 
 
 @kernel
-def _front(cycle: int, wave: tuple[int, int, int, int], shape: Shape) -> tuple[int, int, int, int]:
-    """Where the wavefront is in `cycle`, from where it was in the last: (begin, end, full_begin, full_end).
-
-    Rows begin..end-1 hold it, and rows full_begin..full_end-1 (if any) work on all their columns.
-    """
-    vectors, used_rows, used_cols, row_skew, col_skew, _, _ = shape
-    skewed_cols = (used_cols - 1) * col_skew
-    return (
-        _follow(cycle, wave[0], used_rows, row_skew, vectors + skewed_cols),
-        _follow(cycle, wave[1], used_rows, row_skew, 0),
-        _follow(cycle, wave[2], used_rows, row_skew, vectors),
-        _follow(cycle, wave[3], used_rows, row_skew, skewed_cols),
-    )
+def _follow(cycle: int, row: int, s: int, shape: Shape) -> int:
+    """The first row, from `row` on, that is not yet at `s` in this cycle: a token on its way down."""
+    _, used_rows, _, row_skew, _, _, _ = shape
+    while row < used_rows and cycle - row * row_skew >= s:
+        row += 1
+    return row
 
 
 @kernel
-def _uniform_run(
-    s: int, ahead: int, vectors: int, row_skew: int, col_skew: int, lanes: int
-) -> tuple[int, int, int]:
-    """(first lane, end lane, rows): lanes to step for a row at s, and how many rows from it on need no others.
-
-    ahead: cycles after s that are stepped along (a block's), whose lanes are then among them.
-    """
+def _uniform_run(s: int, ahead: int, n_rows: int, shape: Shape) -> tuple[int, int, int]:
+    """(first lane, end lane, rows): lanes to step for a row at s, and how many of the n_rows from it on need
+    no others. ahead: cycles after s that are stepped along (a block's), whose lanes are then among them."""
+    vectors, _, _, row_skew, col_skew, lanes, _ = shape
     if lanes <= LANE_GROUP or col_skew != 1:
-        return 0, lanes, np.int64(1 << 40)
+        return 0, lanes, n_rows
     first = max(0, s - vectors + 1) // LANE_GROUP * LANE_GROUP
     end = min(lanes, (s + ahead) // LANE_GROUP * LANE_GROUP + LANE_GROUP)
-    lowest = end - LANE_GROUP - ahead
+    if row_skew != 1:
+        return first, end, 1
+    lowest = end - LANE_GROUP - ahead  # a row with a lower s needs fewer lanes
     if first > 0:
         lowest = max(lowest, first + vectors - 1)
-    if row_skew == 1:
-        return first, end, s - lowest + 1
-    if row_skew == 0:
-        return first, end, np.int64(1 << 40)
-    return first, end, (s - lowest) // row_skew + 1
+    return first, end, min(n_rows, s - lowest + 1)
 
 
 @kernel
 def _offsets(i: int, s: int, lane: int, shape: Shape) -> Offsets:
-    """Offsets in (sums, stream, panel) of a PE row's lane at s; shape as in `_step_fold`."""
+    """Offsets in (sums, stream, panel) of a PE row's lane at s."""
     vectors, _, used_cols, _, col_skew, lanes, sums_move = shape
-    span, pad, pitch = _layout(vectors, used_cols, col_skew, lanes)
+    pad, pitch = _layout(vectors, col_skew, lanes)
     x = (i + BLOCK_CYCLES) * pitch + pad + vectors - 1 - s + lane * col_skew
     standing = (i + BLOCK_CYCLES) * lanes + lane
-    moving = (span - 1 - s + BLOCK_CYCLES) * lanes + lane
+    moving = _moving_place(vectors, used_cols, col_skew, lanes)[0] - s * lanes + lane
     if sums_move:
         return moving, x, standing
     return standing, x, moving
@@ -505,8 +449,8 @@ def _offsets(i: int, s: int, lane: int, shape: Shape) -> Offsets:
 @kernel
 def _row_steps(shape: Shape) -> Offsets:
     """Offsets from a PE row to the next in (sums, stream, panel), in the same cycle."""
-    vectors, _, used_cols, row_skew, col_skew, lanes, sums_move = shape
-    _, _, pitch = _layout(vectors, used_cols, col_skew, lanes)
+    vectors, _, _, row_skew, col_skew, lanes, sums_move = shape
+    _, pitch = _layout(vectors, col_skew, lanes)
     if sums_move:
         return row_skew * lanes, pitch + row_skew, lanes
     return lanes, pitch + row_skew, row_skew * lanes
@@ -514,43 +458,35 @@ def _row_steps(shape: Shape) -> Offsets:
 
 @kernel
 def _step_fold(
-    sums: Array,
-    stream: Array,
-    panel: Array,
-    shape: Shape,
-    end_cycle: int,
-    limits: Limits,
-    counts: Int64s,
+    sums: Array, stream: Array, panel: Array, shape: Shape, end_cycle: int, limits: Limits, counts: Int64s
 ) -> None:
-    """Step a fold's cycles 0..end_cycle-1, adding what worked to `counts`; cycle 0 is PE(0, 0)'s first MAC."""
-    vectors, _, _, row_skew, col_skew, lanes, _ = shape
-    checked = limits[0] != limits[1]
+    """Step a fold's cycles 0..end_cycle-1, from PE(0, 0)'s first MAC on, and add what worked to `counts`."""
+    vectors, _, used_cols, row_skew, col_skew, _, _ = shape
+    plain = col_skew == 1 and limits[0] == limits[1]
     steps = _row_steps(shape)
-    wave = (0, 0, 0, 0)
+    begin, end = 0, 0  # the rows that hold the wavefront
     for cycle in range(end_cycle):
-        wave = _front(cycle, wave, shape)
-        _count_cycle(cycle, wave, shape, counts)
-        i = wave[0]
-        while i < wave[1]:
+        begin = _follow(cycle, begin, vectors + (used_cols - 1) * col_skew, shape)
+        end = _follow(cycle, end, 0, shape)
+        _count_cycle(cycle, begin, end, shape, counts)
+        i = begin
+        while i < end:
             s = cycle - i * row_skew
-            lane, end_lane, run = _uniform_run(s, 0, vectors, row_skew, col_skew, lanes)
-            run = min(run, wave[1] - i)
+            lane, end_lane, run = _uniform_run(s, 0, end - i, shape)
             at = _offsets(i, s, lane, shape)
-            n_lanes = end_lane - lane
-            if checked:
-                counts[COUNT_OVERFLOWS] += _mac_rows_checked(
-                    sums, stream, panel, at, steps, run, n_lanes, col_skew, limits
-                )
+            if plain:
+                _mac_rows(sums, stream, panel, at, steps, run, end_lane - lane)
             else:
-                _mac_rows(sums, stream, panel, at, steps, run, n_lanes, col_skew)
+                counts[COUNT_OVERFLOWS] += _mac_rows_general(
+                    sums, stream, panel, at, steps, run, end_lane - lane, col_skew, limits
+                )
             i += run
 
 
 @kernel
 def _block_rows(cycle: int, shape: Shape) -> tuple[int, int]:
-    """First and end row of what a block from `cycle` on steps: PE rows (os); for ws, with sums that move
-    through several rows in a block, the rows that its moving rows of sums are at as it begins, which may lie
-    above the array."""
+    """First and end row of what a block from `cycle` on steps: PE rows (os); or, with sums that move through
+    several PE rows in a block (ws), where its rows of sums are as it begins, which may be above the array."""
     vectors, used_rows, used_cols, _, _, _, sums_move = shape
     span = vectors + used_cols - 1
     if sums_move:
@@ -566,223 +502,209 @@ def _step_fold_blocked(sums: Array, stream: Array, panel: Array, shape: Shape, c
     block's PE rows one after the other.
     """
     vectors, used_rows, used_cols, _, _, lanes, sums_move = shape
-    span, _, pitch = _layout(vectors, used_cols, 1, lanes)
-    n_cycles = span + used_rows - 1
+    n_cycles = vectors + used_cols - 1 + used_rows - 1
     steps = _row_steps(shape)
     ahead = 0 if sums_move else BLOCK_CYCLES - 1
-    cycle_steps = (0, pitch, lanes) if sums_move else (0, -1, -lanes)
-    wave = (0, 0, 0, 0)
+    cycle_steps = (0, _layout(vectors, 1, lanes)[1], lanes) if sums_move else (0, -1, -lanes)
     for first in range(0, n_cycles, BLOCK_CYCLES):
         for cycle in range(first, min(first + BLOCK_CYCLES, n_cycles)):
-            wave = _front(cycle, wave, shape)
-            _count_cycle(cycle, wave, shape, counts)
+            begin = max(0, cycle - vectors - used_cols + 2)
+            _count_cycle(cycle, begin, min(used_rows, cycle + 1), shape, counts)
         i, end = _block_rows(first, shape)
         while i < end:
-            lane, end_lane, run = _uniform_run(first - i, ahead, vectors, 1, 1, lanes)
-            run = min(run, end - i)
+            lane, end_lane, run = _uniform_run(first - i, ahead, end - i, shape)
             at = _offsets(i, first - i, lane, shape)
             _mac_block(sums, stream, panel, at, steps, cycle_steps, run, end_lane - lane)
             i += run
 
 
-@kernel
-def _run_fold(
-    sums: Array, stream: Array, panel: Array, shape: Shape, blocked: bool, limits: Limits, counts: Int64s
-) -> None:
-    """Step a whole fold."""
-    vectors, used_rows, used_cols, row_skew, col_skew, _, _ = shape
-    counts[COUNT_FOLDS] += 1
-    if blocked and row_skew == 1 and col_skew == 1 and limits[0] == limits[1]:
-        _step_fold_blocked(sums, stream, panel, shape, counts)
-    else:
-        end_cycle = vectors + (used_rows - 1) * row_skew + (used_cols - 1) * col_skew
-        _step_fold(sums, stream, panel, shape, end_cycle, limits, counts)
-
-
-# ---------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 # Values mode: GEMMs, fold after fold.
 
 
 @kernel
-def _skew_in_tiles(source: Array, cols: int, col_skew: int, lanes: int, grids: Array) -> None:
-    """Lay every fold column of source[T, N] into a moving grid of its own, grids[fold columns, ...]."""
-    for f in range(len(grids)):
-        tile = source[:, f * cols : (f + 1) * cols]
-        span, _, _ = _layout(tile.shape[0], tile.shape[1], col_skew, lanes)
-        _skew_in(grids[f], tile, span, col_skew, lanes)
-
-
-@kernel
-def _skew_out_tiles(grids: Array, cols: int, col_skew: int, lanes: int, target: Array) -> None:
-    """The inverse of `_skew_in_tiles`."""
-    for f in range(len(grids)):
-        tile = target[:, f * cols : (f + 1) * cols]
-        span, _, _ = _layout(tile.shape[0], tile.shape[1], col_skew, lanes)
-        _skew_out(grids[f], tile, span, col_skew, lanes)
-
-
-@kernel
-def _sizes(vectors: int, max_rows: int, max_cols: int, col_skew: int) -> tuple[int, int, int, int, int, int]:
-    """(lanes, pad, pitch, stream, standing, moving): the layout of a fold, then elements of each memory."""
+def _sizes(vectors: int, max_rows: int, max_cols: int, col_skew: int) -> tuple[int, int, int, int]:
+    """(lanes, stream, standing, moving): lanes of a row, then elements of each memory that a fold needs."""
     lanes = _lanes_for(max_cols)
-    span, pad, pitch = _layout(vectors, max_cols, col_skew, lanes)
-    n_rows = max_rows + 2 * BLOCK_CYCLES
-    return lanes, pad, pitch, n_rows * pitch, n_rows * lanes, (span + 2 * BLOCK_CYCLES) * lanes
+    _, pitch = _layout(vectors, col_skew, lanes)
+    n_rows = max_rows + 2 * BLOCK_CYCLES  # blocks read zeros above and below
+    span = vectors + (max_cols - 1) * col_skew
+    return lanes, n_rows * pitch, n_rows * lanes, (span + 2 * BLOCK_CYCLES) * lanes
 
 
 @kernel
-def _os_gemm(
+def _move_tiles(grids: Array, flat: Array, shape: Shape, n: int, inward: bool) -> None:
+    """Lay every fold column of flat[T, N] into a moving grid of its own, or bring it back from there."""
+    vectors, _, cols, _, col_skew, lanes, _ = shape
+    for f in range(len(grids)):
+        used_cols = min(cols, n - f * cols)
+        place = _moving_place(vectors, used_cols, col_skew, lanes)
+        if inward:
+            _copy_tile(grids[f], place, flat, (f * cols, n, 1), vectors, used_cols)
+        else:
+            _copy_tile(flat, (f * cols, n, 1), grids[f], place, vectors, used_cols)
+
+
+@kernel
+def _gemm(
     a: Array,
     b: Array,
     out: Array,
-    rows: int,
-    cols: int,
-    row_skew: int,
-    col_skew: int,
+    problem: tuple[int, int, int],
+    array: tuple[int, int, int, int],
+    sums_move: int,
     blocked: bool,
     limits: Limits,
 ) -> Int64s:
-    """Both `os_gemm`s."""
-    counts = np.zeros(COUNT_FIELDS, np.int64)
-    (m, vectors), n = a.shape, b.shape[1]
-    lanes, pad, pitch, stream_size, standing_size, moving_size = _sizes(
-        vectors, min(rows, m), min(cols, n), col_skew
+    """The public GEMMs, on flat arrays. problem: (M, K, N). array: (rows, cols, row_skew, col_skew).
+
+    Of b and out one stands, tile by tile ([height, N]), and the other moves ([vectors, N]); all fold columns
+    of what moves are laid out once.
+    """
+    m, k, n = problem
+    rows, cols, row_skew, col_skew = array
+    height, vectors = (k, m) if sums_move else (m, k)
+    n_fold_cols = (n + cols - 1) // cols
+    lanes, stream_size, standing_size, moving_size = _sizes(
+        vectors, min(rows, height), min(cols, n), col_skew
     )
+    pad, pitch = _layout(vectors, col_skew, lanes)
     stream = np.zeros(stream_size, a.dtype)
-    sums = np.zeros(standing_size, out.dtype)
-    panels = np.zeros(((n + cols - 1) // cols, moving_size), b.dtype)
-    _skew_in_tiles(b, cols, col_skew, lanes, panels)
-    for i0 in range(0, m, rows):
-        used_rows = min(rows, m - i0)
+    sums = np.zeros((n_fold_cols, moving_size) if sums_move else (1, standing_size), out.dtype)
+    panels = np.zeros((1, standing_size) if sums_move else (n_fold_cols, moving_size), b.dtype)
+    counts = np.zeros(COUNT_FIELDS, np.int64)
+    standing = _standing_place(lanes)
+    whole = (vectors, rows, cols, row_skew, col_skew, lanes, sums_move)
+    if sums_move:
+        _move_tiles(sums, out, whole, n, True)
+    else:
+        _move_tiles(panels, b, whole, n, True)
+    for i0 in range(0, height, rows):
+        used_rows = min(rows, height - i0)
+        stream[:] = 0
         for i in range(used_rows):
-            _write_stream(stream, i, pitch, pad, a[i0 + i])
-        for f in range(len(panels)):
-            tile = out[i0 : i0 + used_rows, f * cols : (f + 1) * cols]
-            shape = (vectors, used_rows, tile.shape[1], row_skew, col_skew, lanes, 0)
-            _stand_in(sums, tile, lanes)
-            _run_fold(sums, stream, panels[f], shape, blocked, limits, counts)
-            _stand_out(sums, tile, lanes)
+            start, step = (i0 + i, k) if sums_move else ((i0 + i) * k, 1)
+            _write_stream(stream, i, (pitch, pad, vectors), a, start, step)
+        for f in range(n_fold_cols):
+            used_cols = min(cols, n - f * cols)
+            tile = (i0 * n + f * cols, n, 1)
+            shape = (vectors, used_rows, used_cols, row_skew, col_skew, lanes, sums_move)
+            fold_sums, panel = (sums[f], panels[0]) if sums_move else (sums[0], panels[f])
+            if sums_move:
+                panel[:] = 0  # also in the rows and lanes that this tile leaves unused
+                _copy_tile(panel, standing, b, tile, used_rows, used_cols)
+            else:
+                _copy_tile(fold_sums, standing, out, tile, used_rows, used_cols)
+            if blocked and row_skew == 1 and col_skew == 1 and limits[0] == limits[1]:
+                _step_fold_blocked(fold_sums, stream, panel, shape, counts)
+            else:
+                end_cycle = vectors + (used_rows - 1) * row_skew + (used_cols - 1) * col_skew
+                _step_fold(fold_sums, stream, panel, shape, end_cycle, limits, counts)
+            counts[COUNT_FOLDS] += 1
+            if not sums_move:
+                _copy_tile(out, tile, fold_sums, standing, used_rows, used_cols)
+    if sums_move:
+        _move_tiles(sums, out, whole, n, False)
     return counts
 
 
-@kernel
-def _ws_gemm(
+def _limits(acc_bits: int, saturate: bool) -> Limits:
+    """The range of a signed accumulator of `acc_bits` bits; 0 bits: that of the sums' type, which wraps."""
+    if acc_bits == 0:
+        return 0, 0, 0
+    return -(1 << (acc_bits - 1)), (1 << (acc_bits - 1)) - 1, int(saturate)
+
+
+def _run_gemm(
     a: Array,
     b: Array,
     out: Array,
-    rows: int,
-    cols: int,
-    row_skew: int,
-    col_skew: int,
+    array: tuple[int, int, int, int],
+    sums_move: int,
     blocked: bool,
     limits: Limits,
 ) -> Int64s:
-    """Both `ws_gemm`s."""
-    counts = np.zeros(COUNT_FIELDS, np.int64)
-    (vectors, depth), n = a.shape, b.shape[1]
-    lanes, pad, pitch, stream_size, standing_size, moving_size = _sizes(
-        vectors, min(rows, depth), min(cols, n), col_skew
-    )
-    stream = np.zeros(stream_size, a.dtype)
-    weights = np.zeros(standing_size, b.dtype)
-    sums = np.zeros(((n + cols - 1) // cols, moving_size), out.dtype)
-    _skew_in_tiles(out, cols, col_skew, lanes, sums)
-    for k0 in range(0, depth, rows):
-        used_rows = min(rows, depth - k0)
-        for i in range(used_rows):
-            _write_stream(stream, i, pitch, pad, a[:, k0 + i])
-        for f in range(len(sums)):
-            tile = b[k0 : k0 + used_rows, f * cols : (f + 1) * cols]
-            weights[:] = 0  # also in the rows and lanes that this tile leaves unused
-            _stand_in(weights, tile, lanes)
-            shape = (vectors, used_rows, tile.shape[1], row_skew, col_skew, lanes, 1)
-            _run_fold(sums[f], stream, weights, shape, blocked, limits, counts)
-    _skew_out_tiles(sums, cols, col_skew, lanes, out)
-    return counts
+    """Check the memory order that the kernel relies on, and run it."""
+    assert out.flags.c_contiguous, "out is written in place"
+    problem = (a.shape[0], a.shape[1], b.shape[1])
+    flat_a, flat_b = np.ascontiguousarray(a).reshape(-1), np.ascontiguousarray(b).reshape(-1)
+    return _gemm(flat_a, flat_b, out.reshape(-1), problem, array, sums_move, blocked, limits)
 
 
-@kernel
 def os_gemm(
-    a: Array, b: Array, out: Array, rows: int, cols: int, row_skew: int, col_skew: int, blocked: bool
+    a: Array,
+    b: Array,
+    out: Array,
+    rows: int,
+    cols: int,
+    *,
+    row_skew: int = 1,
+    col_skew: int = 1,
+    blocked: bool = False,
+    acc_bits: int = 0,
+    saturate: bool = False,
 ) -> Int64s:
     """out[M, N] += a[M, K] @ b[K, N] on an output-stationary array, fold by fold; returns counts, int64[5].
 
-    a, b: int8, int16 or float32. out: int32, int64 or float32; all C-ordered. A sum starts as what is in `out`,
-    so that a long reduction may come in pieces, and wraps as `out`'s type does. rows, cols: the array.
-    row_skew, col_skew: registers of a hop down and to the right, >= 0. blocked: see BLOCK_CYCLES; it changes
-    neither outputs nor counts, and is for unit skews (others are stepped cycle by cycle). Folds run row by row.
+    a, b: both int8, int16 or float32. out: int32, int64 or float32, C-ordered. A sum starts as what is in
+    `out`, so that a long reduction may come in pieces. Folds run row by row.
+
+    rows, cols: the array. row_skew, col_skew: registers of a hop down and to the right, >= 0.
+    blocked: see BLOCK_CYCLES; it changes neither outputs nor counts. It needs unit skews and acc_bits = 0;
+    anything else is stepped cycle by cycle.
+    acc_bits: 0: sums wrap as the type of `out` does, unseen. 2 to 62 (integers only, and at most the bits of
+    `out`): signed accumulators of that width wrap or saturate at every step, and every step whose exact sum
+    does not fit is counted in COUNT_OVERFLOWS. What is in `out` at the start must fit.
     """
-    return _os_gemm(a, b, out, rows, cols, row_skew, col_skew, blocked, (0, 0, 0))
+    array = (rows, cols, row_skew, col_skew)
+    return _run_gemm(a, b, out, array, 0, blocked, _limits(acc_bits, saturate))
 
 
-@kernel
 def ws_gemm(
-    a: Array, b: Array, out: Array, rows: int, cols: int, row_skew: int, col_skew: int, blocked: bool
+    a: Array,
+    b: Array,
+    out: Array,
+    rows: int,
+    cols: int,
+    *,
+    row_skew: int = 1,
+    col_skew: int = 1,
+    blocked: bool = False,
+    acc_bits: int = 0,
+    saturate: bool = False,
 ) -> Int64s:
     """out[M, N] += a[M, K] @ b[K, N] on a weight-stationary array (b stays); all else as `os_gemm`.
 
     The array's rows run over K. A partial sum enters the first row as what is in `out`, as if read from the
     accumulators, and goes back there. row_skew: accumulator + hop_down - 1, a partial sum's step.
     """
-    return _ws_gemm(a, b, out, rows, cols, row_skew, col_skew, blocked, (0, 0, 0))
-
-
-@kernel
-def _limits(acc_bits: int, saturate: bool) -> Limits:
-    """The range of a signed accumulator of `acc_bits` bits, 2 to 62."""
-    half = np.int64(1) << (acc_bits - 1)
-    return -half, half - 1, 1 if saturate else 0
-
-
-@kernel
-def os_gemm_checked(
-    a: Array,
-    b: Array,
-    out: Array,
-    rows: int,
-    cols: int,
-    row_skew: int,
-    col_skew: int,
-    acc_bits: int,
-    saturate: bool,
-) -> Int64s:
-    """As `os_gemm` with accumulators of `acc_bits` bits (2 to 62) that wrap or saturate at every step.
-
-    Integers only. Every step whose exact sum does not fit is counted in COUNT_OVERFLOWS. What is in `out` must
-    fit at the start.
-    """
-    return _os_gemm(a, b, out, rows, cols, row_skew, col_skew, False, _limits(acc_bits, saturate))
-
-
-@kernel
-def ws_gemm_checked(
-    a: Array,
-    b: Array,
-    out: Array,
-    rows: int,
-    cols: int,
-    row_skew: int,
-    col_skew: int,
-    acc_bits: int,
-    saturate: bool,
-) -> Int64s:
-    """As `ws_gemm` with partial sums of `acc_bits` bits, see `os_gemm_checked`."""
-    return _ws_gemm(a, b, out, rows, cols, row_skew, col_skew, False, _limits(acc_bits, saturate))
+    array = (rows, cols, row_skew, col_skew)
+    return _run_gemm(a, b, out, array, 1, blocked, _limits(acc_bits, saturate))
 
 
 def is_gemm(
-    a: Array, b: Array, out: Array, rows: int, cols: int, row_skew: int, col_skew: int, blocked: bool
+    a: Array,
+    b: Array,
+    out: Array,
+    rows: int,
+    cols: int,
+    *,
+    row_skew: int = 1,
+    col_skew: int = 1,
+    blocked: bool = False,
+    acc_bits: int = 0,
+    saturate: bool = False,
 ) -> Int64s:
-    """out[M, N] += a[M, K] @ b[K, N] on an input-stationary array: `ws_gemm` of the transposed problem."""
+    """out[M, N] += a[M, K] @ b[K, N] on an input-stationary array (a stays): `ws_gemm` of the transposed
+    problem, so that the array's columns run over M."""
+    array, limits = (rows, cols, row_skew, col_skew), _limits(acc_bits, saturate)
     turned = np.ascontiguousarray(out.T)
-    counts = ws_gemm(
-        np.ascontiguousarray(b.T), np.ascontiguousarray(a.T), turned, rows, cols, row_skew, col_skew, blocked
-    )
+    counts = _run_gemm(b.T, a.T, turned, array, 1, blocked, limits)
     out[...] = turned.T
     return counts
 
 
-# ---------------------------------------------------------------------------------------------------------------
+# ----------------------------------------------------------------------------------------------------
 # Every register, read out of the moving frame.
 
 
@@ -814,8 +736,8 @@ def fold_registers(
     os: a[r, T], b[T, c], sums[r, c] (what the sums start from). ws: a[T, r], b[r, c], sums[T, c]. r <= rows,
     c <= cols; a and b of one type. Returns four arrays, whose last two axes are [rows, cols]:
 
-    left[rows, cols]: the operand that comes from the left into every multiplier, out of the last register of the
-    hop; the hop's other registers hold what this PE sees in the cycles to come.
+    left[rows, cols]: the operand that comes from the left into every multiplier, out of the last register of
+    the hop; the hop's other registers hold what this PE sees in the cycles to come.
     top[rows, cols]: the operand from above (os), or the weight held (ws).
     products[stages, rows, cols]: pipeline registers from the multiplier to the adder, youngest first.
     sums[stages, rows, cols]: accumulators (os, one stage); partial sums on their way to the row below, or at
@@ -826,30 +748,28 @@ def fold_registers(
     (used_rows, vectors), used_cols = source.shape, b.shape[1]
     _, col_skew, multiplier, accumulator, delay, _, _, _, load = (int(option) for option in options)
     row_skew = int(_row_skew(dataflow, options))
-    lanes, pad, pitch, stream_size, standing_size, moving_size = _sizes(vectors, used_rows, used_cols, col_skew)
+    lanes, stream_size, standing_size, moving_size = _sizes(vectors, used_rows, used_cols, col_skew)
+    pad, pitch = _layout(vectors, col_skew, lanes)
     shape = (vectors, used_rows, used_cols, row_skew, col_skew, lanes, int(moves))
-    span = vectors + (used_cols - 1) * col_skew
-    n_cycles = span + (used_rows - 1) * row_skew
+    n_cycles = vectors + (used_cols - 1) * col_skew + (used_rows - 1) * row_skew
     if moves:
         delay += rows if load == LOAD_ROWS else 1
     local = cycle - delay  # PE(0, 0) multiplies the first vector in local cycle 0
 
     stream = np.zeros(stream_size, source.dtype)
-    for i in range(used_rows):
-        _write_stream(stream, i, pitch, pad, source[i])
-    standing, moving = np.zeros(standing_size, b.dtype), np.zeros(moving_size, b.dtype)
-    if moves:
-        moving = moving.astype(sums.dtype)
-    else:
-        standing = standing.astype(sums.dtype)
-    _stand_in(standing, b if moves else sums, lanes)
-    _skew_in(moving, sums if moves else b, span, col_skew, lanes)
+    for row in range(used_rows):
+        _write_stream(stream, row, (pitch, pad, vectors), source[row], 0, 1)
+    standing_tile, moving_tile = (b, sums) if moves else (sums, b)
+    standing = np.zeros(standing_size, standing_tile.dtype)
+    moving = np.zeros(moving_size, moving_tile.dtype)
+    whole = (0, used_cols, 1)
+    standing_place, moving_place = _standing_place(lanes), _moving_place(vectors, used_cols, col_skew, lanes)
+    _copy_tile(standing, standing_place, standing_tile.reshape(-1), whole, used_rows, used_cols)
+    _copy_tile(moving, moving_place, moving_tile.reshape(-1), whole, vectors, used_cols)
     before_adder = multiplier + (0 if moves else accumulator - 1)
     accumulating, operands = (moving, standing) if moves else (standing, moving)
     end_cycle = min(max(local - before_adder, 0), n_cycles)
-    _step_fold(
-        accumulating, stream, operands, shape, end_cycle, (0, 0, 0), np.zeros(COUNT_FIELDS, np.int64)
-    )
+    _step_fold(accumulating, stream, operands, shape, end_cycle, (0, 0, 0), np.zeros(COUNT_FIELDS, np.int64))
 
     i, j = np.arange(rows)[:, np.newaxis], np.arange(cols)[np.newaxis, :]
     vector = local - i * row_skew - j * col_skew  # at every multiplier now
@@ -860,7 +780,7 @@ def fold_registers(
 
     def from_moving(v: Int64s) -> Array:
         there = (v >= 0) & (v < vectors) & (j < used_cols)
-        return _read(moving, (span - 1 - v - j * col_skew + BLOCK_CYCLES) * lanes + j, there)
+        return _read(moving, moving_place[0] + v * moving_place[1] + j * moving_place[2], there)
 
     held = _weights_at(cycle - int(options[INPUT]), b, rows, cols, load) if moves else None
 

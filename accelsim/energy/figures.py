@@ -1,4 +1,4 @@
-"""The figures that come with accelsim, as they stand in ``tables/*.csv``. Provenance: ``tables/README.md``."""
+"""The figures that come with accelsim, read from ``tables/*.csv`` (provenance: ``tables/README.md``)."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ class Point(NamedTuple):
 def interpolate(points: Sequence[Point], x: float) -> float:
     """Straight lines between ``points`` (by rising x) on log-log axes; ``x`` must lie within them."""
     assert points[0].x <= x <= points[-1].x, f"{x} is outside {points[0].x} to {points[-1].x}"
-    for low, high in pairwise(points):
-        if x <= high.x and x != low.x:
-            share = log(x / low.x) / log(high.x / low.x)
-            return high.y if x == high.x else exp(log(low.y) + share * log(high.y / low.y))
-    return next(point.y for point in points if point.x == x)
+    for point in points:
+        if point.x == x:
+            return point.y
+    low, high = next(pair for pair in pairwise(points) if pair[0].x < x < pair[1].x)
+    share = log(x / low.x) / log(high.x / low.x)
+    return exp(log(low.y) + share * log(high.y / low.y))
 
 
 def neighbours(tabulated: Sequence[float], x: float) -> tuple[float, ...]:

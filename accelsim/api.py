@@ -1,0 +1,147 @@
+"""accelsim from Python: the same as the commands, with values in and values out.
+
+>>> import accelsim
+>>> result = accelsim.simulate("lenet5", "tpu_v1")
+>>> result.totals.macs
+2293000
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accelsim import catalogue
+from accelsim.arch.spec import Architecture
+from accelsim.errors import Fault, InputError
+from accelsim.mapping.mapping import MappingFile
+from accelsim.workload.network import Network
+
+if TYPE_CHECKING:
+    from accelsim.engines.base import Array, LayerRun
+    from accelsim.report.result import Result
+
+Source = str | Path
+
+
+def load_network(source: Source, *, batch: int | None = None, overrides: Mapping[str, Any] | None = None) -> Network:
+    """Read a network: a name under ``workloads/`` or a .yaml, .onnx or SCALE-Sim .csv file.
+
+    ``overrides`` are as for ``--set``, e.g. ``{"workload.precision.weight": "int4"}``. Raises `InputError`.
+    """
+    return catalogue.load_network(source, batch=batch, overrides=overrides)[0]
+
+
+def load_arch(source: Source, *, overrides: Mapping[str, Any] | None = None) -> Architecture:
+    """Read an architecture: a name under ``arch_configs/`` or a .yaml file. Raises `InputError`."""
+    return catalogue.load_arch(source, overrides)
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A finished run: the result, the layers' runs behind it, their outputs in values mode, and notes for the user."""
+
+    result: Result
+    runs: tuple[LayerRun, ...]
+    notes: tuple[str, ...] = ()
+    outputs: Mapping[str, Array] = field(default_factory=dict)
+
+
+def simulate(
+    network: Source | Network, arch: Source | Architecture, *, batch: int | None = None,
+    layers: Iterable[str] | None = None, mapping: Source | MappingFile | None = None,
+    overrides: Mapping[str, Any] | None = None, values: bool = False, seed: int = 0,
+) -> Result:  # fmt: skip
+    """Simulate ``network`` on ``arch``, cycle by cycle.
+
+    Parameters
+    ----------
+    network, arch, mapping : names, paths, or what `load_network` and `load_arch` returned.
+    batch     : replaces the network's batch.
+    layers    : run only these; what they read from others comes from off chip.
+    overrides : as ``--set``: ``{"arch.engine.rows": 8, "mapping.conv1.tile.K": 64}``.
+    values    : let the operands themselves flow through the registers (outputs: see `simulate_full`).
+    seed      : of operands that no file gives.
+
+    Raises
+    ------
+    InputError       bad input, with every fault and its place.
+    InfeasibleError  the architecture cannot do it: what is asked, what there is, what to change.
+    """
+    return simulate_full(
+        network, arch, batch=batch, layers=layers, mapping=mapping, overrides=overrides, values=values, seed=seed
+    ).result
+
+
+def simulate_full(
+    network: Source | Network, arch: Source | Architecture, *, batch: int | None = None,
+    layers: Iterable[str] | None = None, mapping: Source | MappingFile | None = None,
+    overrides: Mapping[str, Any] | None = None, values: bool = False, seed: int = 0, command: str = "",
+) -> Simulation:  # fmt: skip
+    """`simulate`, with the runs, notes and (in values mode) outputs behind the result."""
+    net, hardware, fixed, notes = prepare(network, arch, batch, layers, mapping, overrides or {})
+    from accelsim.energy.model import EnergyModel
+    from accelsim.report.result import build_result
+    from accelsim.simulator import Simulator
+
+    energy = EnergyModel.of(hardware)
+    runs, more = Simulator(hardware, fixed, seed if values else None).run(net)
+    seconds = [run.counters.cycles / hardware.clock for run in runs]
+    energies = [energy.layer_energy(run, time) for run, time in zip(runs, seconds, strict=True)]
+    sources = energy.sources(run.layer.precision for run in runs)
+    mode = "values" if values else "cycles"
+    result = build_result(net, hardware, runs, energies, sources, mode, seed, command)  # type: ignore[arg-type]
+    return Simulation(result, tuple(runs), tuple((*notes, *more)), _outputs(runs))
+
+
+def prepare(
+    network: Source | Network, arch: Source | Architecture, batch: int | None, layers: Iterable[str] | None,
+    mapping: Source | MappingFile | None, overrides: Mapping[str, Any],
+) -> tuple[Network, Architecture, MappingFile, list[str]]:  # fmt: skip
+    """Read everything; faults of all files are gathered and raised together."""
+    faults: list[Fault] = []
+    net, hardware, fixed, notes = None, None, None, list[str]()
+    try:
+        if isinstance(network, Network):
+            net = network if batch is None else network.with_batch(batch)
+        else:
+            net, notes = catalogue.load_network(network, batch=batch, overrides=overrides)
+    except InputError as error:
+        faults += error.faults
+    try:
+        hardware = arch if isinstance(arch, Architecture) else catalogue.load_arch(arch, overrides)
+    except InputError as error:
+        faults += error.faults
+    try:
+        fixed = mapping if isinstance(mapping, MappingFile) else catalogue.load_mapping(mapping, overrides)
+        if net is not None:
+            catalogue.check_mapping_names(fixed, net, str(mapping) if mapping else "--set mapping")
+            net = net if layers is None else _selected(net, layers)
+    except InputError as error:
+        faults += error.faults
+    if faults or net is None or hardware is None or fixed is None:
+        raise InputError(faults)
+    return net, hardware, fixed, notes
+
+
+def _selected(network: Network, names: Iterable[str]) -> Network:
+    faults, wanted = [], list(names)
+    for name in wanted:
+        try:
+            network.layer(name)
+        except KeyError as error:
+            faults.append(Fault("--layer", name, f"{network.name}: {error.args[0]}"))
+    if faults:
+        raise InputError(faults)
+    return network.select(wanted) if wanted else network
+
+
+def _outputs(runs: Iterable[LayerRun]) -> dict[str, Array]:
+    """Outputs by layer name; further ports of a split are ``name.1``, ``name.2``."""
+    table: dict[str, Array] = {}
+    for run in runs:
+        for port, array in enumerate(run.outputs or ()):
+            table[f"{run.layer.name}.{port}" if port else run.layer.name] = array
+    return table

@@ -1,0 +1,152 @@
+"""Finds networks, architectures and mappings by name or path, and applies ``--set`` overrides to them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from accelsim.arch.loader import read_architecture
+from accelsim.arch.spec import Architecture
+from accelsim.errors import Fault, InputError, join_allowed, nearest
+from accelsim.mapping.mapping import EMPTY, MappingFile
+from accelsim.workload.network import Network
+from accelsim.yaml_io import Document, KeyPath, load_document, parse_value, validate, with_override
+
+Overrides = Mapping[str, Any]
+ROOTS = ("arch", "mapping", "workload")
+_PACKAGE = Path(__file__).parent
+
+
+def data_folder(name: str) -> Path:
+    """``arch_configs`` or ``workloads``: inside the installed package, or beside it in a checkout."""
+    inside = _PACKAGE / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name
+
+
+def names(folder: str) -> list[str]:
+    """Names of the files under ``folder``, subfolders included (``rtl/sauria``), sorted."""
+    root = data_folder(folder)
+    return sorted(str(path.relative_to(root).with_suffix("")) for path in root.rglob("*.yaml"))
+
+
+def locate(text: str, folder: str, what: str, suffixes: tuple[str, ...] = (".yaml", ".yml")) -> Path:
+    """The file that ``text`` names: a path if it looks like one, else a name under ``folder``."""
+    path = Path(text)
+    if path.suffix.lower() in suffixes:
+        return path
+    named = data_folder(folder) / f"{text}.yaml"
+    if named.is_file():
+        return named
+    if path.exists():
+        raise InputError(Fault(text, "", f"must end in {join_allowed(suffixes)} to be read as {what}"))
+    known = names(folder)
+    hint = nearest(text, known) or f"; known: {', '.join(known)}"
+    raise InputError(Fault(text, "", f"is no {what} by name{hint}"))
+
+
+# ---- overrides ------------------------------------------------------------------------------------------------
+
+
+def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
+    """``["arch.engine.rows=8"]`` -> ``{"arch.engine.rows": 8}``; all faults at once."""
+    faults, result = [], {}
+    for text in assignments:
+        key, equals, value = text.partition("=")
+        root = key.split(".")[0]
+        if not equals or "." not in key or root not in ROOTS:
+            allowed = "arch.KEY=VALUE, mapping.LAYER.KEY=VALUE or workload.KEY=VALUE"
+            faults.append(Fault("--set", key, f"must be {allowed}{nearest(root, ROOTS) if root not in ROOTS else ''}"))
+            continue
+        try:
+            result[key] = parse_value(value)
+        except InputError as error:
+            faults += [Fault("--set", key, fault.message) for fault in error.faults]
+    if faults:
+        raise InputError(faults)
+    return result
+
+
+def _under(overrides: Overrides, root: str) -> dict[KeyPath, Any]:
+    return {tuple(key.split(".")[1:]): value for key, value in overrides.items() if key.split(".")[0] == root}
+
+
+def _overridden(document: Document, overrides: Mapping[KeyPath, Any], root: str) -> Document:
+    for keys, value in overrides.items():
+        document = with_override(document, keys, value, f"--set {'.'.join((root, *map(str, keys)))}")
+    return document
+
+
+# ---- architectures, mappings ------------------------------------------------------------------------------------
+
+
+def load_arch(source: str | Path, overrides: Overrides | None = None) -> Architecture:
+    """An architecture by name or path, with ``arch.`` overrides applied."""
+    document = load_document(locate(str(source), "arch_configs", "architecture"))
+    return read_architecture(_overridden(document, _under(overrides or {}, "arch"), "arch"))
+
+
+def load_mapping(source: str | Path | None, overrides: Overrides | None = None) -> MappingFile:
+    """A mapping file with ``mapping.LAYER.`` overrides applied; empty when nothing is given."""
+    changes = _under(overrides or {}, "mapping")
+    if source is None and not changes:
+        return EMPTY
+    document = Document({"schema": "accelsim.mapping/1"}, "--set") if source is None else load_document(Path(source))
+    placed = {keys if keys[0] in ("default", "layers") else ("layers", *keys): value for keys, value in changes.items()}
+    return validate(_overridden(document, placed, "mapping"), MappingFile)
+
+
+def check_mapping_names(mapping: MappingFile, network: Network, source: str) -> None:
+    """Every layer that a mapping names must be there."""
+    known = [layer.name for layer in network.layers]
+    unknown = [name for name in mapping.layers if name not in known]
+    if unknown:
+        raise InputError(
+            Fault(source, f"layers.{name}", f"{network.name} has no layer of that name{nearest(name, known)}")
+            for name in unknown
+        )
+
+
+# ---- networks --------------------------------------------------------------------------------------------------
+
+
+def load_network(
+    source: str | Path, *, batch: int | None = None, overrides: Overrides | None = None
+) -> tuple[Network, list[str]]:
+    """A network by name or path (.yaml, .onnx, SCALE-Sim .csv), and notes about how it was read."""
+    path = locate(str(source), "workloads", "network", (".yaml", ".yml", ".onnx", ".csv"))
+    changes = _under(overrides or {}, "workload")
+    if batch is not None:
+        changes = {**changes, ("batch",): batch}
+    suffix = path.suffix.lower()
+    if suffix in (".yaml", ".yml"):
+        from accelsim.frontends.network_yaml import read_network
+
+        return read_network(_overridden(load_document(path), changes, "workload")), []
+    if suffix == ".onnx":
+        from accelsim.frontends.onnx import read_onnx
+
+        return _changed(read_onnx(path), changes), []
+    from accelsim.frontends.scalesim import read_scalesim_topology
+
+    network, notes = read_scalesim_topology(path)
+    return _changed(network, changes), notes
+
+
+def _changed(network: Network, changes: Mapping[KeyPath, Any]) -> Network:
+    """Apply ``workload.batch`` and ``workload.precision.TENSOR`` to a network that has no YAML file behind it."""
+    from dataclasses import replace
+
+    from pydantic import BaseModel, ConfigDict, PositiveInt
+
+    from accelsim.workload.precision import PartialPrecision
+
+    class Changes(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+        batch: PositiveInt | None = None
+        precision: PartialPrecision = PartialPrecision()
+
+    wanted = validate(_overridden(Document({}, "--set workload"), changes, "workload"), Changes)
+    sketches = [replace(s, precision=wanted.precision.over(s.precision)) for s in network.sketches]
+    changed = network.with_sketches(sketches) if sketches else network
+    return changed.with_batch(wanted.batch) if wanted.batch is not None else changed

@@ -1,0 +1,117 @@
+"""The vector unit: pooling, activations, element-wise work, normalization; and data that moves without arithmetic.
+
+``lanes`` operations a cycle on operands streamed from the level that holds them, in pieces small enough to be
+double buffered. A layer that only moves data (a transpose, say) goes through the same lanes an element a lane and
+cycle, but does no useful work there: its cycles are memory stalls.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+
+import numpy as np
+
+from accelsim.arch.spec import Architecture
+from accelsim.counters import Counters, Transfer, add_traffic
+from accelsim.engines.kernels import timeline as tl
+from accelsim.engines.walk import Carry, counters_of, timeline_options, transfer_traffic
+from accelsim.mapping.loopnest import VectorWork
+from accelsim.mapping.machine import Placement, Widths, free_bytes
+from accelsim.units import ceil_div
+from accelsim.workload.precision import Precision
+
+MOST_PIECES = 4096
+
+
+@dataclass(frozen=True)
+class VectorUnit:
+    """The unit that an architecture's ``vector`` block describes."""
+
+    arch: Architecture
+    lanes: int
+
+    @property
+    def name(self) -> str:
+        return "vector"
+
+    def run(
+        self, work: VectorWork, precision: Precision, shares: tuple[Fraction, ...], placement: Placement, carry: Carry
+    ) -> Counters:
+        """Stream ``work`` through the lanes; ``shares`` of each input have to be fetched from the far end."""
+        widths = Widths.of(precision)
+        shares = (*shares, *(Fraction(0),) * (len(work.input_elements) - len(shares)))
+        inputs = sum(work.input_elements)
+        fetched = sum(
+            ceil(e * s) for e, s in zip(work.input_elements, shares, strict=True)
+        ) * widths.input + work.weight_elements * widths.weight
+        stored = 0 if placement.output_resident else work.output_elements * widths.output
+        lane_cycles = ceil_div(work.ops or max(inputs, work.output_elements), self.lanes)
+        cycles = max(lane_cycles, self._port_cycles(inputs * widths.input, work.output_elements * widths.output))
+        pieces = self._pieces(fetched + stored, cycles, placement)
+        idle = cycles - (lane_cycles if work.ops else 0)
+        result, loads, stores = self._walk(pieces, fetched, stored, cycles, idle, carry)
+        traffic = add_traffic(
+            (
+                transfer_traffic(self.arch, loads, stores, np.zeros(pieces, dtype=bool)),
+                self._operands(inputs * widths.input, work.output_elements * widths.output),
+            )
+        )
+        return counters_of(result, 0, work.ops, traffic)
+
+    def _port_cycles(self, read_bits: int, write_bits: int) -> int:
+        """Cycles that the operands take through the ports of the levels that hold them."""
+        need: dict[str, int] = {}
+        for tensor, bits in (("input", read_bits), ("output", write_bits)):
+            level = self.arch.holder(tensor)  # type: ignore[arg-type]
+            if level is not None and level.bandwidth is not None:
+                need[level.name] = need.get(level.name, 0) + bits
+        clock = self.arch.clock
+        rates = {m.name: 8 * m.bandwidth.per_cycle(clock) for m in self.arch.memory if m.bandwidth is not None}
+        return max((ceil(bits / rates[name]) for name, bits in need.items()), default=0)
+
+    def _pieces(self, moved_bits: int, cycles: int, placement: Placement) -> int:
+        """In how many pieces the operands stream: a piece, twice over, must fit what is free on chip."""
+        rooms = [
+            free_bytes(level, placement)
+            for level in (self.arch.holder("input"), self.arch.holder("output"))
+            if level is not None
+        ]
+        room = min((r for r in rooms if r is not None), default=None)
+        pieces = 1 if room is None else ceil_div(ceil_div(moved_bits, 8) * 2, max(1, room))
+        wanted = 16 if moved_bits else 1  # more than fit demands, so that transfers and lanes overlap
+        return max(1, min(max(pieces, wanted), MOST_PIECES, cycles))
+
+    def _walk(
+        self, pieces: int, fetched: int, stored: int, cycles: int, idle: int, carry: Carry
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        loads = np.full((pieces, 3), -1, dtype=np.int64)
+        loads[:, tl.INPUT] = _portions(fetched, pieces)
+        stores = _portions(stored, pieces)
+        lane, wait = _portions(cycles, pieces), _portions(idle, pieces)
+        table, classes = np.unique(np.stack([lane, wait], axis=1), axis=0, return_inverse=True)
+        folds = np.zeros((len(table), 4, tl.FOLD_FIELDS), dtype=np.int64)
+        folds[:, :, tl.F_ISSUE] = folds[:, :, tl.F_INTERVAL] = folds[:, :, tl.F_END] = table[:, :1]
+        folds[:, :, tl.F_LAST_MAC] = table[:, :1] - 1
+        folds[:, :, tl.F_WAIT] = table[:, 1:]
+        result = tl.run_timeline(
+            classes.astype(np.int32).ravel(), loads, stores, np.ones((len(table), 3), dtype=np.int64), folds,
+            timeline_options(self.arch, -1, True, 2), carry.port, carry.weight_free,
+            np.empty((0, tl.EVENT_FIELDS), dtype=np.int64),
+        )  # fmt: skip
+        return result, loads, stores
+
+    def _operands(self, read_bits: int, write_bits: int) -> dict[str, dict[str, Transfer]]:
+        table: dict[str, dict[str, Transfer]] = {}
+        for tensor, transfer in (("input", Transfer(read_bits=read_bits)), ("output", Transfer(write_bits=write_bits))):
+            level = self.arch.holder(tensor)  # type: ignore[arg-type]
+            if level is not None:
+                table.setdefault(level.name, {})[tensor] = transfer
+        return table
+
+
+def _portions(total: int, pieces: int) -> np.ndarray:
+    """``total`` in ``pieces`` whole numbers that differ by at most one, larger ones first."""
+    base, extra = divmod(total, pieces)
+    return base + (np.arange(pieces, dtype=np.int64) < extra)

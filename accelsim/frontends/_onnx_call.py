@@ -1,0 +1,194 @@
+"""What a rule sees and what it returns: tensors with their place for the batch, `Call`, `Plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from accelsim.frontends._onnx_model import Array, Constant, Node, NotModelled, Scales
+from accelsim.workload.ops import Op, Shape
+from accelsim.workload.precision import NumberFormat
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the batch is in an ONNX shape: an axis of its own, or (``merged``) the leading factor of the first axis.
+
+    accelsim has the batch first: ``(T, N, F)`` with ``batch_axis`` 1 is ``(N, T, F)`` there, and ``(N*T, F)`` merged too.
+    """
+
+    batch_axis: int = 0
+    merged: bool = False
+
+    def fits(self, shape: Shape, batch: int) -> bool:
+        if len(shape) <= self.batch_axis:
+            return False
+        return shape[0] % batch == 0 if self.merged else shape[self.batch_axis] == batch
+
+    def network_shape(self, shape: Shape, batch: int) -> Shape:
+        """``shape`` as accelsim has it."""
+        if self.merged:
+            return (batch, shape[0] // batch, *shape[1:])
+        return (batch, *shape[: self.batch_axis], *shape[self.batch_axis + 1 :])
+
+    def axis(self, axis: int, rank: int, batch: int) -> int:
+        """accelsim's number of ONNX's ``axis``; raises `NotModelled` for the batch's."""
+        if not -rank <= axis < rank:
+            raise NotModelled(f"its axis is {axis}, its input has {rank} axes")
+        axis %= rank
+        if self.merged and (axis or batch == 1):
+            return axis + 1
+        if axis == self.batch_axis:
+            raise NotModelled("it works across the batch")
+        return axis + 1 if axis < self.batch_axis else axis
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A value that flows through the network: ``ref`` names it there, ``shape`` and ``elem`` are ONNX's.
+
+    ``origin`` is the ONNX name under which its layer made it, before aliases; ``number`` is the format that it is stored in.
+    """
+
+    ref: str
+    origin: str
+    shape: Shape
+    layout: Layout
+    elem: int
+    number: NumberFormat
+    scales: Scales | None = None
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """A number computed while the network runs that is no layer: the scale of a dynamic quantization."""
+
+    elem: int
+    shape: Shape = ()
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The output of a node at fault; ``constant`` if only shapes and constants led to it."""
+
+    constant: bool
+
+
+Value = Tensor | Constant | Scalar | Unknown
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a node becomes: ``ops`` one after another, the one at index ``main`` bearing the node's name.
+
+    No ``ops``: the output is the input. ``tails`` adds operators for one output of several. ``layouts`` says where the
+    batch is in each output where that is not as in the input.
+    """
+
+    ops: tuple[Op, ...] = ()
+    main: int = 0
+    reads: tuple[Tensor, ...] | None = None  # None: every tensor among the inputs
+    layouts: tuple[Layout, ...] | None = None
+    tails: Mapping[int, tuple[Op, ...]] = field(default_factory=dict)
+    weight: Constant | None = None
+    bias: Constant | None = None
+    transposed: bool = False  # the file has the weights as in x out
+    more: Mapping[str, str] = field(default_factory=dict)  # further constants, by what they are
+
+
+@dataclass(frozen=True)
+class Call:
+    """A node with what it reads and the shapes that ONNX's inference gives its outputs (None where it has none)."""
+
+    node: Node
+    inputs: tuple[Value | None, ...]
+    shapes: tuple[Shape | None, ...]
+    used: tuple[bool, ...]  # whether anything reads that output
+    opset: int
+    batch: int
+
+    def input(self, index: int) -> Value | None:
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def tensor(self, index: int = 0) -> Tensor:
+        value = self.input(index)
+        if not isinstance(value, Tensor):
+            raise NotModelled(f"its input {index} is {'missing' if value is None else 'a constant'}")
+        return value
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return tuple(value for value in self.inputs if isinstance(value, Tensor))
+
+    def constant(self, index: int, what: str) -> Constant | None:
+        """A constant input, or None where it is left out."""
+        value = self.input(index)
+        if value is None or isinstance(value, Constant):
+            return value
+        raise NotModelled(f"{what} come out of the network itself")
+
+    def weights(self, index: int, what: str = "its weights") -> Constant:
+        found = self.constant(index, what)
+        if found is None:
+            raise NotModelled(f"{what} are missing")
+        return found
+
+    def value(self, index: int, what: str) -> Array | None:
+        """The values of a constant input, or None where it is left out."""
+        found = self.constant(index, what)
+        if found is not None and found.value is None:
+            raise NotModelled(f'{what} ("{found.name}") are not in the file, or too many')
+        return found.value if found is not None else None
+
+    def integers(self, index: int, key: str) -> list[int] | None:
+        """Integers given by a constant input or, in older opsets, by the attribute ``key``."""
+        given = (
+            self.value(index, f"its {key}")
+            if self.input(index) is not None
+            else self.node.attributes.get(key)
+        )
+        if given is None:
+            return None
+        array = np.asarray(given)
+        if array.dtype.kind not in "iu":
+            raise NotModelled(f"its {key} are not integers")
+        return [int(number) for number in array.reshape(-1)]
+
+    def number(self, key: str, default: int) -> int:
+        """An integer attribute."""
+        value = self.node.attributes.get(key, default)
+        if not isinstance(value, int):
+            raise NotModelled(f"its attribute {key} is not a whole number")
+        return value
+
+    def numbers(self, key: str, default: list[int]) -> list[int]:
+        """An attribute that is a list of integers."""
+        value = self.node.attributes.get(key, default)
+        if (
+            not isinstance(value, list)
+            or len(value) != len(default)
+            or not all(isinstance(v, int) for v in value)
+        ):
+            raise NotModelled(f"its attribute {key} is {value!r:.40}, must be {len(default)} whole numbers")
+        return value
+
+    def text(self, key: str, default: str) -> str:
+        return str(self.node.attributes.get(key) or default)
+
+    def shape(self, index: int = 0) -> Shape:
+        """ONNX's shape of an output."""
+        shape = self.shapes[index] if index < len(self.shapes) else None
+        if shape is None:
+            raise NotModelled("the shape of its output depends on values that are not known before it runs")
+        return shape
+
+    def axis(self, axis: int) -> int:
+        x = self.tensor()
+        return x.layout.axis(axis, len(x.shape), self.batch)
+
+    def unused(self, index: int, words: str) -> None:
+        """Refuse a node whose output ``index`` is wanted."""
+        if index < len(self.used) and self.used[index]:
+            raise NotModelled(words)

@@ -1,0 +1,634 @@
+"""Reads ONNX: float, QDQ and QLinear graphs -> Network.
+
+Nodes are taken in order. What depends only on constants is folded; quantize, dequantize, cast, dropout and identity
+become other names of their input and set number formats; everything else follows a rule of `_onnx_rules`. Every layer's
+shape is worked out twice, by accelsim's operator and by ONNX's inference, and the two must agree. All faults are
+reported at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from accelsim.errors import Fault, InputError
+from accelsim.frontends._names import NameTable
+from accelsim.frontends._onnx_model import (
+    FLOAT, FOLDABLE, INT64, SMALL, UINT8, Array, Constant, Node, NotModelled, OnnxFile, Scales, first_line, number_format,
+    read_bytes,
+)  # fmt: skip
+from accelsim.frontends._onnx_rules import RULES, Call, Layout, Plan, Scalar, Tensor, Unknown, Value
+from accelsim.workload.network import GraphError, LayerSketch, Network, Requantize, build_network
+from accelsim.workload.ops import Activation, BatchNorm, Conv2d, Elementwise, Linear, Matmul, Op, Shape
+from accelsim.workload.precision import NumberFormat, Precision
+
+_ALIASES = {
+    "Identity",
+    "Dropout",
+    "Cast",
+    "CastLike",
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "DynamicQuantizeLinear",
+}
+_INT32, _FP32, _FP64 = NumberFormat("int", 32), NumberFormat("fp", 32), NumberFormat("fp", 64)
+_THROUGH = frozenset("Relu LeakyRelu PRelu Elu Sigmoid HardSigmoid Tanh HardSwish Clip Gelu".split())
+
+
+def read_onnx(path: Path) -> Network:
+    """Read an ONNX model; raises `InputError` with every fault. Weights stay in the file: see `initializers`."""
+    return read_onnx_with_notes(path)[0]
+
+
+def read_onnx_with_notes(path: Path) -> tuple[Network, list[str]]:
+    """As `read_onnx`, and a sentence for each thing that a user should know and that is not a fault."""
+    reader = _translated(path)
+    return reader.network(), [f"{path}: {note}" for note in reader.notes()]
+
+
+def initializers(path: Path) -> dict[str, LayerArrays]:
+    """Weights, biases, scales and zero points of every layer that has any, by layer name."""
+    reader = _translated(path)
+    return {
+        name: reader.arrays(names) for name, names in reader.names_of_arrays.items() if names != _ArrayNames()
+    }
+
+
+def _translated(path: Path) -> _Reader:
+    data = read_bytes(path)
+    reader = _Reader(OnnxFile(path, data), path.stem, hashlib.sha256(data).hexdigest())
+    reader.translate()
+    return reader
+
+
+class _Reader:
+    """One model being translated."""
+
+    def __init__(self, file: OnnxFile, name: str, sha256: str) -> None:
+        self.file = file
+        self.name, self.sha256 = name, sha256
+        self.names = NameTable()
+        self.batch = 1
+        self.values: dict[str, Value] = {}
+        self.inputs: dict[str, Shape] = {}
+        self.sketches: list[LayerSketch] = []
+        self.positions: dict[str, int] = {}
+        self.names_of_arrays: dict[str, _ArrayNames] = {}
+        self.faults: list[Fault] = []
+        self.absorbed = 0
+        self.dynamic = 0
+        self.trained_inputs: list[str] = []
+
+    # --- from the file to sketches -----------------------------------------------------------------------------
+
+    def translate(self) -> None:
+        """Turn every live node into layers; raises `InputError` with all faults."""
+        for name, tensor in self.file.tensors.items():
+            self.values[name] = self.file.constant(tensor, name)
+        for name, shape in self.file.sparse.items():
+            self.values[name] = Constant(name, shape, FLOAT)
+        self._graph_inputs()
+        if self.faults:
+            raise InputError(self.faults)
+        for proto in self.file.nodes:
+            self._node(proto)
+        if self.faults:
+            raise InputError(self.faults)
+        if not self.sketches:
+            raise self.file.fail("has no layer: its outputs do not depend on its inputs, or are its inputs")
+
+    def network(self) -> Network:
+        """The layers, connected."""
+        try:
+            return build_network(self.name, self.batch, self.inputs, tuple(self.sketches), self.sha256)
+        except GraphError as error:
+            raise InputError(
+                Fault(self.file.source, f'layer "{self.sketches[index].name}"', message)
+                for index, _, message in error.faults
+            ) from None
+
+    def _fault(self, key: str, message: str) -> None:
+        self.faults.append(Fault(self.file.source, key, message))
+
+    def _graph_inputs(self) -> None:
+        """Shapes of the inputs that are read; dimension 0 of the first is the batch, 1 where it has only a name."""
+        used = [i for i in self.file.graph.input if i.name not in self.values and self.file.uses[i.name]]
+        axes = self._sequence_inputs()
+        symbol = next((_symbol(i, axes.get(i.name, 0)) for i in used), "")
+        found = [
+            (i, shape)
+            for i in used
+            if (shape := self._input_shape(i, axes.get(i.name, 0), symbol)) is not None
+        ]
+        if found and not self._multiplies_inputs({i.name for i in used}):
+            first, shape = found[0]
+            self.batch = shape[axes.get(first.name, 0)]
+        for entry, shape in found:
+            try:
+                self._graph_input(entry, shape, axes.get(entry.name, 0))
+            except NotModelled as error:
+                self._fault(f'input "{entry.name}"', f"is not modelled: {error}")
+
+    def _sequence_inputs(self) -> dict[str, int]:
+        """Inputs read by an LSTM or GRU in ONNX's own layout, steps first: their batch is axis 1."""
+        nodes = (n for n in self.file.nodes if n.op_type in ("LSTM", "GRU") and n.input)
+        return {n.input[0]: 1 for n in nodes if not any(a.name == "layout" and a.i for a in n.attribute)}
+
+    def _multiplies_inputs(self, names: set[str]) -> bool:
+        """Whether some matrix product has two inputs of the graph as operands: then no axis of theirs is the batch."""
+        products = (n for n in self.file.nodes if n.op_type in ("MatMul", "Gemm", "MatMulInteger"))
+        return any(
+            names.issuperset(n.input[:2]) and all(self._rank(name) == 2 for name in n.input[:2])
+            for n in products
+        )
+
+    def _rank(self, name: str) -> int:
+        return next((len(i.type.tensor_type.shape.dim) for i in self.file.graph.input if i.name == name), 0)
+
+    def _input_shape(self, entry: Any, axis: int, symbol: str) -> Shape | None:
+        """The input's shape with a symbolic batch as 1; a fault and None where another size is open."""
+        key = f'input "{entry.name}"'
+        if not entry.type.HasField("tensor_type") or not entry.type.tensor_type.HasField("shape"):
+            self._fault(key, "has no shape (or is no tensor); give it one in the model")
+            return None
+        sizes, open_sizes = [], []
+        for index, dim in enumerate(entry.type.tensor_type.shape.dim):
+            is_batch = index == axis or (dim.dim_param and dim.dim_param == symbol)
+            size = 1 if is_batch and not dim.HasField("dim_value") else int(dim.dim_value)
+            sizes.append(size)
+            if size < 1:
+                open_sizes.append(dim.dim_param or f"axis {index}")
+        if len(sizes) <= axis:
+            self._fault(key, f"has the shape {sizes}, which has no batch")
+            return None
+        if open_sizes:
+            self._fault(key, f"has no number for {', '.join(open_sizes)}; set it in the model "
+                        "(python -m onnxruntime.tools.make_dynamic_shape_fixed)")  # fmt: skip
+            return None
+        return tuple(sizes)
+
+    def _graph_input(self, entry: Any, shape: Shape, axis: int) -> None:
+        elem = int(entry.type.tensor_type.elem_type)
+        layout = next((x for x in (Layout(axis), Layout(0, merged=True)) if x.fits(shape, self.batch)), None)
+        if layout is None:
+            raise NotModelled(f"its shape {list(shape)} does not begin with the batch, {self.batch}")
+        name = self.names.unique(entry.name, "input")
+        self.inputs[name] = layout.network_shape(shape, self.batch)[1:]
+        self.values[entry.name] = Tensor(name, entry.name, shape, layout, elem, number_format(elem))
+
+    def _node(self, proto: Any) -> None:
+        """Take one node in; what is wrong with it goes to the faults, and its outputs become unknown."""
+        node = self.file.node(proto, next((t for t in (proto.name, *proto.output) if t), proto.op_type))
+        if any(name and name not in self.values for name in node.inputs):
+            missing = next(name for name in node.inputs if name and name not in self.values)
+            self._give_up(node, f'reads "{missing}", which nothing before it makes')
+            return
+        inputs = tuple(self.values[name] if name else None for name in node.inputs)
+        if any(isinstance(value, Unknown) for value in inputs):
+            self._after_fault(node, inputs)
+            return
+        try:
+            self._known_node(node, inputs)
+        except NotModelled as error:
+            self._give_up(node, f"is not modelled: {error}", inputs)
+        except (
+            ValueError
+        ) as error:  # pydantic's for a field out of range, an operator's for shapes that do not fit
+            self._give_up(node, _plain(error), inputs)
+
+    def _give_up(self, node: Node, message: str, inputs: Iterable[Value | None] = ()) -> None:
+        self._fault(node.label, message)
+        self._unknown(node, constant=all(isinstance(value, Constant | None) for value in inputs))
+
+    def _unknown(self, node: Node, constant: bool) -> None:
+        self.values.update({name: Unknown(constant) for name in node.outputs if name})
+
+    def _after_fault(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
+        """A node behind a fault is not looked into, but its operator must be a known one all the same."""
+        constant = node.op in ("Shape", "Size") or all(_is_constant(value) for value in inputs)
+        if not constant and not self._is_known(node):
+            self._fault(node.label, "is not modelled")
+        self._unknown(node, constant)
+
+    def _is_known(self, node: Node) -> bool:
+        plain = node.domain in ("", "ai.onnx") or node.is_quantized
+        return (plain and (node.op in RULES or node.op in _ALIASES)) or (
+            node.domain == "com.microsoft" and node.op == "Gelu"
+        )
+
+    def _known_node(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
+        if node.op == "Constant" and not node.domain.startswith("com."):
+            self._bind_constant(node.outputs[0], self._constant_value(node))
+        elif node.op in ("Shape", "Size") and node.inputs:
+            self._shape_of(node, inputs)
+        elif inputs and all(isinstance(value, Constant | None) for value in inputs):
+            self._fold(node, inputs)
+        elif not self._is_known(node):
+            raise NotModelled("there is no such operator here")
+        elif node.op in _ALIASES:
+            self._alias(node, inputs)
+        elif not any(isinstance(value, Tensor) for value in inputs):
+            self.values.update({name: Scalar(FLOAT) for name in node.outputs if name})
+        elif not self._absorb(node, inputs):
+            self._layers(node, inputs)
+
+    # --- constants ---------------------------------------------------------------------------------------------
+
+    def _bind_constant(self, name: str, value: Array) -> None:
+        elem = int(self.file.onnx.helper.np_dtype_to_tensor_dtype(value.dtype))
+        self.values[name] = Constant(name, value.shape, elem, value if value.size <= SMALL else None)
+
+    def _constant_value(self, node: Node) -> Array:
+        for key, kind in (
+            ("value_float", np.float32),
+            ("value_floats", np.float32),
+            ("value_int", np.int64),
+            ("value_ints", np.int64),
+        ):
+            if key in node.attributes:
+                return np.asarray(node.attributes[key], dtype=kind)
+        tensor = node.attributes.get("value")
+        if tensor is None:
+            raise NotModelled("its value is neither numbers nor a tensor")
+        try:
+            return self.file.array(tensor)
+        except Exception as error:
+            raise ValueError(f"has a value that cannot be read: {first_line(error)}") from None
+
+    def _shape_of(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
+        value = inputs[0]
+        shape = value.shape if isinstance(value, Tensor | Constant) else ()
+        start, end = node.attributes.get("start", 0), node.attributes.get("end")
+        result = prod(shape) if node.op == "Size" else shape[start:end]
+        self._bind_constant(node.outputs[0], np.asarray(result, dtype=np.int64))
+
+    def _fold(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
+        """Outputs of a node that reads only constants: their values where small, else their shapes."""
+        constants = [value for value in inputs if isinstance(value, Constant)]
+        if node.op in ("QuantizeLinear", "DequantizeLinear") and self._is_known(node):
+            self._fold_quantization(node, constants)
+            return
+        if node.domain not in ("", "ai.onnx") and not node.is_quantized:
+            raise NotModelled("there is no such operator here")
+        shapes = self._inferred(node, inputs)
+        small = all(shape is None or prod(shape[1]) <= SMALL for shape in shapes)
+        if small and node.op in FOLDABLE and all(constant.value is not None for constant in constants):
+            arrays = self.file.fold(
+                node, [value.value if isinstance(value, Constant) else None for value in inputs]
+            )
+            for name, array in zip([n for n in node.outputs if n], arrays, strict=False):
+                self._bind_constant(name, array)
+            return
+        for name, found in zip(node.outputs, shapes, strict=True):
+            if found is None:
+                raise NotModelled(
+                    "the shape of its constant output cannot be told without large or missing values"
+                )
+            number = (
+                constants[0].number
+                if node.op in ("Transpose", "Reshape", "Identity", "Unsqueeze", "Squeeze")
+                else None
+            )
+            self.values[name] = Constant(name, found[1], found[0], number=number)
+
+    def _fold_quantization(self, node: Node, constants: list[Constant]) -> None:
+        """Quantized weights stay what they are stored as; their scale and zero point are noted."""
+        source, scales = constants[0], _qdq_scales(node)
+        if node.op == "QuantizeLinear":
+            elem = self._zero_point_elem(node)
+            result = Constant(node.outputs[0], source.shape, elem, scales=scales, number=number_format(elem))
+        else:
+            number = source.number or number_format(source.elem)
+            elem = constants[1].elem if len(constants) > 1 else FLOAT
+            result = replace(source, elem=elem, value=None, scales=scales, number=number)
+        self.values[node.outputs[0]] = result
+
+    def _zero_point_elem(self, node: Node) -> int:
+        """Element type that a QuantizeLinear makes: its zero point's, or its attribute's, or uint8."""
+        zero_point = self.values.get(node.inputs[2]) if len(node.inputs) > 2 else None
+        if isinstance(zero_point, Constant):
+            return zero_point.elem
+        return int(node.attributes.get("output_dtype", 0)) or UINT8
+
+    # --- other names -------------------------------------------------------------------------------------------
+
+    def _alias(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
+        value = inputs[0]
+        if isinstance(value, Scalar) and node.op in ("Cast", "CastLike", "Identity"):
+            self.values[node.outputs[0]] = value
+            return
+        if not isinstance(value, Tensor):
+            raise NotModelled("its first input is a constant")
+        if node.op == "Dropout" and any(name and self.file.uses[name] for name in node.outputs[1:]):
+            raise NotModelled("its second output (the mask) is used")
+        self.values[node.outputs[0]] = self._renamed(node, value)
+        for name in node.outputs[1:]:
+            self.values[name] = Scalar(FLOAT)
+
+    def _renamed(self, node: Node, value: Tensor) -> Tensor:
+        """``value`` in the format that the node gives it."""
+        if node.op == "DynamicQuantizeLinear":
+            self.dynamic += 1
+            return replace(value, elem=UINT8, number=number_format(UINT8))
+        if node.op == "QuantizeLinear":
+            elem = self._zero_point_elem(node)
+            return replace(value, elem=elem, number=number_format(elem), scales=_qdq_scales(node))
+        if node.op == "DequantizeLinear":
+            scale = self.values.get(node.inputs[1])
+            return replace(
+                value, elem=scale.elem if isinstance(scale, Constant) else FLOAT, scales=_qdq_scales(node)
+            )
+        if node.op == "Cast":
+            elem = int(node.attributes.get("to", value.elem))
+            return replace(value, elem=elem, number=number_format(elem))
+        return value
+
+    # --- layers ------------------------------------------------------------------------------------------------
+
+    def _inferred(self, node: Node, inputs: tuple[Value | None, ...]) -> list[tuple[int, Shape] | None]:
+        """ONNX's own shapes of the outputs."""
+        types: dict[str, tuple[int, Shape]] = {}
+        data = []
+        for name, value in zip(node.inputs, inputs, strict=True):
+            if isinstance(value, Tensor | Constant | Scalar):
+                types[name] = (FLOAT if node.is_quantized else value.elem, value.shape)
+            if isinstance(value, Constant) and value.value is not None and value.value.ndim <= 1:
+                data.append(replace(value, name=name))
+        return self.file.infer(node, types, data)
+
+    def _layers(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
+        """Append the node's layers and bind its outputs."""
+        if node.op == "Concat":
+            inputs = self._with_trained_inputs(node, inputs)
+        types = self._inferred(node, inputs)
+        used = tuple(bool(name) and self.file.uses[name] > 0 for name in node.outputs)
+        shapes = tuple(found[1] if found else None for found in types)
+        call = Call(node, inputs, shapes, used, self.file.opset, self.batch)
+        plan = RULES[node.op](call)
+        reads = plan.reads if plan.reads is not None else call.tensors
+        elems = [self._out_elem(node, found, reads) for found in types]
+        base = self.names.unique(node.name, node.kind) if plan.ops else ""
+        sources, outputs = (
+            [t.ref for t in reads],
+            [t.layout.network_shape(t.shape, self.batch) for t in reads],
+        )
+        for index, op in enumerate(plan.ops):
+            name = base if index == plan.main else self.names.unique(f"{base}_{op.op}", op.op)
+            outputs = list(self._append(name, op, sources, outputs, call, plan, elems[0], index == plan.main))
+            sources = [name]
+        self._bind(call, plan, sources, outputs, elems, base)
+
+    def _out_elem(self, node: Node, found: tuple[int, Shape] | None, reads: tuple[Tensor, ...]) -> int:
+        if node.out_scales is not None:
+            zero_point = self.values.get(node.out_scales.zero_point)
+            return zero_point.elem if isinstance(zero_point, Constant) else UINT8
+        return node.out_elem or (found[0] if found else reads[0].elem)
+
+    def _append(
+        self, name: str, op: Op, sources: list[str], shapes: list[Shape], call: Call, plan: Plan, elem: int, is_main: bool,
+    ) -> tuple[Shape, ...]:  # fmt: skip
+        """Add one layer; returns accelsim's shapes of its outputs. Raises ValueError where the operator does not fit."""
+        fewest, most = op.inputs_expected
+        if not fewest <= len(shapes) <= most:
+            raise NotModelled(f"{op.op} takes {fewest} to {most} tensors, it has {len(shapes)}")
+        result = op.output_shapes(tuple(shapes))
+        if any(prod(shape) < 1 for shape in result):
+            raise NotModelled(f"its output {list(result[0])} is empty")
+        reads = plan.reads if plan.reads is not None else call.tensors
+        self.positions[name] = len(self.sketches)
+        precision = self._precision(op, call.node, reads, plan.weight, elem)
+        requantize = self._requantize(call) if is_main else Requantize()
+        self.sketches.append(LayerSketch(name, op, tuple(sources), precision, requantize=requantize))
+        if is_main:
+            scales = (
+                call.node.scales[: len(reads)]
+                if call.node.is_quantized
+                else tuple(tensor.scales for tensor in reads)
+            )
+            self.names_of_arrays[name] = _ArrayNames(
+                self._weight_with_scales(call.node, plan.weight), plan.transposed, plan.bias,
+                scales if any(scales) else (), call.node.out_scales or self._sink(call.node.outputs[0])[1], plan.more,
+            )  # fmt: skip
+        return result
+
+    def _weight_with_scales(self, node: Node, weight: Constant | None) -> Constant | None:
+        if weight is None or not node.is_quantized or len(node.scales) < 2:
+            return weight
+        return replace(weight, scales=node.scales[1])
+
+    def _bind(
+        self, call: Call, plan: Plan, sources: list[str], outputs: list[Shape], elems: list[int], base: str
+    ) -> None:
+        """Name what the layers make; accelsim's shapes must be ONNX's."""
+        first = (plan.reads or call.tensors)[0]
+        for index, name in enumerate(call.node.outputs):
+            if not call.used[index]:
+                continue
+            ref = sources[0] if index >= len(outputs) or not index else f"{sources[0]}.{index}"
+            shape = outputs[index] if index < len(outputs) else outputs[0]
+            for op in plan.tails.get(index, ()):
+                tail = self.names.unique(f"{base}_{op.op}", op.op)
+                shape = self._append(tail, op, [ref], [shape], call, plan, elems[index], is_main=False)[0]
+                ref = tail
+            hint = plan.layouts[index] if plan.layouts and index < len(plan.layouts) else first.layout
+            onnx_shape, layout = self._agree(call.shapes[index], shape, hint)
+            number = self._sink(name)[0] if plan.ops else None
+            kept = (
+                first.number if not plan.ops and elems[index] == first.elem else number_format(elems[index])
+            )
+            scales = None if plan.ops else first.scales
+            origin = name if plan.ops else first.origin
+            self.values[name] = Tensor(
+                ref, origin, onnx_shape, layout, elems[index], number or kept, call.node.out_scales or scales
+            )
+
+    def _agree(self, onnx_shape: Shape | None, shape: Shape, hint: Layout) -> tuple[Shape, Layout]:
+        """Where the batch is in ``onnx_shape`` such that it is accelsim's ``shape``; ``hint`` first."""
+        if onnx_shape is None:
+            rest = list(shape[1:])
+            rest[hint.batch_axis : hint.batch_axis] = [shape[0]]
+            return tuple(rest), Layout(hint.batch_axis)
+        for layout in (hint, *(Layout(axis) for axis in range(len(onnx_shape))), Layout(0, merged=True)):
+            if layout.fits(onnx_shape, self.batch) and layout.network_shape(onnx_shape, self.batch) == shape:
+                return onnx_shape, layout
+        raise NotModelled(
+            f"its output would be {list(shape)} here, and is {list(onnx_shape)} in ONNX (batch {self.batch})"
+        )
+
+    def _with_trained_inputs(self, node: Node, inputs: tuple[Value | None, ...]) -> tuple[Value | None, ...]:
+        """A constant among what is joined (a class token) enters as an input of the graph."""
+        layout = next(value.layout for value in inputs if isinstance(value, Tensor))
+        result: list[Value | None] = []
+        for onnx_name, value in zip(node.inputs, inputs, strict=True):
+            if isinstance(value, Constant):
+                if not layout.fits(value.shape, self.batch):
+                    raise NotModelled(
+                        f'it joins the constant "{value.name}" of shape {list(value.shape)} across the batch'
+                    )
+                name = self.names.unique(onnx_name, "constant")
+                self.inputs[name] = layout.network_shape(value.shape, self.batch)[1:]
+                self.trained_inputs.append(name)
+                number = value.number or number_format(value.elem)
+                value = Tensor(name, onnx_name, value.shape, layout, value.elem, number, value.scales)
+            result.append(value)
+        return tuple(result)
+
+    def _absorb(self, node: Node, inputs: tuple[Value | None, ...]) -> bool:
+        """Add per-channel constants to the layer before: a bias, or more scale and shift of a batch normalization."""
+        tensors = [(n, v) for n, v in zip(node.inputs, inputs, strict=True) if isinstance(v, Tensor)]
+        constants = [v for v in inputs if isinstance(v, Constant)]
+        if node.op not in ("Add", "Mul") or node.is_quantized or len(tensors) != 1 or len(constants) != 1:
+            return False
+        (name, x), constant = tensors[0], constants[0]
+        position = self.positions.get(x.ref)
+        if position is None or self.file.uses[name] != 1 or x.origin != name:
+            return False
+        sketch = self.sketches[position]
+        arrays = self.names_of_arrays.get(sketch.name, _ArrayNames())
+        absorbed = _absorbed(sketch.op, arrays, node.op, x, constant)
+        if absorbed is None:
+            return False
+        op, arrays = absorbed
+        number, scales = self._sink(node.outputs[0])
+        precision = sketch.precision.model_copy(update={"output": number or sketch.precision.output})
+        self.sketches[position] = replace(sketch, op=op, precision=precision)
+        self.names_of_arrays[sketch.name] = replace(arrays, output=scales or arrays.output)
+        self.values[node.outputs[0]] = replace(x, origin=node.outputs[0], number=number or x.number)
+        self.absorbed += isinstance(op, BatchNorm)
+        return True
+
+    # --- formats -----------------------------------------------------------------------------------------------
+
+    def _precision(
+        self, op: Op, node: Node, reads: tuple[Tensor, ...], weight: Constant | None, elem: int
+    ) -> Precision:
+        """Formats of a layer from the types of its tensors; sums of integers are int32, of floats fp32 (fp64 of doubles)."""
+        source = reads[0].number
+        second = reads[1].number if isinstance(op, Matmul) and len(reads) > 1 else source
+        weights = (weight.number or number_format(weight.elem)) if weight is not None else second
+        output = self._sink(node.outputs[0])[0] or number_format(elem)
+        integers = source.is_integer and weights.is_integer
+        return Precision(
+            weight=weights, input=source, output=output,
+            accumulator=_INT32 if integers else _FP64 if _FP64 in (source, weights) else _FP32,
+        )  # fmt: skip
+
+    def _sink(self, name: str) -> tuple[NumberFormat | None, Scales | None]:
+        """What a float tensor is quantized to before anyone reads it, activations in between left aside."""
+        for _ in range(8):
+            readers = self.file.readers.get(name, [])
+            if name in self.file.outputs or not readers:
+                break
+            if all(r.op_type == "QuantizeLinear" for r in readers):
+                node = self.file.node(readers[0], "")
+                zero_point = self.file.elem_of(node.inputs[2]) if len(node.inputs) > 2 else None
+                elem = zero_point or int(node.attributes.get("output_dtype", 0)) or UINT8
+                return number_format(elem), _qdq_scales(node)
+            if len(readers) != 1 or readers[0].op_type not in _THROUGH:
+                break
+            name = readers[0].output[0]
+        return None, None
+
+    def _requantize(self, call: Call) -> Requantize:
+        """The output rule of a QLinear product where it is exact as ``Requantize`` means it: a whole multiplier.
+
+        Otherwise ONNX rounds half to even and `Requantize` half away from zero, or zero points are left over; the rule
+        by size stands then, and the scales are in `initializers`.
+        """
+        node = call.node
+        if node.kind not in ("QLinearConv", "QLinearMatMul") or node.out_scales is None:
+            return Requantize()
+        pairs = [scales for scales in (*node.scales, node.out_scales) if scales is not None]
+        scale, zero = (
+            [self._single(getattr(pair, key)) for pair in pairs] for key in ("scale", "zero_point")
+        )
+        if None in scale or any(z is None or z for z in zero[:2]) or zero[2] is None or not scale[2]:
+            return Requantize()
+        factor = Fraction(scale[0] or 0) * Fraction(scale[1] or 0) / Fraction(scale[2])
+        exact = factor.denominator == 1 and 0 < factor < 2**31
+        return Requantize(int(factor), 0, int(zero[2])) if exact else Requantize()
+
+    def _single(self, name: str) -> float | None:
+        """The value of a constant that is one finite number."""
+        value = self.values.get(name)
+        if not isinstance(value, Constant) or value.value is None or value.value.size != 1:
+            return None
+        number = float(value.value.reshape(-1)[0])
+        return number if np.isfinite(number) else None
+
+    def notes(self) -> list[str]:
+        """What a user should know of this model."""
+        notes = []
+        if self.absorbed:
+            notes.append(
+                f"{self.absorbed} per-channel products and sums are part of the batch normalization before them"
+            )
+        if self.dynamic:
+            notes.append(
+                f"{self.dynamic} tensors are quantized dynamically; finding their minimum and maximum is not counted"
+            )
+        if self.trained_inputs:
+            notes.append(f"constants joined to tensors enter as inputs: {', '.join(self.trained_inputs)}")
+        rough = sum(s.requantize == Requantize() and self.names_of_arrays.get(s.name, _ArrayNames()).output is not None
+                    and not s.precision.weight.kind.startswith("f") for s in self.sketches)  # fmt: skip
+        if rough:
+            notes.append(
+                f"{rough} layers have an output scale that is no whole number: in values mode the rule by size stands for it"
+            )
+        return notes
+
+
+def _qdq_scales(node: Node) -> Scales:
+    names = (*node.inputs, "", "")
+    return Scales(names[1], names[2], int(node.attributes.get("axis", 1)))
+
+
+def _absorbed(
+    op: Op, arrays: _ArrayNames, kind: str, x: Tensor, constant: Constant
+) -> tuple[Op, _ArrayNames] | None:
+    """The operator and its arrays with a per-channel constant taken in; None where it cannot be."""
+    axis = len(x.shape) - 1 if isinstance(op, Linear) else 1
+    if not _is_per_channel(constant.shape, x.shape, axis):
+        return None
+    if isinstance(op, BatchNorm):
+        key = "scale_2" if kind == "Mul" else "shift_2"
+        taken = "shift_2" in arrays.more or key in arrays.more
+        return None if taken else (op, replace(arrays, more={**arrays.more, key: constant.name}))
+    if kind == "Add" and isinstance(op, Conv2d | Linear) and not op.bias:
+        return op.model_copy(update={"bias": True}), replace(arrays, bias=constant)
+    return None
+
+
+def _is_per_channel(shape: Shape, over: Shape, axis: int) -> bool:
+    """Whether a constant of ``shape``, broadcast over a tensor of shape ``over``, has one value a channel."""
+    if len(shape) > len(over):
+        return False
+    padded = (1,) * (len(over) - len(shape)) + shape
+    return axis < len(over) and padded[axis] == over[axis] and prod(padded) == over[axis]
+
+
+def _is_constant(value: Value | None) -> bool:
+    return value is None or isinstance(value, Constant) or (isinstance(value, Unknown) and value.constant)
+
+
+def _symbol(entry: Any, axis: int) -> str:
+    dims = entry.type.tensor_type.shape.dim
+    return str(dims[axis].dim_param) if len(dims) > axis else ""
+
+
+def _plain(error: ValueError) -> str:
+    """An error's own words; of pydantic's, the first field and what is wrong with it."""
+    details = getattr(error, "errors", None)
+    if callable(details):
+        first = details()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return f"does not fit: {where} is {first['input']!r:.60}, {re.sub('^Input should', 'must', first['msg'])}"
+    return f"does not fit: {first_line(error, 400)}"
