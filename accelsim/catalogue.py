@@ -150,3 +150,31 @@ def _changed(network: Network, changes: Mapping[KeyPath, Any]) -> Network:
     sketches = [replace(s, precision=wanted.precision.over(s.precision)) for s in network.sketches]
     changed = network.with_sketches(sketches) if sketches else network
     return changed.with_batch(wanted.batch) if wanted.batch is not None else changed
+
+
+# ---- listings --------------------------------------------------------------------------------------------------
+
+
+def listing(what: str) -> list[tuple[str, str]]:
+    """Names and one line about each: ``archs``, ``networks``, ``dataflows`` or ``formats``."""
+    if what in ("archs", "networks"):
+        folder = {"archs": "arch_configs", "networks": "workloads"}[what]
+        return [(name, _description(data_folder(folder) / f"{name}.yaml")) for name in names(folder)]
+    return {"dataflows": DATAFLOWS, "formats": FORMATS}[what]
+
+
+def _description(path: Path) -> str:
+    data = load_document(path).data
+    return str(data.get("description", "")).strip().split("\n")[0] if isinstance(data, dict) else ""
+
+
+DATAFLOWS = [
+    ("ws", "weight stationary: weights stay in the array, inputs move right, partial sums move down"),
+    ("os", "output stationary: sums stay, inputs move right, weights move down"),
+    ("is", "input stationary: inputs stay in the array, weights move"),
+]
+FORMATS = [
+    ("int1 .. int64", "signed integers, two's complement"),
+    ("uint1 .. uint64", "unsigned integers"),
+    ("fp64, fp32, fp16, bf16, fp8", "floating point"),
+]

@@ -146,8 +146,8 @@ class MemoryLevel(_Block):
 class EnergySpec(_Block):
     """Which tables the energies come from. ``costs`` overrides single ones and must name a source each.
 
-    ``dram`` names the type off chip (left out: Horowitz's generic DRAM); ``registers`` says whose figure the moves
-    through an array's registers are costed by. Keys of ``costs``: `accelsim.energy.resolve`.
+    ``dram`` names the type off chip (left out: Horowitz's generic DRAM); ``registers`` says whose figure the
+    moves through an array's registers are costed by. Keys of ``costs``: `accelsim.energy.resolve`.
     """
 
     table: Literal["45nm", "none"] = "45nm"

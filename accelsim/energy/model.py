@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from accelsim.arch.spec import Architecture
-from accelsim.energy.cost import CostSource, NoSourceError
+from accelsim.energy.cost import CostSource, NoSourceError, Per
 from accelsim.energy.resolve import (
     ACCUMULATORS,
     LEAKAGE,
@@ -53,15 +53,16 @@ class EnergyModel:
         """Picojoules of each component for one layer that took ``seconds``; their sum is the layer's energy.
 
         All MACs count, those with a zero operand too: no engine gates them yet, so zeros save no energy.
-        Components: ``mac``, ``vector``, ``array_registers`` where costed, each memory level by name,
-        ``accumulators`` where the run counts their traffic, ``leakage``. Empty with ``energy.table: none``.
+        Components: ``mac``, ``vector``, each memory level by name, ``leakage``; ``array_registers`` and
+        ``accumulators`` only where the run counts their traffic, so that a count that an engine does not keep
+        is never shown as an energy of zero. Empty with ``energy.table: none``.
         Raises `InfeasibleError` for a precision without figures.
         """
         costs = self.costs
         if costs is None:
             return {}
         energy = self._arithmetic(costs, run)
-        if costs.registers is not None:
+        if costs.registers is not None and run.counters.register_bits:
             energy[REGISTERS] = costs.registers.pj_for_bits(run.counters.register_bits)
         energy |= _memory(costs, run)
         energy[LEAKAGE] = sum(self._leakage_pj(cost, seconds) for cost in costs.leakage)
@@ -75,8 +76,8 @@ class EnergyModel:
         shown = [
             precision_of(p.weight, p.input, p.accumulator) for p in (tuple(precisions) or costs.declared)
         ]
-        found = [cost for precision in shown for cost in costs.mac(precision)]
-        found += [costs.vector(precision) for precision in shown]
+        found = [cost for precision in shown for cost in _mac_sources(costs, precision)]
+        found += [cost for precision in shown for cost in _vector_sources(costs, precision)]
         found.append(costs.registers or REGISTERS_LEFT_OUT)
         found += [cost for level in costs.levels.values() for cost in (level.read, level.write)]
         return list(dict.fromkeys([*found, *costs.leakage, NOT_MODELLED]))
@@ -101,6 +102,25 @@ def _memory(costs: Costs, run: LayerRun) -> dict[str, float]:
             raise InvariantError(f'layer {run.layer.name}: traffic at "{name}", a level without a cost')
         energy[name] = sum(costs.levels[name].pj(transfer) for transfer in tensors.values())
     return energy
+
+
+def _mac_sources(costs: Costs, precision: Precision) -> tuple[CostSource, ...]:
+    try:
+        return costs.mac(precision)
+    except NoSourceError as missing:  # no run has counted a MAC of it, or `layer_energy` would have raised
+        return (_without_source(MAC, f"{precision.weight} x {precision.input}", missing),)
+
+
+def _vector_sources(costs: Costs, precision: Precision) -> tuple[CostSource, ...]:
+    try:
+        return (costs.vector(precision),)
+    except NoSourceError as missing:
+        return (_without_source(VECTOR, str(precision.accumulator), missing),)
+
+
+def _without_source(component: str, action: str, missing: NoSourceError) -> CostSource:
+    per: Per = "mac" if component == MAC else "op"
+    return CostSource(component, action, 0.0, per, 0, 0, "none", "not costed", str(missing))
 
 
 def _sourced(run: LayerRun, find: Callable[[], Result]) -> Result:

@@ -11,8 +11,8 @@ memory is built from arrays of one column:
 
 Of the columns that reach down to the size (no wider than the port, or than 64 bits, the width of most of the
 table), the one with the fewest arrays is taken, and of equals the narrowest. Size and node are interpolated
-log-log. Wires between lanes and banks are not counted. Energy rises with the size; it also rises with the width,
-except where a wider port leaves the 256-bit column, whose arrays are dearer in the table than four of 64 bits.
+log-log. Wires between lanes and banks are not counted. Energy rises with the size; it also rises with the
+width, except where a wider port leaves the 256-bit column, whose arrays are dearer than four of 64 bits.
 """
 
 from __future__ import annotations

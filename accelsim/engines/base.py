@@ -1,11 +1,11 @@
-"""The seam between engines and everything behind them: what one layer's run returns."""
+"""The seam between engines and everything around them: what an engine offers, what one layer's run returns."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,32 @@ import numpy.typing as npt
 from accelsim.counters import Counters
 from accelsim.workload.network import Layer
 
+if TYPE_CHECKING:
+    from accelsim.engines.walk import Carry
+    from accelsim.schedule.residency import Plan
+
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Operands:
+    """The values that flow through a layer in values mode.
+
+    ``inputs`` are in the layer's own shapes; ``weight`` is None where the layer has none, ``bias`` where none is given.
+    """
+
+    inputs: tuple[Array, ...]
+    weight: Array | None = None
+    bias: Array | None = None
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a nest's values run gave: accumulators as N x (G*K) x P x Q, and what the unit counted on the way."""
+
+    accumulators: Array
+    effective_macs: int
+    overflows: int
 
 
 @dataclass(frozen=True)
@@ -33,6 +58,20 @@ class LayerRun:
     counters: Counters
     peak_macs_per_cycle: Fraction
     outputs: tuple[Array, ...] | None = field(default=None, compare=False)
+
+
+class Engine(Protocol):
+    """A unit that runs layers with MACs."""
+
+    @property
+    def name(self) -> str:
+        """The engine's kind, as in the YAML."""
+
+    def check(self, layer: Layer, plan: Plan) -> None:
+        """Raise `InfeasibleError` if the engine cannot run ``layer`` with what ``plan`` leaves it on chip."""
+
+    def run_layer(self, layer: Layer, plan: Plan, carry: Carry, operands: Operands | None) -> LayerRun:
+        """Run ``layer``; with ``operands`` (values mode) the run carries outputs."""
 
 
 def outputs_equal(first: LayerRun, second: LayerRun) -> bool:

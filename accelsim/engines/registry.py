@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING
 
 from accelsim.arch.spec import Architecture, RoofSpec, SystolicSpec
 from accelsim.errors import InfeasibleError
+from accelsim.mapping.mapping import EMPTY, MappingFile
 
 if TYPE_CHECKING:
-    from accelsim.engines.systolic import SystolicArray
+    from accelsim.engines.base import Engine
     from accelsim.engines.vector import VectorUnit
 
 
-def engine_of(arch: Architecture) -> SystolicArray:
+def engine_of(arch: Architecture, mapping: MappingFile = EMPTY) -> Engine:
     """The engine that ``arch`` describes; `InfeasibleError` for a machine that is only a roof."""
     if isinstance(arch.engine, SystolicSpec):
+        from accelsim.engines.mapped import MappedEngine
         from accelsim.engines.systolic import SystolicArray
 
-        return SystolicArray(arch, arch.engine)
+        return MappedEngine(arch, SystolicArray(arch, arch.engine), vector_unit_of(arch), mapping)
     assert isinstance(arch.engine, RoofSpec)
     raise InfeasibleError(
         f"architecture {arch.name}",

@@ -8,19 +8,23 @@ pixels on the columns and streams channels. See docs/engines/systolic.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import lru_cache
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from accelsim.arch.spec import Architecture, SystolicSpec, Tensor, relative_throughput
 from accelsim.counters import Counters, Traffic, Transfer, add_traffic
+from accelsim.engines.base import Array, Sums
 from accelsim.engines.kernels import systolic as kernels
 from accelsim.engines.kernels import timeline as tl
+from accelsim.engines.tiles import tile_operands
 from accelsim.engines.walk import Carry, counters_of, timeline_options, transfer_traffic
+from accelsim.errors import InvariantError
 from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
 from accelsim.schedule.build import Schedule
@@ -70,6 +74,18 @@ class SystolicArray:
     def name(self) -> str:
         return self.spec.kind
 
+    @property
+    def dataflow(self) -> str:
+        return self.spec.dataflow
+
+    def macs_per_cycle(self, precision: Precision) -> Fraction:
+        return self.spec.macs_per_cycle(precision)
+
+    def refuse(self, layer: str, nest: LoopNest, precision: Precision) -> None:
+        """A systolic array takes every nest; it refuses only precisions that it is not given a speed for."""
+        del layer, nest
+        relative_throughput(self.spec.precision, precision, self.name)
+
     # ---- what the mapper asks ------------------------------------------------------------------------------
 
     def units(self, dataflow: str, precision: Precision) -> tuple[int, int, int]:
@@ -83,16 +99,17 @@ class SystolicArray:
 
     def compute_cycles(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
         """Folds times the cycles between them: the stream, or the reload it does not hide, or the whole fold."""
-        del nest
         pack, slow = self._speed(precision)
-        pixels, channels = tiles[:, 0] * tiles[:, 3] * tiles[:, 4], tiles[:, 1]
+        pixels, channels, groups = tiles[:, 0] * tiles[:, 3] * tiles[:, 4], tiles[:, 1], tiles[:, 7]
         reduction = -(-(tiles[:, 2] * tiles[:, 5] * tiles[:, 6]) // pack)
+        if nest.private_weights:
+            pixels, groups = tiles[:, 0], tiles[:, 7] * tiles[:, 3] * tiles[:, 4]
         on_rows, on_cols, streamed = {
             "os": (pixels, channels, reduction),
             "ws": (reduction, channels, pixels),
             "is": (reduction, pixels, channels),
         }[dataflow]
-        folds = tiles[:, 7] * -(-on_rows // self.spec.rows) * -(-on_cols // self.spec.cols)
+        folds = groups * -(-on_rows // self.spec.rows) * -(-on_cols // self.spec.cols)
         stream = streamed * slow
         load = 0 if dataflow == "os" else self.spec.rows if self.spec.weight_load == "rows" else 1
         reach = self.spec.rows + self.spec.cols
@@ -127,8 +144,10 @@ class SystolicArray:
         rate = relative_throughput(self.spec.precision, precision, self.name)
         return (int(rate), 1) if rate >= 1 else (1, ceil(1 / rate))
 
-    def fold_grid(self, tile: Dims, dataflow: str, precision: Precision) -> FoldGrid:
-        """How ``tile`` is cut into folds."""
+    def fold_grid(self, tile: Dims, dataflow: str, precision: Precision, private: bool = False) -> FoldGrid:
+        """How ``tile`` is cut into folds. With ``private`` kernels every output pixel is a group of its own."""
+        if private:
+            tile = tile._replace(P=1, Q=1, G=tile.G * tile.P * tile.Q)
         pack, slow = self._speed(precision)
         rows, cols, depth = self.spec.rows, self.spec.cols, self.spec.rows * pack
         m, n, k = tile.pixels, tile.K, tile.reduction
@@ -224,7 +243,9 @@ class SystolicArray:
         reads = {"weight": 0, "input": 0}
         updates = 0  # elements of sums that leave the array, whole or partial
         for tile, count in zip(schedule.tiles, schedule.class_counts(), strict=True):
-            grid = self.fold_grid(Dims(*(int(v) for v in tile)), dataflow, precision)
+            grid = self.fold_grid(
+                Dims(*(int(v) for v in tile)), dataflow, precision, schedule.nest.private_weights
+            )
             for fold, folds in zip(grid.shapes, grid.counts(), strict=True):
                 times = folds * int(count)
                 reads["weight"] += fold.channels * fold.reduction * times
@@ -256,7 +277,10 @@ class SystolicArray:
         """Walk ``schedule`` and count; ``carry`` is brought forward to the next layer."""
         widths = Widths.of(precision)
         dataflow = schedule.mapping.dataflow
-        grids = [self.fold_grid(Dims(*(int(v) for v in tile)), dataflow, precision) for tile in schedule.tiles]
+        private = schedule.nest.private_weights
+        grids = [
+            self.fold_grid(Dims(*(int(v) for v in tile)), dataflow, precision, private) for tile in schedule.tiles
+        ]
         folds = np.array(
             [[self._fold_row(f, dataflow, self._port_cycles(f, dataflow, widths)) for f in g.shapes] for g in grids],
             dtype=np.int64,
@@ -269,7 +293,10 @@ class SystolicArray:
             np.array([[g.groups, g.outer, g.inner] for g in grids], dtype=np.int64),
             folds,
             timeline_options(
-                self.arch, _STATIONARY[dataflow], self.spec.overlap == "skewed", self.spec.weight_buffers
+                self.arch,
+                _STATIONARY[dataflow],
+                self.spec.overlap == "skewed",
+                2 if dataflow == "os" else self.spec.weight_buffers,  # os has no stationary tile to wait for
             ),
             carry.port,
             carry.weight_free,
@@ -281,7 +308,8 @@ class SystolicArray:
                 self.operand_traffic(schedule, precision, placement),
             )
         )
-        return counters_of(result, schedule.nest.dims.macs, 0, traffic)
+        counters = counters_of(result, schedule.nest.dims.macs, 0, traffic)
+        return replace(counters, register_bits=counters.macs * _register_bits(dataflow, widths))
 
     def _streamed(self, schedule: Schedule, grids: list[FoldGrid], widths: Widths, placement: Placement) -> Ints:
         """The loads, with tensors that no level on chip holds fetched anew for every fold."""
@@ -301,6 +329,68 @@ class SystolicArray:
             ]
             loads[:, column] = np.array(per_class, dtype=np.int64)[schedule.classes] * bits
         return loads
+
+
+    # ---- values ----------------------------------------------------------------------------------------------
+
+    def accumulate(self, schedule: Schedule, precision: Precision, image: Array, weight: Array) -> Sums:
+        """Step every tile's operands through the array, in the schedule's order (kernels.systolic)."""
+        nest, d = schedule.nest, schedule.nest.dims
+        register = self._register(precision, image, weight)
+        sums = np.zeros((d.N, d.G, d.K, d.P, d.Q), dtype=register.storage)
+        effective, overflows = 0, 0
+        for at, tile in schedule.tile_places():
+            for left, right, place in tile_operands(nest, at, tile, image, weight):
+                out = np.ascontiguousarray(sums[place].reshape(tile.N, tile.K, -1).transpose(0, 2, 1))
+                flat = out.reshape(-1, tile.K)
+                counts = self._gemm(schedule.mapping.dataflow, left, right, flat, register)
+                effective += int((left != 0).sum(axis=0, dtype=np.int64) @ (right != 0).sum(axis=1, dtype=np.int64))
+                overflows += int(counts[kernels.COUNT_OVERFLOWS])
+                if int(counts[kernels.COUNT_MACS]) != left.shape[0] * left.shape[1] * right.shape[1]:
+                    raise InvariantError(f"the array stepped {counts[kernels.COUNT_MACS]} MACs of a tile {tile}")
+                sums[place] = flat.reshape(out.shape).transpose(0, 2, 1).reshape(sums[place].shape)
+        return Sums(sums.reshape(d.N, d.G * d.K, d.P, d.Q), effective, overflows)
+
+    def _gemm(self, dataflow: str, left: Array, right: Array, out: Array, register: Register) -> Ints:
+        hop, down = self.spec.pipeline.hop, self.spec.pipeline.hop
+        if dataflow != "os":
+            down += self.spec.pipeline.accumulator - 1
+        gemm = {"os": kernels.os_gemm, "ws": kernels.ws_gemm, "is": kernels.is_gemm}[dataflow]
+        return gemm(
+            left, right, out, self.spec.rows, self.spec.cols, row_skew=down, col_skew=hop,
+            acc_bits=register.checked_bits, saturate=self.spec.accumulator_overflow == "saturate",
+        )  # fmt: skip
+
+    def _register(self, precision: Precision, image: Array, weight: Array) -> Register:
+        """The accumulators: their width is the array's, and they are watched only if these operands could overflow."""
+        if not precision.accumulator.is_integer:
+            return Register(np.dtype(np.float32), 0)
+        bits = precision.accumulator.bits
+        if self.spec.accumulators is not None:
+            bits = min(bits, self.spec.accumulators.bits)
+        largest = weight.size // max(1, weight.shape[0]) * _magnitude(image) * _magnitude(weight)
+        if largest < 2 ** (min(bits, 32) - 1):
+            return Register(np.dtype(np.int32), 0)
+        if largest < 2 ** (bits - 1):
+            return Register(np.dtype(np.int64), 0)
+        return Register(np.dtype(np.int64), min(bits, 62))
+
+
+def _register_bits(dataflow: str, widths: Widths) -> int:
+    """Bits that a PE's registers take in with every MAC: the operands that move through it, and the sum."""
+    moving = {"ws": widths.input, "is": widths.weight, "os": widths.weight + widths.input}[dataflow]
+    return moving + widths.partial_sum
+
+
+class Register(NamedTuple):
+    """How accumulators are held: a numpy type, and the width to check every sum against (0: none can overflow)."""
+
+    storage: np.dtype[Any]
+    checked_bits: int
+
+
+def _magnitude(values: Array) -> int:
+    return max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0
 
 
 @lru_cache(maxsize=100_000)

@@ -1,4 +1,4 @@
-"""Layer names that every part of accelsim takes: command lines, YAML keys, file names, ``name.port`` references."""
+"""Layer names that command lines, YAML keys, file names and ``name.port`` references all take."""
 
 from __future__ import annotations
 

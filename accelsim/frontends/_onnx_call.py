@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from accelsim.frontends._onnx_model import Array, Constant, Node, NotModelled, Scales
+from accelsim.frontends._onnx_model import Array, Constant, Node, NotModelledError, Scales
 from accelsim.workload.ops import Op, Shape
 from accelsim.workload.precision import NumberFormat
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the batch is in an ONNX shape: an axis of its own, or (``merged``) the leading factor of the first axis.
+    """Where the batch is in an ONNX shape: an axis, or (``merged``) the leading factor of the first axis.
 
-    accelsim has the batch first: ``(T, N, F)`` with ``batch_axis`` 1 is ``(N, T, F)`` there, and ``(N*T, F)`` merged too.
+    accelsim has the batch first: ``(T, N, F)`` with ``batch_axis`` 1 is ``(N, T, F)`` there, and so is a
+    merged ``(N*T, F)``.
     """
 
     batch_axis: int = 0
@@ -34,14 +35,14 @@ class Layout:
         return (batch, *shape[: self.batch_axis], *shape[self.batch_axis + 1 :])
 
     def axis(self, axis: int, rank: int, batch: int) -> int:
-        """accelsim's number of ONNX's ``axis``; raises `NotModelled` for the batch's."""
+        """accelsim's number of ONNX's ``axis``; raises `NotModelledError` for the batch's."""
         if not -rank <= axis < rank:
-            raise NotModelled(f"its axis is {axis}, its input has {rank} axes")
+            raise NotModelledError(f"its axis is {axis}, its input has {rank} axes")
         axis %= rank
         if self.merged and (axis or batch == 1):
             return axis + 1
         if axis == self.batch_axis:
-            raise NotModelled("it works across the batch")
+            raise NotModelledError("it works across the batch")
         return axis + 1 if axis < self.batch_axis else axis
 
 
@@ -49,7 +50,7 @@ class Layout:
 class Tensor:
     """A value that flows through the network: ``ref`` names it there, ``shape`` and ``elem`` are ONNX's.
 
-    ``origin`` is the ONNX name under which its layer made it, before aliases; ``number`` is the format that it is stored in.
+    ``origin`` is the ONNX name under which its layer made it, before aliases; ``number`` how it is stored.
     """
 
     ref: str
@@ -83,8 +84,8 @@ Value = Tensor | Constant | Scalar | Unknown
 class Plan:
     """What a node becomes: ``ops`` one after another, the one at index ``main`` bearing the node's name.
 
-    No ``ops``: the output is the input. ``tails`` adds operators for one output of several. ``layouts`` says where the
-    batch is in each output where that is not as in the input.
+    No ``ops``: the output is the input. ``tails`` adds operators for one output of several. ``layouts`` says
+    where the batch is in each output, if not where it is in the input.
     """
 
     ops: tuple[Op, ...] = ()
@@ -100,7 +101,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Call:
-    """A node with what it reads and the shapes that ONNX's inference gives its outputs (None where it has none)."""
+    """A node, what it reads, and the shapes that ONNX's inference gives its outputs (None: it has none)."""
 
     node: Node
     inputs: tuple[Value | None, ...]
@@ -115,7 +116,7 @@ class Call:
     def tensor(self, index: int = 0) -> Tensor:
         value = self.input(index)
         if not isinstance(value, Tensor):
-            raise NotModelled(f"its input {index} is {'missing' if value is None else 'a constant'}")
+            raise NotModelledError(f"its input {index} is {'missing' if value is None else 'a constant'}")
         return value
 
     @property
@@ -127,19 +128,19 @@ class Call:
         value = self.input(index)
         if value is None or isinstance(value, Constant):
             return value
-        raise NotModelled(f"{what} come out of the network itself")
+        raise NotModelledError(f"{what} come out of the network itself")
 
     def weights(self, index: int, what: str = "its weights") -> Constant:
         found = self.constant(index, what)
         if found is None:
-            raise NotModelled(f"{what} are missing")
+            raise NotModelledError(f"{what} are missing")
         return found
 
     def value(self, index: int, what: str) -> Array | None:
         """The values of a constant input, or None where it is left out."""
         found = self.constant(index, what)
         if found is not None and found.value is None:
-            raise NotModelled(f'{what} ("{found.name}") are not in the file, or too many')
+            raise NotModelledError(f'{what} ("{found.name}") are not in the file, or too many')
         return found.value if found is not None else None
 
     def integers(self, index: int, key: str) -> list[int] | None:
@@ -153,14 +154,14 @@ class Call:
             return None
         array = np.asarray(given)
         if array.dtype.kind not in "iu":
-            raise NotModelled(f"its {key} are not integers")
+            raise NotModelledError(f"its {key} are not integers")
         return [int(number) for number in array.reshape(-1)]
 
     def number(self, key: str, default: int) -> int:
         """An integer attribute."""
         value = self.node.attributes.get(key, default)
         if not isinstance(value, int):
-            raise NotModelled(f"its attribute {key} is not a whole number")
+            raise NotModelledError(f"its attribute {key} is not a whole number")
         return value
 
     def numbers(self, key: str, default: list[int]) -> list[int]:
@@ -171,7 +172,9 @@ class Call:
             or len(value) != len(default)
             or not all(isinstance(v, int) for v in value)
         ):
-            raise NotModelled(f"its attribute {key} is {value!r:.40}, must be {len(default)} whole numbers")
+            raise NotModelledError(
+                f"its attribute {key} is {value!r:.40}, must be {len(default)} whole numbers"
+            )
         return value
 
     def text(self, key: str, default: str) -> str:
@@ -181,7 +184,9 @@ class Call:
         """ONNX's shape of an output."""
         shape = self.shapes[index] if index < len(self.shapes) else None
         if shape is None:
-            raise NotModelled("the shape of its output depends on values that are not known before it runs")
+            raise NotModelledError(
+                "the shape of its output depends on values that are not known before it runs"
+            )
         return shape
 
     def axis(self, axis: int) -> int:
@@ -191,4 +196,4 @@ class Call:
     def unused(self, index: int, words: str) -> None:
         """Refuse a node whose output ``index`` is wanted."""
         if index < len(self.used) and self.used[index]:
-            raise NotModelled(words)
+            raise NotModelledError(words)

@@ -27,22 +27,27 @@ SMALL = (
 
 # TensorProto.DataType -> accelsim's number format (onnx.proto)
 _FORMATS = {
-    1: "fp32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "uint1", 10: "fp16", 11: "fp64",
-    12: "uint32", 13: "uint64", 16: "bf16", 17: "fp8", 18: "fp8", 19: "fp8", 20: "fp8", 21: "uint4", 22: "int4",
-    25: "uint2", 26: "int2",
+    1: "fp32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 9: "uint1", 10: "fp16",
+    11: "fp64", 12: "uint32", 13: "uint64", 16: "bf16", 17: "fp8", 18: "fp8", 19: "fp8", 20: "fp8",
+    21: "uint4", 22: "int4", 25: "uint2", 26: "int2",
 }  # fmt: skip
-FLOAT, UINT8, INT32, INT64 = 1, 2, 6, 7
+FLOAT, UINT8, INT32 = 1, 2, 6
+_CONSTANT_KEYS = {
+    "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64,
+}  # fmt: skip
 
-# Operators whose value may be computed while reading: all are pure, and bounded by the shapes that inference gives.
-FOLDABLE = frozenset(
-    "Abs Add And Cast CastLike Ceil Clip Concat ConstantOfShape CumSum DequantizeLinear Div Equal Exp Expand Flatten Floor "
-    "Gather GatherElements Greater GreaterOrEqual Identity Less LessOrEqual Log Max Min Mod Mul Neg NonZero Not Or Pow "
-    "Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Reshape Round ScatterND Shape Sign Size Slice "
-    "Split Sqrt Squeeze Sub Sum Tile Transpose Trilu Unsqueeze Where Xor".split()
-)
+# Operators whose value may be computed while reading: pure, and bounded by the shapes that inference gives.
+FOLDABLE = frozenset({
+    "Abs", "Add", "And", "Cast", "CastLike", "Ceil", "Clip", "Concat", "ConstantOfShape", "CumSum",
+    "DequantizeLinear", "Div", "Equal", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements",
+    "Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Log", "Max", "Min", "Mod", "Mul",
+    "Neg", "NonZero", "Not", "Or", "Pow", "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin",
+    "ReduceProd", "ReduceSum", "Reshape", "Round", "ScatterND", "Shape", "Sign", "Size", "Slice", "Split",
+    "Sqrt", "Squeeze", "Sub", "Sum", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where", "Xor",
+})  # fmt: skip
 
 
-class NotModelled(ValueError):
+class NotModelledError(ValueError):
     """A node that the reader knows but cannot express; the message follows ``is not modelled: ``."""
 
 
@@ -56,7 +61,7 @@ class Scales(NamedTuple):
 
 @dataclass(frozen=True)
 class Constant:
-    """A value that does not depend on the graph's inputs; ``value`` only where it is small and in the file."""
+    """A value that does not depend on the graph's inputs; ``value`` only where it is small and to be had."""
 
     name: str
     shape: Shape
@@ -68,7 +73,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Quantized:
-    """How an operator with quantized operands maps to the plain one: positions of data, scales and zero points."""
+    """How a quantized operator maps to the plain one: positions of data, scales and zero points."""
 
     op: str
     data: tuple[int, ...]
@@ -107,6 +112,7 @@ class Node:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any]
+    protos: tuple[Any, ...] = ()  # the attributes as ONNX has them
     scales: tuple[Scales | None, ...] = ()
     out_scales: Scales | None = None
     out_elem: int | None = None
@@ -115,15 +121,20 @@ class Node:
     def is_quantized(self) -> bool:
         return self.kind in QUANTIZED
 
+    def integer(self, key: str, default: int) -> int:
+        """An integer attribute; ``default`` where it is none."""
+        value = self.attributes.get(key)
+        return value if isinstance(value, int) else default
+
     @property
     def label(self) -> str:
         return f'node "{self.name}" (op {self.kind}, domain {self.domain or "ai.onnx"})'
 
 
 def number_format(elem: int) -> NumberFormat:
-    """The number format of an ONNX element type; raises `NotModelled` for text and complex numbers."""
+    """The number format of an ONNX element type; raises `NotModelledError` for text and complex numbers."""
     if elem not in _FORMATS:
-        raise NotModelled(f"element type {elem} (onnx.TensorProto.DataType) has no number format here")
+        raise NotModelledError(f"element type {elem} (onnx.TensorProto.DataType) has no number format here")
     return parse_format(_FORMATS[elem])
 
 
@@ -182,6 +193,8 @@ class OnnxFile:
             raise self.fail(f"is not an ONNX model, or is cut off: {first_line(error)}") from None
         if not model.HasField("graph") or not (model.graph.node and model.graph.output):
             raise self.fail("is not an ONNX model: it has no graph with nodes and outputs")
+        if not all(isinstance(text, str) for text in _texts(model.graph)):
+            raise self.fail("is not an ONNX model, or is damaged: it has names that are not UTF-8")
         return self._inlined(model) if model.functions else model
 
     def _inlined(self, model: Any) -> Any:
@@ -227,15 +240,25 @@ class OnnxFile:
         inputs, outputs = _trimmed(proto.input), tuple(proto.output)
         form = QUANTIZED.get(proto.op_type)
         if form is None or proto.domain not in ("", "ai.onnx", "com.microsoft"):
-            return Node(name, proto.op_type, proto.domain, proto.op_type, inputs, outputs, attributes)
+            return Node(
+                name,
+                proto.op_type,
+                proto.domain,
+                proto.op_type,
+                inputs,
+                outputs,
+                attributes,
+                tuple(proto.attribute),
+            )
         data, pairs = list(form.data), list(form.scales)
         if form.first_of_many is not None:
             data = list(range(form.first_of_many, len(inputs), 3))
             pairs = [(i + 1, i + 2) for i in data]
-        axis = int(attributes.get("axis", 1)) if form.op != "Conv" else 0
+        axis = 0 if form.op == "Conv" else 1
         scales = tuple(_scales(inputs, pair, axis) for pair in pairs)
         return Node(
-            name, form.op, proto.domain, proto.op_type, _trimmed(_at(inputs, i) for i in data), outputs, attributes, scales,
+            name, form.op, proto.domain, proto.op_type, _trimmed(_at(inputs, i) for i in data), outputs,
+            attributes, tuple(proto.attribute), scales,
             _scales(inputs, form.output, axis) if form.output else None, form.out_elem,
         )  # fmt: skip
 
@@ -257,7 +280,7 @@ class OnnxFile:
         return Constant(name, shape, int(tensor.data_type), value)
 
     def _array(self, tensor: Any) -> Array | None:
-        """The values of ``tensor``; None where its external file is missing or its bytes do not fit its shape."""
+        """The values of ``tensor``; None where its file is missing or its bytes do not fit its shape."""
         try:
             return self.array(tensor)
         except Exception:  # numpy_helper raises whatever the bytes provoke; the shape alone still serves
@@ -274,6 +297,25 @@ class OnnxFile:
             tensor = copy
         return np.asarray(numpy_helper.to_array(tensor))
 
+    def constant_value(self, node: Node) -> Array:
+        """What a Constant node holds; raises ValueError where that cannot be had."""
+        for key, kind in _CONSTANT_KEYS.items():
+            if key in node.attributes:
+                return self._numbers(node.attributes[key], kind)
+        tensor = node.attributes.get("value")
+        if tensor is None:
+            raise NotModelledError("its value is neither numbers nor a tensor")
+        try:
+            return self.array(tensor)
+        except Exception as error:  # numpy_helper raises whatever the bytes provoke
+            raise ValueError(f"its value cannot be read: {first_line(error)}") from None
+
+    def _numbers(self, value: Any, kind: type) -> Array:
+        try:
+            return np.asarray(value, dtype=kind)
+        except (TypeError, ValueError, OverflowError):
+            raise NotModelledError("its value is no number") from None
+
     def infer(
         self, node: Node, types: Mapping[str, tuple[int, Shape]], data: Iterable[Constant]
     ) -> list[tuple[int, Shape] | None]:
@@ -284,23 +326,31 @@ class OnnxFile:
         if schema is None:
             return [None] * len(node.outputs)
         proto = helper.make_node(node.op, list(node.inputs), list(node.outputs))
-        known = set(schema.attributes)
-        proto.attribute.extend(
-            helper.make_attribute(k, v) for k, v in node.attributes.items() if k in known and v is not None
-        )
+        proto.attribute.extend(entry for entry in node.protos if entry.name in schema.attributes)
         values = {
             c.name: numpy_helper.from_array(np.ascontiguousarray(c.value))
             for c in data
             if c.value is not None
         }
+        protos = {name: helper.make_tensor_type_proto(elem, shape) for name, (elem, shape) in types.items()}
+        opsets = [helper.make_opsetid("", max(self.opset, schema.since_version))]
         try:
-            found = shape_inference.infer_node_outputs(
-                schema, proto, {name: helper.make_tensor_type_proto(elem, shape) for name, (elem, shape) in types.items()},
-                values, opset_imports=[helper.make_opsetid("", max(self.opset, schema.since_version))],
-            )  # fmt: skip
+            found = shape_inference.infer_node_outputs(schema, proto, protos, values, opset_imports=opsets)
         except Exception as error:  # InferenceError, and what the C++ side raises for a malformed node
-            raise ValueError(f"does not fit together: {first_line(error)}") from None
+            raise ValueError(first_line(error)) from None
         return [_type_of(found.get(name)) for name in node.outputs]
+
+    def knows(self, op: str) -> bool:
+        """Whether ONNX itself has such an operator."""
+        return self._schema(op) is not None
+
+    def check_inputs(self, node: Node) -> None:
+        """Refuse a node with fewer inputs, or no output, than ONNX's schema asks for."""
+        schema = self._schema(node.op)
+        if schema is not None and (
+            len(node.inputs) < schema.min_input or len(node.outputs) < schema.min_output
+        ):
+            raise NotModelledError(f"it has {len(node.inputs)} inputs and {len(node.outputs)} outputs")
 
     def _schema(self, op: str) -> Any:
         defs = self.onnx.defs
@@ -312,16 +362,14 @@ class OnnxFile:
         return None
 
     def fold(self, node: Node, inputs: list[Array | None]) -> list[Array]:
-        """The node's outputs for constant inputs, by ONNX's reference implementation; raises ValueError."""
+        """The node's outputs for constant inputs, by ONNX's reference, or `NotModelledError`."""
         from onnx import helper
         from onnx.reference import ReferenceEvaluator
 
-        names = [name for name in node.inputs if name]
+        names = dict.fromkeys(name for name in node.inputs if name)
         untyped = self.onnx.TypeProto()
         proto = helper.make_node(node.op, list(node.inputs), list(node.outputs))
-        proto.attribute.extend(
-            helper.make_attribute(k, v) for k, v in node.attributes.items() if v is not None
-        )
+        proto.attribute.extend(node.protos)
         infos = [helper.make_value_info(name, untyped) for name in names]
         outs = [helper.make_value_info(name, untyped) for name in node.outputs if name]
         try:
@@ -333,7 +381,18 @@ class OnnxFile:
             with np.errstate(all="ignore"):
                 return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feeds)]
         except Exception as error:  # the reference raises whatever numpy does
-            raise ValueError(f"cannot be computed from its constants: {first_line(error)}") from None
+            raise NotModelledError(f"it cannot be computed from its constants: {first_line(error)}") from None
+
+
+def _texts(graph: Any) -> Iterable[Any]:
+    """Every name in the graph; protobuf gives bytes for those that are not UTF-8."""
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
+    for entry in (*graph.input, *graph.output, *graph.initializer):
+        yield entry.name
+    for entry in graph.input:
+        yield from (dim.dim_param for dim in entry.type.tensor_type.shape.dim)
 
 
 def _reads(node: Any) -> Iterable[str]:
@@ -354,9 +413,11 @@ def _attribute(onnx: Any, entry: Any) -> Any:
         value = onnx.helper.get_attribute_value(entry)
     except ValueError:
         return None
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return list(value) if isinstance(value, list | tuple) else value
+    return [_decoded(item) for item in value] if isinstance(value, list | tuple) else _decoded(value)
+
+
+def _decoded(value: Any) -> Any:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _trimmed(names: Iterable[str]) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """How each ONNX operator becomes accelsim's: one small rule an operator, `RULES` at the end.
 
 A rule sees a `Call` (the node, what it reads, ONNX's own output shapes) and returns a `Plan` (operators, one
-after another). What it cannot express it refuses with `NotModelled`; it never leaves anything out.
+after another). What it cannot express it refuses with `NotModelledError`; it never leaves anything out.
 """
 
 from __future__ import annotations
@@ -14,11 +14,32 @@ from typing import Any
 import numpy as np
 
 from accelsim.frontends._onnx_call import Call, Layout, Plan, Scalar, Tensor
-from accelsim.frontends._onnx_model import Constant, NotModelled
+from accelsim.frontends._onnx_model import Constant, NotModelledError
 from accelsim.units import ceil_div
 from accelsim.workload.ops import (
-    Activation, BatchNorm, Concat, Conv2d, Elementwise, Embedding, GlobalPool, LayerNorm, Linear, LocalResponseNorm,
-    Matmul, Op, Pad, Pool2d, Recurrent, Reduce, Reshape, Shape, Slice, Softmax, Split, Transpose, Upsample,
+    Activation,
+    BatchNorm,
+    Concat,
+    Conv2d,
+    Elementwise,
+    Embedding,
+    GlobalPool,
+    LayerNorm,
+    Linear,
+    LocalResponseNorm,
+    Matmul,
+    Op,
+    Pad,
+    Pool2d,
+    Recurrent,
+    Reduce,
+    Reshape,
+    Shape,
+    Slice,
+    Softmax,
+    Split,
+    Transpose,
+    Upsample,
 )  # fmt: skip
 
 Rule = Callable[[Call], Plan]
@@ -30,7 +51,7 @@ def _clean_float(value: Any) -> float | None:
     return number if np.isfinite(number) else None
 
 
-# --- windows ---------------------------------------------------------------------------------------------------
+# --- windows ---
 
 
 def _pads(
@@ -44,7 +65,7 @@ def _pads(
     if mode == "VALID":
         return [0] * (2 * axes)
     if mode not in ("SAME_UPPER", "SAME_LOWER"):
-        raise NotModelled(f"its auto_pad is {mode!r:.40}")
+        raise NotModelledError(f"its auto_pad is {mode!r:.40}")
     totals = [
         max(
             (ceil_div(size[i], strides[i]) - 1) * strides[i] + dilations[i] * (kernel[i] - 1) + 1 - size[i], 0
@@ -70,12 +91,12 @@ class _Window:
 def _window(call: Call, kernel: list[int]) -> _Window:
     x, axes = call.tensor(), len(kernel)
     if axes not in (1, 2) or len(x.shape) != axes + 2:
-        raise NotModelled(
+        raise NotModelledError(
             f"its window has {axes} axes over an input of shape {list(x.shape)}; one and two are modelled"
         )
     strides, dilations = call.numbers("strides", [1] * axes), call.numbers("dilations", [1] * axes)
     if min(*strides, *dilations, *kernel) < 1:
-        raise NotModelled(
+        raise NotModelledError(
             f"its kernel {kernel}, strides {strides} and dilations {dilations} must be positive"
         )
     pads = _pads(call, x.shape[2:], kernel, strides, dilations)
@@ -90,7 +111,7 @@ def _window(call: Call, kernel: list[int]) -> _Window:
 def _over_image(
     call: Call, op: Op, window: _Window, weight: Constant | None = None, bias: Constant | None = None
 ) -> Plan:
-    """``op`` over the image; over a signal, between two reshapes that make it an image of one row and back."""
+    """``op`` over the image; for a signal, between two reshapes that make it an image of one row and back."""
     if not window.is_signal:
         return Plan((op,), weight=weight, bias=bias)
     _, channels, length = call.tensor().shape
@@ -101,11 +122,11 @@ def _over_image(
 def _conv(call: Call) -> Plan:
     weight, bias = call.weights(1), call.constant(2, "its biases")
     if len(weight.shape) < 3:
-        raise NotModelled(f"its weights have the shape {list(weight.shape)}")
+        raise NotModelledError(f"its weights have the shape {list(weight.shape)}")
     window = _window(call, list(weight.shape[2:]))
     op = Conv2d(
-        op="conv2d", K=weight.shape[0], R=window.kernel[0], S=window.kernel[1], stride=window.stride, pad=window.pad,
-        dilation=window.dilation, groups=call.number("group", 1), bias=bias is not None,
+        op="conv2d", K=weight.shape[0], R=window.kernel[0], S=window.kernel[1], stride=window.stride,
+        pad=window.pad, dilation=window.dilation, groups=call.number("group", 1), bias=bias is not None,
     )  # fmt: skip
     return _over_image(call, op, window, weight, bias)
 
@@ -115,14 +136,15 @@ def _pool(name: str) -> Rule:
         call.unused(1, "its second output (the indices of the maxima) is used")
         kernel = call.node.attributes.get("kernel_shape")
         if not isinstance(kernel, list):
-            raise NotModelled("its kernel_shape is missing")
+            raise NotModelledError("its kernel_shape is missing")
         if call.number("channels_last", 0):
-            raise NotModelled("its channels are last")
+            raise NotModelledError("its channels are last")
         window = _window(call, call.numbers("kernel_shape", [0] * len(kernel)))
         if window.dilation != (1, 1):
-            raise NotModelled(f"its window is dilated by {window.dilation}")
+            raise NotModelledError(f"its window is dilated by {window.dilation}")
         op = Pool2d(
-            op=name, window=window.kernel, stride=window.stride, pad=window.pad, ceil=bool(call.number("ceil_mode", 0)),
+            op=name, window=window.kernel, stride=window.stride, pad=window.pad,
+            ceil=bool(call.number("ceil_mode", 0)),
             count_include_pad=bool(call.number("count_include_pad", 0)),
         )  # fmt: skip
         return _over_image(call, op, window)
@@ -133,13 +155,13 @@ def _pool(name: str) -> Rule:
 def _global_pool(name: str) -> Rule:
     def rule(call: Call) -> Plan:
         if call.number("channels_last", 0):
-            raise NotModelled("its channels are last")
+            raise NotModelledError("its channels are last")
         return Plan((GlobalPool(op=name),))
 
     return rule
 
 
-# --- products --------------------------------------------------------------------------------------------------
+# --- products ---
 
 
 def _matmul(call: Call) -> Plan:
@@ -149,11 +171,11 @@ def _matmul(call: Call) -> Plan:
         return Plan((Matmul(op="matmul"),))
     rank = len(x.shape)
     if len(second.shape) < 2 or prod(second.shape[:-2]) != 1 or len(second.shape) > max(rank, 2):
-        raise NotModelled(
+        raise NotModelledError(
             f"its weights have the shape {list(second.shape)}; one matrix for all rows is modelled"
         )
     if not x.layout.merged and x.layout.batch_axis == rank - 1:
-        raise NotModelled("it works across the batch")
+        raise NotModelledError("it works across the batch")
     out = second.shape[-1]
     if (
         len(x.layout.network_shape(x.shape, call.batch)) == 4
@@ -165,17 +187,17 @@ def _matmul(call: Call) -> Plan:
 def _check_matrix_axes(*operands: Tensor) -> None:
     for x in operands:
         if not x.layout.merged and x.layout.batch_axis >= len(x.shape) - 2:
-            raise NotModelled("it works across the batch")
+            raise NotModelledError("it works across the batch")
 
 
 def _gemm(call: Call) -> Plan:
     x, second, bias = call.tensor(0), call.input(1), call.constant(2, "its biases")
     if call.number("transA", 0):
-        raise NotModelled("its first operand is transposed (transA)")
+        raise NotModelledError("its first operand is transposed (transA)")
     transposed = bool(call.number("transB", 0))
     if isinstance(second, Constant):
         if len(second.shape) != 2:
-            raise NotModelled(f"its weights have the shape {list(second.shape)}")
+            raise NotModelledError(f"its weights have the shape {list(second.shape)}")
         op = Linear(op="linear", out=second.shape[0 if transposed else 1], bias=bias is not None)
         return Plan((op,), weight=second, bias=bias, transposed=not transposed)
     _check_matrix_axes(x, call.tensor(1))
@@ -183,7 +205,7 @@ def _gemm(call: Call) -> Plan:
     return Plan(ops + ((_with_constant("add", bias),) if bias is not None else ()))
 
 
-# --- element by element ----------------------------------------------------------------------------------------
+# --- element by element ---
 
 
 def _with_constant(name: str, constant: Constant | Scalar, first: bool = False) -> Elementwise:
@@ -202,7 +224,7 @@ def _elementwise(name: str) -> Rule:
         if len(tensors) == 1 and not others:
             return Plan()
         if others and len(tensors) > 1 and name not in ("add", "maximum", "minimum"):
-            raise NotModelled("it has constants among several operands")
+            raise NotModelledError("it has constants among several operands")
         first = isinstance(call.input(0), Constant | Scalar) and name in ("sub", "div", "pow")
         ops: list[Op] = [Elementwise(op=name)] if len(tensors) > 1 else []
         ops += [_with_constant(name, other, first) for other in others]
@@ -238,13 +260,13 @@ def _bound(call: Call, index: int, key: str) -> float | None:
     given = (
         call.value(index, f"its {key}") if call.input(index) is not None else call.node.attributes.get(key)
     )
-    if given is None or np.size(given) != 1:
+    if not isinstance(given, int | float | np.ndarray) or np.size(given) != 1:
         return None
     bound = float(np.asarray(given).reshape(-1)[0])
     return bound if abs(bound) < 3e38 else None
 
 
-# --- normalization ---------------------------------------------------------------------------------------------
+# --- normalization ---
 
 
 def _softmax(call: Call) -> Plan:
@@ -260,7 +282,7 @@ def _layer_norm(call: Call) -> Plan:
     call.unused(1, "its second output (the mean) is used")
     rank = len(call.tensor().shape)
     if call.number("axis", -1) % rank != rank - 1:
-        raise NotModelled("it normalizes over more than the last axis")
+        raise NotModelledError("it normalizes over more than the last axis")
     weight = call.weights(1, "its scales")
     bias = call.constant(2, "its shifts")
     return Plan((LayerNorm(op="layernorm"),), reads=(call.tensor(),), weight=weight, bias=bias)
@@ -268,10 +290,10 @@ def _layer_norm(call: Call) -> Plan:
 
 def _batch_norm(call: Call) -> Plan:
     if call.number("training_mode", 0):
-        raise NotModelled("it is in training mode")
+        raise NotModelledError("it is in training mode")
     call.unused(1, "its second output (the running mean) is used")
     if len(call.tensor().shape) < 2:
-        raise NotModelled("its input has no channels")
+        raise NotModelledError("its input has no channels")
     names = ("scale", "shift", "mean", "variance")
     arrays = {name: call.weights(i + 1, f"its {name}").name for i, name in enumerate(names)}
     return Plan((BatchNorm(op="batchnorm"),), reads=(call.tensor(),), more=arrays)
@@ -287,7 +309,7 @@ def _reduce(name: str) -> Rule:
         if not axes:
             if call.number("noop_with_empty_axes", 0):
                 return Plan()
-            raise NotModelled("it reduces over the batch too")
+            raise NotModelledError("it reduces over the batch too")
         keepdims = bool(call.number("keepdims", 1))
         op = Reduce(op=name, axes=tuple(call.axis(axis) for axis in axes), keepdims=keepdims)
         removed = sum(axis % len(x.shape) < x.layout.batch_axis for axis in axes)
@@ -297,7 +319,7 @@ def _reduce(name: str) -> Rule:
     return rule
 
 
-# --- moving things ---------------------------------------------------------------------------------------------
+# --- moving things ---
 
 
 def _concat(call: Call) -> Plan:
@@ -315,17 +337,17 @@ def _slice(call: Call) -> Plan:
     x = call.tensor()
     starts, ends = call.integers(1, "starts"), call.integers(2, "ends")
     if starts is None or ends is None:
-        raise NotModelled("its starts or ends are missing")
+        raise NotModelledError("its starts or ends are missing")
     axes = call.integers(3, "axes") or list(range(len(starts)))
     steps = call.integers(4, "steps") or [1] * len(starts)
     if not len(starts) == len(ends) == len(axes) == len(steps):
-        raise NotModelled("its starts, ends, axes and steps differ in number")
+        raise NotModelledError("its starts, ends, axes and steps differ in number")
     ops: list[Op] = []
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         if step < 1:
-            raise NotModelled(f"its step is {step}")
+            raise NotModelledError(f"its step is {step}")
         if not -len(x.shape) <= axis < len(x.shape):
-            raise NotModelled(f"its axis is {axis}, its input has {len(x.shape)} axes")
+            raise NotModelledError(f"its axis is {axis}, its input has {len(x.shape)} axes")
         taken = range(*slice(start, end, step).indices(x.shape[axis]))
         if len(taken) < x.shape[axis]:
             ops.append(Slice(op="slice", axis=call.axis(axis), start=taken.start, size=len(taken), step=step))
@@ -337,7 +359,9 @@ def _reshape(call: Call) -> Plan:
     x, out, batch = call.tensor(), call.shape(), call.batch
     layout = _layout_after(x, out, batch)
     if layout is None:
-        raise NotModelled(f"it mixes the batch ({batch}) with other axes: {list(x.shape)} to {list(out)}")
+        raise NotModelledError(
+            f"it mixes the batch ({batch}) with other axes: {list(x.shape)} to {list(out)}"
+        )
     before, after = x.layout.network_shape(x.shape, batch), layout.network_shape(out, batch)
     name = "flatten" if call.node.op == "Flatten" else "reshape"
     ops = (Reshape(op=name, to=after[1:]),) if before != after else ()
@@ -385,11 +409,11 @@ def _transpose(call: Call) -> Plan:
     x, rank = call.tensor(), len(call.tensor().shape)
     perm = call.numbers("perm", list(range(rank))[::-1])
     if sorted(perm) != list(range(rank)):
-        raise NotModelled(f"its perm is {perm}")
+        raise NotModelledError(f"its perm is {perm}")
     if x.layout.merged:
         inner = tuple(x.layout.axis(axis, rank, call.batch) for axis in perm) if call.batch == 1 else ()
         if not inner:
-            raise NotModelled("it moves an axis that the batch is part of")
+            raise NotModelledError("it moves an axis that the batch is part of")
         layout = x.layout
     else:
         inner = tuple(x.layout.axis(axis, rank, call.batch) for axis in perm if axis != x.layout.batch_axis)
@@ -401,9 +425,9 @@ def _transpose(call: Call) -> Plan:
 def _resize(call: Call) -> Plan:
     x, out, mode = call.tensor(), call.shape(), call.text("mode", "nearest")
     if mode != "nearest":
-        raise NotModelled(f"its mode is {mode!r:.40}; nearest is modelled")
+        raise NotModelledError(f"its mode is {mode!r:.40}; nearest is modelled")
     if len(x.shape) != 4 or out[:2] != x.shape[:2] or any(o % i for o, i in zip(out, x.shape, strict=True)):
-        raise NotModelled(
+        raise NotModelledError(
             f"it resizes {list(x.shape)} to {list(out)}; whole multiples of height and width are modelled"
         )
     scale = (out[2] // x.shape[2], out[3] // x.shape[3])
@@ -413,11 +437,11 @@ def _resize(call: Call) -> Plan:
 def _pad(call: Call) -> Plan:
     x, pads, axes = call.tensor(), call.integers(1, "pads"), call.integers(3, "axes")
     if pads is None or call.text("mode", "constant") != "constant":
-        raise NotModelled("it pads with other than zeros" if pads else "its pads are missing")
+        raise NotModelledError("it pads with other than zeros" if pads else "its pads are missing")
     rank = len(x.shape)
     moved = [axis % rank for axis in axes] if axes else list(range(rank))
     if len(pads) != 2 * len(moved):
-        raise NotModelled(f"it has {len(pads)} pads for {len(moved)} axes")
+        raise NotModelledError(f"it has {len(pads)} pads for {len(moved)} axes")
     by_axis = {
         axis: (pads[i], pads[i + len(moved)])
         for i, axis in enumerate(moved)
@@ -427,9 +451,11 @@ def _pad(call: Call) -> Plan:
         return Plan(reads=(x,))
     fill = call.value(2, "its value") if call.input(2) is not None else call.node.attributes.get("value", 0)
     if fill is not None and np.any(np.asarray(fill) != 0):
-        raise NotModelled("it pads with other than zeros")
+        raise NotModelledError("it pads with other than zeros")
     if rank != 4 or not set(by_axis) <= {2, 3} or min(min(pair) for pair in by_axis.values()) < 0:
-        raise NotModelled(f"it pads by {pads}; zeros around the height and width of an image are modelled")
+        raise NotModelledError(
+            f"it pads by {pads}; zeros around the height and width of an image are modelled"
+        )
     return Plan((Pad(op="pad", pad=(*by_axis.get(2, (0, 0)), *by_axis.get(3, (0, 0)))),), reads=(x,))
 
 
@@ -437,19 +463,19 @@ def _gather(call: Call) -> Plan:
     table, axis = call.input(0), call.number("axis", 0)
     if isinstance(table, Constant):
         if axis or len(table.shape) != 2:
-            raise NotModelled(
-                f"it looks up axis {axis} of a table of shape {list(table.shape)}; rows of a matrix are modelled"
+            raise NotModelledError(
+                f"it looks up axis {axis} of a table {list(table.shape)}; rows of a matrix are modelled"
             )
         op = Embedding(op="embedding", rows=table.shape[0], features=table.shape[1])
         return Plan((op,), weight=table)
     x, indices = call.tensor(), call.value(1, "its indices")
     if indices is None or not indices.size:
-        raise NotModelled("its indices are missing")
+        raise NotModelledError("its indices are missing")
     target, size = call.axis(axis), x.shape[axis]
     chosen = [int(i) % size for i in indices.reshape(-1)]
     step = chosen[1] - chosen[0] if len(chosen) > 1 else 1
     if step < 1 or chosen != list(range(chosen[0], chosen[0] + step * len(chosen), step)):
-        raise NotModelled("its indices are not evenly spaced")
+        raise NotModelledError("its indices are not evenly spaced")
     ops: list[Op] = []
     if len(chosen) < size:
         ops.append(Slice(op="slice", axis=target, start=chosen[0], size=len(chosen), step=step))
@@ -464,11 +490,11 @@ def _gather(call: Call) -> Plan:
 
 def _expand(call: Call) -> Plan:
     if call.shape() != call.tensor().shape:
-        raise NotModelled(f"it repeats {list(call.tensor().shape)} to {list(call.shape())}")
+        raise NotModelledError(f"it repeats {list(call.tensor().shape)} to {list(call.shape())}")
     return Plan(reads=(call.tensor(),))
 
 
-# --- recurrent -------------------------------------------------------------------------------------------------
+# --- recurrent ---
 
 _DEFAULT_ACTIVATIONS = {"lstm": ["sigmoid", "tanh", "tanh"], "gru": ["sigmoid", "tanh"]}
 
@@ -508,15 +534,15 @@ def _check_recurrent(call: Call, name: str) -> None:
     x = call.tensor()
     batch_axis = 0 if call.number("layout", 0) else 1
     if len(x.shape) != 3 or x.layout != Layout(batch_axis):
-        raise NotModelled(f"the batch must be axis {batch_axis} of its input {list(x.shape)}")
+        raise NotModelledError(f"the batch must be axis {batch_axis} of its input {list(x.shape)}")
     if call.text("direction", "forward") == "bidirectional":
-        raise NotModelled("it runs in both directions")
+        raise NotModelledError("it runs in both directions")
     call.unused(2, "its third output (the last cell state) is used")
     activations = call.node.attributes.get("activations")
     if activations and [str(a).lower() for a in activations] != _DEFAULT_ACTIVATIONS[name]:
-        raise NotModelled(f"its activations are {activations}")
+        raise NotModelledError(f"its activations are {activations}")
     if call.number("input_forget", 0):
-        raise NotModelled("its input and forget gates are coupled")
+        raise NotModelledError("its input and forget gates are coupled")
     call.constant(4, "its lengths")
     for index in (5, 6) if name == "lstm" else (5,):
         call.constant(index, "its initial states")
@@ -525,18 +551,19 @@ def _check_recurrent(call: Call, name: str) -> None:
 RULES: dict[str, Rule] = {
     "Conv": _conv, "MaxPool": _pool("maxpool2d"), "AveragePool": _pool("avgpool2d"),
     "GlobalAveragePool": _global_pool("globalavgpool"), "GlobalMaxPool": _global_pool("globalmaxpool"),
-    "MatMul": _matmul, "Gemm": _gemm,
-    "Add": _elementwise("add"), "Sum": _elementwise("add"), "Sub": _elementwise("sub"), "Mul": _elementwise("mul"),
-    "Div": _elementwise("div"), "Pow": _elementwise("pow"), "Max": _elementwise("maximum"), "Min": _elementwise("minimum"),
+    "MatMul": _matmul, "Gemm": _gemm, "Add": _elementwise("add"), "Sum": _elementwise("add"),
+    "Sub": _elementwise("sub"), "Mul": _elementwise("mul"), "Div": _elementwise("div"),
+    "Pow": _elementwise("pow"), "Max": _elementwise("maximum"), "Min": _elementwise("minimum"),
     "Relu": _activation("relu"), "LeakyRelu": _activation("leaky_relu"), "Elu": _activation("elu"),
-    "Sigmoid": _activation("sigmoid"), "HardSigmoid": _activation("hard_sigmoid"), "Tanh": _activation("tanh"),
-    "HardSwish": _activation("hard_swish"), "Swish": _activation("silu"), "Gelu": _activation("gelu"),
-    "Erf": _activation("erf"), "Exp": _activation("exp"), "Sqrt": _activation("sqrt"), "Abs": _activation("abs"),
-    "Neg": _activation("neg"), "Reciprocal": _activation("reciprocal"), "Log": _activation("log"),
-    "PRelu": _prelu, "Clip": _clip,
-    "Softmax": _softmax, "LogSoftmax": _log_softmax, "LayerNormalization": _layer_norm, "BatchNormalization": _batch_norm,
-    "LRN": _lrn, "ReduceMean": _reduce("reduce_mean"), "ReduceSum": _reduce("reduce_sum"), "ReduceMax": _reduce("reduce_max"),
-    "Concat": _concat, "Split": _split, "Slice": _slice, "Reshape": _reshape, "Flatten": _reshape, "Squeeze": _squeeze,
+    "Sigmoid": _activation("sigmoid"), "HardSigmoid": _activation("hard_sigmoid"),
+    "Tanh": _activation("tanh"), "HardSwish": _activation("hard_swish"), "Swish": _activation("silu"),
+    "Gelu": _activation("gelu"), "Erf": _activation("erf"), "Exp": _activation("exp"),
+    "Sqrt": _activation("sqrt"), "Abs": _activation("abs"), "Neg": _activation("neg"),
+    "Reciprocal": _activation("reciprocal"), "Log": _activation("log"), "PRelu": _prelu, "Clip": _clip,
+    "Softmax": _softmax, "LogSoftmax": _log_softmax, "LayerNormalization": _layer_norm,
+    "BatchNormalization": _batch_norm, "LRN": _lrn, "ReduceMean": _reduce("reduce_mean"),
+    "ReduceSum": _reduce("reduce_sum"), "ReduceMax": _reduce("reduce_max"), "Concat": _concat,
+    "Split": _split, "Slice": _slice, "Reshape": _reshape, "Flatten": _reshape, "Squeeze": _squeeze,
     "Unsqueeze": _unsqueeze, "Transpose": _transpose, "Upsample": _resize, "Resize": _resize, "Pad": _pad,
     "Gather": _gather, "Expand": _expand, "LSTM": _recurrent("lstm"), "GRU": _recurrent("gru"),
 }  # fmt: skip

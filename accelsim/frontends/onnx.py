@@ -1,17 +1,17 @@
 """Reads ONNX: float, QDQ and QLinear graphs -> Network.
 
-Nodes are taken in order. What depends only on constants is folded; quantize, dequantize, cast, dropout and identity
-become other names of their input and set number formats; everything else follows a rule of `_onnx_rules`. Every layer's
-shape is worked out twice, by accelsim's operator and by ONNX's inference, and the two must agree. All faults are
-reported at once.
+Nodes are taken in order. What depends only on constants is folded; quantize, dequantize, cast, dropout and
+identity become other names of their input and set number formats; everything else follows a rule of
+`_onnx_rules`. Every layer's shape is worked out twice, by accelsim's operator and by ONNX's inference, and
+the two must agree. All faults are reported at once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from math import prod
 from pathlib import Path
@@ -21,30 +21,47 @@ import numpy as np
 
 from accelsim.errors import Fault, InputError
 from accelsim.frontends._names import NameTable
+from accelsim.frontends._onnx_arrays import ArrayNames, ArrayReader, LayerArrays, Quantization
+from accelsim.frontends._onnx_call import Call, Layout, Plan, Scalar, Tensor, Unknown, Value
 from accelsim.frontends._onnx_model import (
-    FLOAT, FOLDABLE, INT64, SMALL, UINT8, Array, Constant, Node, NotModelled, OnnxFile, Scales, first_line, number_format,
+    FLOAT,
+    FOLDABLE,
+    SMALL,
+    UINT8,
+    Array,
+    Constant,
+    Node,
+    NotModelledError,
+    OnnxFile,
+    Scales,
+    first_line,
+    number_format,
     read_bytes,
-)  # fmt: skip
-from accelsim.frontends._onnx_rules import RULES, Call, Layout, Plan, Scalar, Tensor, Unknown, Value
+)
+from accelsim.frontends._onnx_rules import RULES
 from accelsim.workload.network import GraphError, LayerSketch, Network, Requantize, build_network
-from accelsim.workload.ops import Activation, BatchNorm, Conv2d, Elementwise, Linear, Matmul, Op, Shape
+from accelsim.workload.ops import BatchNorm, Conv2d, Linear, Matmul, Op, Shape
 from accelsim.workload.precision import NumberFormat, Precision
 
+__all__ = ["LayerArrays", "Quantization", "initializers", "read_onnx", "read_onnx_with_notes"]
+
 _ALIASES = {
-    "Identity",
-    "Dropout",
-    "Cast",
-    "CastLike",
-    "QuantizeLinear",
-    "DequantizeLinear",
-    "DynamicQuantizeLinear",
-}
+    "Identity", "Dropout", "Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear",
+}  # fmt: skip
+_PRODUCTS = (Conv2d, Linear, Matmul)
 _INT32, _FP32, _FP64 = NumberFormat("int", 32), NumberFormat("fp", 32), NumberFormat("fp", 64)
-_THROUGH = frozenset("Relu LeakyRelu PRelu Elu Sigmoid HardSigmoid Tanh HardSwish Clip Gelu".split())
+_THROUGH = frozenset(
+    ["Relu", "LeakyRelu", "PRelu", "Elu", "Sigmoid", "HardSigmoid", "Tanh", "HardSwish", "Clip", "Gelu"]
+)
+_UNKNOWN_OPERATOR = "is not modelled; replace it in the model, or cut it off (onnx.utils.extract_model)"
+
+
+class _UnknownOperatorError(NotModelledError):
+    """An operator that no rule knows."""
 
 
 def read_onnx(path: Path) -> Network:
-    """Read an ONNX model; raises `InputError` with every fault. Weights stay in the file: see `initializers`."""
+    """Read an ONNX model; raises `InputError` with every fault. Weights stay in the file (`initializers`)."""
     return read_onnx_with_notes(path)[0]
 
 
@@ -57,8 +74,9 @@ def read_onnx_with_notes(path: Path) -> tuple[Network, list[str]]:
 def initializers(path: Path) -> dict[str, LayerArrays]:
     """Weights, biases, scales and zero points of every layer that has any, by layer name."""
     reader = _translated(path)
+    arrays = ArrayReader(reader.file, reader.values)
     return {
-        name: reader.arrays(names) for name, names in reader.names_of_arrays.items() if names != _ArrayNames()
+        name: arrays.layer(names) for name, names in reader.names_of_arrays.items() if names != ArrayNames()
     }
 
 
@@ -81,13 +99,13 @@ class _Reader:
         self.inputs: dict[str, Shape] = {}
         self.sketches: list[LayerSketch] = []
         self.positions: dict[str, int] = {}
-        self.names_of_arrays: dict[str, _ArrayNames] = {}
+        self.names_of_arrays: dict[str, ArrayNames] = {}
         self.faults: list[Fault] = []
         self.absorbed = 0
         self.dynamic = 0
         self.trained_inputs: list[str] = []
 
-    # --- from the file to sketches -----------------------------------------------------------------------------
+    # --- from the file to sketches ---
 
     def translate(self) -> None:
         """Turn every live node into layers; raises `InputError` with all faults."""
@@ -119,7 +137,7 @@ class _Reader:
         self.faults.append(Fault(self.file.source, key, message))
 
     def _graph_inputs(self) -> None:
-        """Shapes of the inputs that are read; dimension 0 of the first is the batch, 1 where it has only a name."""
+        """Shapes of the inputs read; axis 0 of the first is the batch, 1 where that is a name."""
         used = [i for i in self.file.graph.input if i.name not in self.values and self.file.uses[i.name]]
         axes = self._sequence_inputs()
         symbol = next((_symbol(i, axes.get(i.name, 0)) for i in used), "")
@@ -134,7 +152,7 @@ class _Reader:
         for entry, shape in found:
             try:
                 self._graph_input(entry, shape, axes.get(entry.name, 0))
-            except NotModelled as error:
+            except NotModelledError as error:
                 self._fault(f'input "{entry.name}"', f"is not modelled: {error}")
 
     def _sequence_inputs(self) -> dict[str, int]:
@@ -143,7 +161,7 @@ class _Reader:
         return {n.input[0]: 1 for n in nodes if not any(a.name == "layout" and a.i for a in n.attribute)}
 
     def _multiplies_inputs(self, names: set[str]) -> bool:
-        """Whether some matrix product has two inputs of the graph as operands: then no axis of theirs is the batch."""
+        """Whether a product's operands are both inputs of the graph: no axis of theirs is the batch then."""
         products = (n for n in self.file.nodes if n.op_type in ("MatMul", "Gemm", "MatMulInteger"))
         return any(
             names.issuperset(n.input[:2]) and all(self._rank(name) == 2 for name in n.input[:2])
@@ -179,7 +197,7 @@ class _Reader:
         elem = int(entry.type.tensor_type.elem_type)
         layout = next((x for x in (Layout(axis), Layout(0, merged=True)) if x.fits(shape, self.batch)), None)
         if layout is None:
-            raise NotModelled(f"its shape {list(shape)} does not begin with the batch, {self.batch}")
+            raise NotModelledError(f"its shape {list(shape)} does not begin with the batch, {self.batch}")
         name = self.names.unique(entry.name, "input")
         self.inputs[name] = layout.network_shape(shape, self.batch)[1:]
         self.values[entry.name] = Tensor(name, entry.name, shape, layout, elem, number_format(elem))
@@ -197,7 +215,9 @@ class _Reader:
             return
         try:
             self._known_node(node, inputs)
-        except NotModelled as error:
+        except _UnknownOperatorError:
+            self._give_up(node, _UNKNOWN_OPERATOR, inputs)
+        except NotModelledError as error:
             self._give_up(node, f"is not modelled: {error}", inputs)
         except (
             ValueError
@@ -215,7 +235,7 @@ class _Reader:
         """A node behind a fault is not looked into, but its operator must be a known one all the same."""
         constant = node.op in ("Shape", "Size") or all(_is_constant(value) for value in inputs)
         if not constant and not self._is_known(node):
-            self._fault(node.label, "is not modelled")
+            self._fault(node.label, _UNKNOWN_OPERATOR)
         self._unknown(node, constant)
 
     def _is_known(self, node: Node) -> bool:
@@ -225,14 +245,15 @@ class _Reader:
         )
 
     def _known_node(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
+        self.file.check_inputs(node)
         if node.op == "Constant" and not node.domain.startswith("com."):
-            self._bind_constant(node.outputs[0], self._constant_value(node))
+            self._bind_constant(node.outputs[0], self.file.constant_value(node))
         elif node.op in ("Shape", "Size") and node.inputs:
             self._shape_of(node, inputs)
         elif inputs and all(isinstance(value, Constant | None) for value in inputs):
             self._fold(node, inputs)
         elif not self._is_known(node):
-            raise NotModelled("there is no such operator here")
+            raise _UnknownOperatorError
         elif node.op in _ALIASES:
             self._alias(node, inputs)
         elif not any(isinstance(value, Tensor) for value in inputs):
@@ -240,34 +261,17 @@ class _Reader:
         elif not self._absorb(node, inputs):
             self._layers(node, inputs)
 
-    # --- constants ---------------------------------------------------------------------------------------------
+    # --- constants ---
 
     def _bind_constant(self, name: str, value: Array) -> None:
         elem = int(self.file.onnx.helper.np_dtype_to_tensor_dtype(value.dtype))
         self.values[name] = Constant(name, value.shape, elem, value if value.size <= SMALL else None)
 
-    def _constant_value(self, node: Node) -> Array:
-        for key, kind in (
-            ("value_float", np.float32),
-            ("value_floats", np.float32),
-            ("value_int", np.int64),
-            ("value_ints", np.int64),
-        ):
-            if key in node.attributes:
-                return np.asarray(node.attributes[key], dtype=kind)
-        tensor = node.attributes.get("value")
-        if tensor is None:
-            raise NotModelled("its value is neither numbers nor a tensor")
-        try:
-            return self.file.array(tensor)
-        except Exception as error:
-            raise ValueError(f"has a value that cannot be read: {first_line(error)}") from None
-
     def _shape_of(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
         value = inputs[0]
         shape = value.shape if isinstance(value, Tensor | Constant) else ()
-        start, end = node.attributes.get("start", 0), node.attributes.get("end")
-        result = prod(shape) if node.op == "Size" else shape[start:end]
+        part = shape[node.integer("start", 0) : node.integer("end", len(shape))]
+        result = prod(shape) if node.op == "Size" else part
         self._bind_constant(node.outputs[0], np.asarray(result, dtype=np.int64))
 
     def _fold(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
@@ -276,11 +280,16 @@ class _Reader:
         if node.op in ("QuantizeLinear", "DequantizeLinear") and self._is_known(node):
             self._fold_quantization(node, constants)
             return
-        if node.domain not in ("", "ai.onnx") and not node.is_quantized:
-            raise NotModelled("there is no such operator here")
+        if not node.is_quantized and (node.domain not in ("", "ai.onnx") or not self.file.knows(node.op)):
+            raise _UnknownOperatorError
         shapes = self._inferred(node, inputs)
         small = all(shape is None or prod(shape[1]) <= SMALL for shape in shapes)
-        if small and node.op in FOLDABLE and all(constant.value is not None for constant in constants):
+        if (
+            small
+            and node.op in FOLDABLE
+            and not node.is_quantized
+            and all(constant.value is not None for constant in constants)
+        ):
             arrays = self.file.fold(
                 node, [value.value if isinstance(value, Constant) else None for value in inputs]
             )
@@ -289,7 +298,7 @@ class _Reader:
             return
         for name, found in zip(node.outputs, shapes, strict=True):
             if found is None:
-                raise NotModelled(
+                raise NotModelledError(
                     "the shape of its constant output cannot be told without large or missing values"
                 )
             number = (
@@ -316,9 +325,9 @@ class _Reader:
         zero_point = self.values.get(node.inputs[2]) if len(node.inputs) > 2 else None
         if isinstance(zero_point, Constant):
             return zero_point.elem
-        return int(node.attributes.get("output_dtype", 0)) or UINT8
+        return node.integer("output_dtype", 0) or UINT8
 
-    # --- other names -------------------------------------------------------------------------------------------
+    # --- other names ---
 
     def _alias(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
         value = inputs[0]
@@ -326,9 +335,9 @@ class _Reader:
             self.values[node.outputs[0]] = value
             return
         if not isinstance(value, Tensor):
-            raise NotModelled("its first input is a constant")
+            raise NotModelledError("its first input is a constant")
         if node.op == "Dropout" and any(name and self.file.uses[name] for name in node.outputs[1:]):
-            raise NotModelled("its second output (the mask) is used")
+            raise NotModelledError("its second output (the mask) is used")
         self.values[node.outputs[0]] = self._renamed(node, value)
         for name in node.outputs[1:]:
             self.values[name] = Scalar(FLOAT)
@@ -347,11 +356,11 @@ class _Reader:
                 value, elem=scale.elem if isinstance(scale, Constant) else FLOAT, scales=_qdq_scales(node)
             )
         if node.op == "Cast":
-            elem = int(node.attributes.get("to", value.elem))
+            elem = node.integer("to", value.elem)
             return replace(value, elem=elem, number=number_format(elem))
         return value
 
-    # --- layers ------------------------------------------------------------------------------------------------
+    # --- layers ---
 
     def _inferred(self, node: Node, inputs: tuple[Value | None, ...]) -> list[tuple[int, Shape] | None]:
         """ONNX's own shapes of the outputs."""
@@ -393,15 +402,16 @@ class _Reader:
         return node.out_elem or (found[0] if found else reads[0].elem)
 
     def _append(
-        self, name: str, op: Op, sources: list[str], shapes: list[Shape], call: Call, plan: Plan, elem: int, is_main: bool,
+        self, name: str, op: Op, sources: list[str], shapes: list[Shape], call: Call, plan: Plan, elem: int,
+        is_main: bool,
     ) -> tuple[Shape, ...]:  # fmt: skip
-        """Add one layer; returns accelsim's shapes of its outputs. Raises ValueError where the operator does not fit."""
+        """Add one layer; returns accelsim's shapes of its outputs, or raises ValueError."""
         fewest, most = op.inputs_expected
         if not fewest <= len(shapes) <= most:
-            raise NotModelled(f"{op.op} takes {fewest} to {most} tensors, it has {len(shapes)}")
+            raise NotModelledError(f"{op.op} takes {fewest} to {most} tensors, it has {len(shapes)}")
         result = op.output_shapes(tuple(shapes))
         if any(prod(shape) < 1 for shape in result):
-            raise NotModelled(f"its output {list(result[0])} is empty")
+            raise NotModelledError(f"its output {list(result[0])} is empty")
         reads = plan.reads if plan.reads is not None else call.tensors
         self.positions[name] = len(self.sketches)
         precision = self._precision(op, call.node, reads, plan.weight, elem)
@@ -413,9 +423,10 @@ class _Reader:
                 if call.node.is_quantized
                 else tuple(tensor.scales for tensor in reads)
             )
-            self.names_of_arrays[name] = _ArrayNames(
+            self.names_of_arrays[name] = ArrayNames(
                 self._weight_with_scales(call.node, plan.weight), plan.transposed, plan.bias,
-                scales if any(scales) else (), call.node.out_scales or self._sink(call.node.outputs[0])[1], plan.more,
+                scales if any(scales) else (), call.node.out_scales or self._sink(call.node.outputs[0])[1],
+                plan.more,
             )  # fmt: skip
         return result
 
@@ -459,7 +470,7 @@ class _Reader:
         for layout in (hint, *(Layout(axis) for axis in range(len(onnx_shape))), Layout(0, merged=True)):
             if layout.fits(onnx_shape, self.batch) and layout.network_shape(onnx_shape, self.batch) == shape:
                 return onnx_shape, layout
-        raise NotModelled(
+        raise NotModelledError(
             f"its output would be {list(shape)} here, and is {list(onnx_shape)} in ONNX (batch {self.batch})"
         )
 
@@ -470,7 +481,7 @@ class _Reader:
         for onnx_name, value in zip(node.inputs, inputs, strict=True):
             if isinstance(value, Constant):
                 if not layout.fits(value.shape, self.batch):
-                    raise NotModelled(
+                    raise NotModelledError(
                         f'it joins the constant "{value.name}" of shape {list(value.shape)} across the batch'
                     )
                 name = self.names.unique(onnx_name, "constant")
@@ -482,7 +493,7 @@ class _Reader:
         return tuple(result)
 
     def _absorb(self, node: Node, inputs: tuple[Value | None, ...]) -> bool:
-        """Add per-channel constants to the layer before: a bias, or more scale and shift of a batch normalization."""
+        """Add per-channel constants to the layer before: a bias, or a normalization's scale and shift."""
         tensors = [(n, v) for n, v in zip(node.inputs, inputs, strict=True) if isinstance(v, Tensor)]
         constants = [v for v in inputs if isinstance(v, Constant)]
         if node.op not in ("Add", "Mul") or node.is_quantized or len(tensors) != 1 or len(constants) != 1:
@@ -492,7 +503,7 @@ class _Reader:
         if position is None or self.file.uses[name] != 1 or x.origin != name:
             return False
         sketch = self.sketches[position]
-        arrays = self.names_of_arrays.get(sketch.name, _ArrayNames())
+        arrays = self.names_of_arrays.get(sketch.name, ArrayNames())
         absorbed = _absorbed(sketch.op, arrays, node.op, x, constant)
         if absorbed is None:
             return False
@@ -505,14 +516,14 @@ class _Reader:
         self.absorbed += isinstance(op, BatchNorm)
         return True
 
-    # --- formats -----------------------------------------------------------------------------------------------
+    # --- formats ---
 
     def _precision(
         self, op: Op, node: Node, reads: tuple[Tensor, ...], weight: Constant | None, elem: int
     ) -> Precision:
-        """Formats of a layer from the types of its tensors; sums of integers are int32, of floats fp32 (fp64 of doubles)."""
+        """Formats of a layer from its tensors' types; sums of integers are int32, of floats fp32 or fp64."""
         source = reads[0].number
-        second = reads[1].number if isinstance(op, Matmul) and len(reads) > 1 else source
+        second = reads[1].number if isinstance(op, Matmul) and len(reads) > 1 else _signed(source)
         weights = (weight.number or number_format(weight.elem)) if weight is not None else second
         output = self._sink(node.outputs[0])[0] or number_format(elem)
         integers = source.is_integer and weights.is_integer
@@ -530,7 +541,7 @@ class _Reader:
             if all(r.op_type == "QuantizeLinear" for r in readers):
                 node = self.file.node(readers[0], "")
                 zero_point = self.file.elem_of(node.inputs[2]) if len(node.inputs) > 2 else None
-                elem = zero_point or int(node.attributes.get("output_dtype", 0)) or UINT8
+                elem = zero_point or node.integer("output_dtype", 0) or UINT8
                 return number_format(elem), _qdq_scales(node)
             if len(readers) != 1 or readers[0].op_type not in _THROUGH:
                 break
@@ -538,10 +549,10 @@ class _Reader:
         return None, None
 
     def _requantize(self, call: Call) -> Requantize:
-        """The output rule of a QLinear product where it is exact as ``Requantize`` means it: a whole multiplier.
+        """The output rule of a QLinear product where `Requantize` can say it exactly: a whole multiplier.
 
-        Otherwise ONNX rounds half to even and `Requantize` half away from zero, or zero points are left over; the rule
-        by size stands then, and the scales are in `initializers`.
+        Otherwise ONNX rounds half to even and `Requantize` half away from zero, or zero points are left over;
+        the rule by size stands then, and the scales are in `initializers`.
         """
         node = call.node
         if node.kind not in ("QLinearConv", "QLinearMatMul") or node.out_scales is None:
@@ -564,36 +575,45 @@ class _Reader:
         number = float(value.value.reshape(-1)[0])
         return number if np.isfinite(number) else None
 
+    def _is_rough(self, sketch: LayerSketch) -> bool:
+        """Whether a product of integers has an output scale that its `requantize` does not hold."""
+        scaled = self.names_of_arrays.get(sketch.name, ArrayNames()).output is not None
+        return scaled and isinstance(sketch.op, _PRODUCTS) and sketch.requantize == Requantize()
+
     def notes(self) -> list[str]:
         """What a user should know of this model."""
         notes = []
         if self.absorbed:
             notes.append(
-                f"{self.absorbed} per-channel products and sums are part of the batch normalization before them"
+                f"{self.absorbed} products and sums are part of the batch normalizations before them"
             )
         if self.dynamic:
             notes.append(
-                f"{self.dynamic} tensors are quantized dynamically; finding their minimum and maximum is not counted"
+                f"{self.dynamic} tensors are quantized dynamically; finding their range is not counted"
             )
         if self.trained_inputs:
             notes.append(f"constants joined to tensors enter as inputs: {', '.join(self.trained_inputs)}")
-        rough = sum(s.requantize == Requantize() and self.names_of_arrays.get(s.name, _ArrayNames()).output is not None
-                    and not s.precision.weight.kind.startswith("f") for s in self.sketches)  # fmt: skip
+        rough = sum(self._is_rough(sketch) for sketch in self.sketches)
         if rough:
             notes.append(
-                f"{rough} layers have an output scale that is no whole number: in values mode the rule by size stands for it"
+                f"{rough} layers scale their output by no whole number; requantize is the rule by size there"
             )
         return notes
 
 
+def _signed(number: NumberFormat) -> NumberFormat:
+    """What stands for the weights of a layer that has none: as its neighbours', most often."""
+    return NumberFormat("int", number.bits) if number.is_integer else number
+
+
 def _qdq_scales(node: Node) -> Scales:
     names = (*node.inputs, "", "")
-    return Scales(names[1], names[2], int(node.attributes.get("axis", 1)))
+    return Scales(names[1], names[2], node.integer("axis", 1))
 
 
 def _absorbed(
-    op: Op, arrays: _ArrayNames, kind: str, x: Tensor, constant: Constant
-) -> tuple[Op, _ArrayNames] | None:
+    op: Op, arrays: ArrayNames, kind: str, x: Tensor, constant: Constant
+) -> tuple[Op, ArrayNames] | None:
     """The operator and its arrays with a per-channel constant taken in; None where it cannot be."""
     axis = len(x.shape) - 1 if isinstance(op, Linear) else 1
     if not _is_per_channel(constant.shape, x.shape, axis):
@@ -630,5 +650,6 @@ def _plain(error: ValueError) -> str:
     if callable(details):
         first = details()[0]
         where = ".".join(str(part) for part in first["loc"])
-        return f"does not fit: {where} is {first['input']!r:.60}, {re.sub('^Input should', 'must', first['msg'])}"
+        found = re.sub("^Input should", "must", first["msg"])
+        return f"does not fit: {where} is {first['input']!r:.60}, {found}"
     return f"does not fit: {first_line(error, 400)}"

@@ -2,7 +2,7 @@
 
 The rules are SCALE-Sim's own, so that its users find their cycles again (v2 and v3, `topology_utils.py` and
 `scale_config.py`): fields are known by their position and the first line is a header; an output has
-``ceil((H - F + stride) / stride)`` rows; there is no padding, no batch, and a word is a byte. Both readers return
+``ceil((H - F + stride) / stride)`` rows; there is no padding, no batch, a word is a byte. Both readers return
 notes besides what they read: one sentence for each thing that a user should know and that is not a fault.
 """
 
@@ -22,7 +22,8 @@ from accelsim.workload.ops import Conv2d, Matmul, Op, Shape
 from accelsim.yaml_io import read_text
 
 CONV_COLUMNS = (
-    "Layer name", "IFMAP Height", "IFMAP Width", "Filter Height", "Filter Width", "Channels", "Num Filter", "Strides",
+    "Layer name", "IFMAP Height", "IFMAP Width", "Filter Height", "Filter Width", "Channels", "Num Filter",
+    "Strides",
 )  # fmt: skip
 GEMM_COLUMNS = ("Layer", "M", "N", "K")
 LARGEST = 2**31 - 1
@@ -93,7 +94,7 @@ class _Topology:
         return len(self.columns) == len(GEMM_COLUMNS)
 
     def read_header(self, cells: list[Cell]) -> bool:
-        """Tell convolutions from GEMMs and find the columns behind the fixed ones; False if it is no header."""
+        """Tell convolutions from GEMMs, find the columns behind the fixed ones; False if it is no header."""
         found = [_canonical(cell.text) for cell in cells]
         known = set(found)
         if not ({"M", "N", "K"} <= known or {"Filter Height", "Channels"} <= known):
@@ -113,7 +114,8 @@ class _Topology:
                 continue
             if found.count(name) > 1:
                 self.notes.append(
-                    f"{self.source}: column {index + 1} is headed {cells[index].text}; SCALE-Sim reads {wanted} there"
+                    f"{self.source}: column {index + 1} is headed {cells[index].text}; "
+                    f"SCALE-Sim reads {wanted} there"
                 )
             else:
                 self.fault(
@@ -127,7 +129,8 @@ class _Topology:
                 self.extra[index] = str(name)
             elif cells[index].text:
                 self.notes.append(
-                    f"{self.source}: column {index + 1} ({cells[index].text}) is not SCALE-Sim's; it is not read"
+                    f"{self.source}: column {index + 1} ({cells[index].text}) "
+                    "is not SCALE-Sim's; it is not read"
                 )
 
     def read_row(self, cells: list[Cell]) -> None:
@@ -156,7 +159,7 @@ class _Topology:
         return int(cell.text)
 
     def _read_extra(self, cells: list[Cell]) -> tuple[bool, int | None]:
-        """Check the columns behind the fixed ones; returns whether they are fine, and the stride in width if given."""
+        """The columns behind the fixed ones: whether they are fine, and the stride in width if given."""
         faults, stride_width = len(self.faults), None
         for index in range(len(self.columns), len(cells)):
             cell, name = cells[index], self.extra.get(index)
@@ -179,7 +182,8 @@ class _Topology:
         for window, size, index in ((r, h, 3), (s, w, 4)):
             if window > size:
                 self.fault(cells[index], CONV_COLUMNS[index],
-                           f"is {window}, must not be larger than {CONV_COLUMNS[index - 2]} = {size} (SCALE-Sim does not pad)")  # fmt: skip
+                           f"is {window}, must not be larger than {CONV_COLUMNS[index - 2]} = {size} "
+                           "(SCALE-Sim does not pad)")  # fmt: skip
                 return
         op = Conv2d(op="conv2d", K=filters, R=r, S=s, stride=(stride, stride_width), bias=False, ceil=True)
         if "DP" not in cells[0].text:
@@ -211,8 +215,9 @@ class _Topology:
 
 def _is_dense(text: str) -> bool:
     parts = text.split(":")
-    return not text or (len(parts) <= 2 and all(re.fullmatch("[0-9]{1,9}", p) for p in parts) and len({*map(int, parts)}) == 1
-                        and (len(parts) == 2 or parts == ["1"]))  # fmt: skip
+    if not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
+        return not text
+    return parts == ["1"] or (len(parts) == 2 and int(parts[0]) == int(parts[1]) > 0)
 
 
 def _quoted(cells: list[Cell]) -> str:
@@ -228,7 +233,7 @@ def _rows(text: str) -> Iterator[list[Cell]]:
 
 
 def read_scalesim_topology(path: Path) -> tuple[Network, list[str]]:
-    """Read a convolution or GEMM topology; returns the network and notes, raises `InputError` with every fault.
+    """Read a convolution or GEMM topology: the network and notes; raises `InputError` with every fault.
 
     The layers do not depend on each other: each reads a fresh input, C x H x W or M x K.
     """
@@ -251,7 +256,7 @@ def read_scalesim_topology(path: Path) -> tuple[Network, list[str]]:
 
 
 def _topology_notes(source: str, network: Network) -> list[str]:
-    rules = "no padding, no batch, one word is one byte (int8); accelsim counts partial sums at the accumulator's width"
+    rules = "no padding, no batch, one word is one byte (int8), but partial sums have the accumulator's width"
     if all(isinstance(layer.op, Matmul) for layer in network.layers):
         return [f"{source}: read by SCALE-Sim's rules: {rules}"]
     rules = f"output = ceil((H - F + stride) / stride), {rules}"
@@ -286,9 +291,10 @@ class Setting:
 _SIZES = ("ArrayHeight", "ArrayWidth", "IfmapSramSzkB", "FilterSramSzkB", "OfmapSramSzkB")
 _OFFSETS = ("IfmapOffset", "FilterOffset", "OfmapOffset")
 _NO_COUNTERPART = (
-    *_OFFSETS, "MemoryBanks", "OnChipMemoryBanks", "OnChipMemoryBankPorts", "ReadRequestBuffer", "WriteRequestBuffer",
-    "IfmapCustomLayout", "FilterCustomLayout", "IfmapSRAMBankBandwidth", "IfmapSRAMBankNum", "IfmapSRAMBankPort",
-    "FilterSRAMBankBandwidth", "FilterSRAMBankNum", "FilterSRAMBankPort", "SparseRep", "OptimizedMapping", "BlockSize",
+    *_OFFSETS, "MemoryBanks", "OnChipMemoryBanks", "OnChipMemoryBankPorts", "ReadRequestBuffer",
+    "WriteRequestBuffer", "IfmapCustomLayout", "FilterCustomLayout", "IfmapSRAMBankBandwidth",
+    "IfmapSRAMBankNum", "IfmapSRAMBankPort", "FilterSRAMBankBandwidth", "FilterSRAMBankNum",
+    "FilterSRAMBankPort", "SparseRep", "OptimizedMapping", "BlockSize",
     "RandomNumberGeneratorSeed", "UseRamulatorTrace", "TimeLinearModel", "TopologyCsvLoc",
     "SRAM_row_size", "SRAM_bank_size", "DRAM_row_size", "DRAM_bank_size",
 )  # fmt: skip
@@ -387,7 +393,7 @@ def _split_setting(text: str) -> tuple[str, str, str]:
 
 
 def read_scalesim_cfg(path: Path) -> tuple[dict[str, Any], list[str]]:
-    """Read a configuration; returns plain ``accelsim.arch/1`` data and notes, raises `InputError` with every fault."""
+    """Read a configuration as plain ``accelsim.arch/1`` data, and notes; raises `InputError`."""
     config = _Config(str(path), read_text(path))
     rows, cols = config.number("ArrayHeight"), config.number("ArrayWidth")
     sizes = [config.number(key) for key in _SIZES[2:]]
@@ -412,19 +418,17 @@ def read_scalesim_cfg(path: Path) -> tuple[dict[str, Any], list[str]]:
             {"name": "ofmap_sram", "size": f"{sizes[2]} KiB", "holds": ["output", "partial_sum"]},
         ],
     }  # fmt: skip
-    notes = [
-        f"{path}: SCALE-Sim has no clock; it is set to 1 GHz, which turns cycles into seconds and nothing else"
-    ]
+    notes = [f"{path}: SCALE-Sim has no clock; it is set to 1 GHz, which only turns cycles into seconds"]
     return data, notes + config.notes
 
 
 def _bandwidth(config: _Config) -> int | None:
-    """Words (bytes) a cycle between the SRAMs and DRAM; None where SCALE-Sim works out what it would need (CALC)."""
+    """Words (bytes) a cycle to and from DRAM; None where SCALE-Sim works out what it would need (CALC)."""
     mode = config.choice("InterfaceBandwidth", ("CALC", "USER"))
     given = config.settings.get("bandwidth")
     if mode == "CALC":
-        config.notes.append(f"{config.source}: InterfaceBandwidth is CALC: DRAM is never waited for"
-                            + (f", and Bandwidth (line {given.line}) is not used" if given else ""))  # fmt: skip
+        unused = f", and Bandwidth (line {given.line}) is not used" if given else ""
+        config.notes.append(f"{config.source}: InterfaceBandwidth is CALC: DRAM is never waited for{unused}")
         return None
     setting = config.get("Bandwidth")
     if setting is None:
@@ -433,9 +437,11 @@ def _bandwidth(config: _Config) -> int | None:
     if not all(re.fullmatch("[0-9]{1,10}", part) and 1 <= int(part) <= LARGEST for part in parts):
         config.fault(setting, f'is "{setting.value}", must be whole numbers of words a cycle')
         return None
-    config.notes.append(f"{config.source}: SCALE-Sim gives each of its three SRAMs a port of {parts[0]} words a cycle to DRAM; "
-                        f"here they share one of {parts[0]} B/cycle"
-                        + ("; the further values of Bandwidth are not used, there as here" if len(parts) > 1 else ""))  # fmt: skip
+    more = "; the further values of Bandwidth are not used, there as here" if len(parts) > 1 else ""
+    config.notes.append(
+        f"{config.source}: SCALE-Sim gives its three SRAMs {parts[0]} words a cycle each to and from DRAM; "
+        f"here they share {parts[0]} B/cycle{more}"
+    )
     return int(parts[0])
 
 

@@ -1,4 +1,4 @@
-"""Writes a network as ``accelsim.network/1`` YAML, one layer a line, with nothing said that is the default."""
+"""Writes a network as ``accelsim.network/1`` YAML, one layer a line, with no default said."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _FORMATS = ("weight", "input", "accumulator", "output")
 def write_network(network: Network, folder: Path | None = None, notes: tuple[str, ...] = ()) -> str:
     """The YAML text of ``network``; reading it gives an equal network (its digest apart).
 
-    ``folder`` is where the text will be saved: value files are named relative to it. ``notes`` become comments.
-    What the format cannot hold (a requantization with a multiplier or a zero point) is said in a comment too.
+    ``folder`` is where the text will be saved: value files are named relative to it. ``notes`` become
+    comments. What the format cannot hold (a multiplier or zero point of a requantization) is a comment too.
     """
     precision = _common_precision(network)
     fresh = _fresh_inputs(network)
@@ -61,8 +61,8 @@ def _fresh_inputs(network: Network) -> set[str]:
 
 
 def _entry(
-    sketch: LayerSketch, before: str | None, precision: Precision, inputs: Mapping[str, Shape], fresh: set[str],
-    folder: Path | None,
+    sketch: LayerSketch, before: str | None, precision: Precision, inputs: Mapping[str, Shape],
+    fresh: set[str], folder: Path | None,
 ) -> dict[str, Any]:  # fmt: skip
     entry: dict[str, Any] = {"name": sketch.name, "op": sketch.op.op}
     entry |= _place(sketch, before, inputs, fresh)
@@ -106,7 +106,7 @@ def _operator(op: Op) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """``(1, 1)`` -> ``1``, ``(top, bottom, left, right)`` -> ``[vertical, horizontal]`` where that says the same."""
+    """``(1, 1)`` -> ``1``, and four pads -> ``[vertical, horizontal]``, where that says the same."""
     if not isinstance(value, tuple):
         return value
     if len(value) in (2, 4) and len(set(value)) == 1 and isinstance(value[0], int):
@@ -145,12 +145,11 @@ def _formats(precision: Precision, base: Precision | None) -> dict[str, str]:
 
 def _not_written(network: Network) -> list[str]:
     plain = Requantize()
-    lost = [
-        f"{s.name}: requantize by {s.requantize.multiplier} and zero point {s.requantize.zero_point} is not in this format"
+    return [
+        f"{s.name}: multiplier {s.requantize.multiplier}, zero point {s.requantize.zero_point} are not here"
         for s in network.sketches
         if (s.requantize.multiplier, s.requantize.zero_point) != (plain.multiplier, plain.zero_point)
     ]
-    return lost
 
 
 def _one_line(text: str) -> str:

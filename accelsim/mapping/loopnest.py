@@ -14,19 +14,21 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from accelsim.workload.network import Layer
 from accelsim.workload.ops import (
     BatchNorm,
+    Concat,
     Conv2d,
     Embedding,
     Linear,
+    LocallyConnected2d,
     Matmul,
     Op,
     Recurrent,
     Reshape,
     Shape,
+    Slice,
     Split,
 )
 
@@ -173,6 +175,14 @@ def _lower_conv(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -
     return (LoopNest(dims, rows, Axis(w, op.stride[1], op.dilation[1], op.pad[2])),)
 
 
+def _lower_private(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> tuple[Work, ...]:
+    assert isinstance(op, LocallyConnected2d)
+    (_, c, h, w), (n, k, p, q) = inputs[0], outputs[0]
+    dims = Dims(N=n, K=k, C=c, P=p, Q=q, R=op.R, S=op.S)
+    rows, columns = Axis(h, op.stride[0], 1, op.pad[0]), Axis(w, op.stride[1], 1, op.pad[2])
+    return (LoopNest(dims, rows, columns, private_weights=True),)
+
+
 def _lower_linear(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> tuple[Work, ...]:
     assert isinstance(op, Linear)
     return (LoopNest(Dims(N=prod(outputs[0][:-1]), K=op.out, C=op.features(inputs[0]))),)
@@ -202,7 +212,7 @@ def _lower_recurrent(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ..
 
 
 def _lower_nothing(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> tuple[Work, ...]:
-    """Reshapes and splits rename addresses; no data moves."""
+    """Reshapes, splits, slices and concatenations rename addresses; no data moves."""
     del op, inputs, outputs
     return ()
 
@@ -215,6 +225,7 @@ def _lower_embedding(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ..
 
 def _lower_vector(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> tuple[Work, ...]:
     """Everything without MACs: operations on the lanes, or data that moves without any."""
+    assert op.macs(inputs) == 0, f"{op.op} has MACs and no lowering"
     weights = op.parameters(inputs) if isinstance(op, BatchNorm) else 0
     elements = tuple(prod(shape) for shape in inputs)
     return (VectorWork(op.vector_ops(inputs), elements, sum(prod(s) for s in outputs), weight_elements=weights),)
@@ -222,29 +233,13 @@ def _lower_vector(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...])
 
 _LOWERINGS: dict[type[Op], Callable[[Op, tuple[Shape, ...], tuple[Shape, ...]], tuple[Work, ...]]] = {
     Conv2d: _lower_conv,
+    LocallyConnected2d: _lower_private,
     Linear: _lower_linear,
     Matmul: _lower_matmul,
     Recurrent: _lower_recurrent,
+    Concat: _lower_nothing,
     Reshape: _lower_nothing,
+    Slice: _lower_nothing,
     Split: _lower_nothing,
     Embedding: _lower_embedding,
 }
-
-
-def im2col(image: npt.NDArray[np.generic], nest: LoopNest, group: int) -> npt.NDArray[np.generic]:
-    """The left matrix of one group, (N*P*Q) x (C*R*S), reduction ordered C, R, S: what the address generator reads.
-
-    ``image`` is N x (G*C) x H x W. Padding reads as zero.
-    """
-    d = nest.dims
-    rows = _places(nest.rows, d.P, d.R)
-    columns = _places(nest.columns, d.Q, d.S)
-    part = image[:, group * d.C : (group + 1) * d.C]
-    padded = np.pad(part, ((0, 0), (0, 0), (1, 1), (1, 1)))  # one ring of zeros: every outside place reads it
-    rows, columns = np.clip(rows, -1, nest.rows.size) + 1, np.clip(columns, -1, nest.columns.size) + 1
-    windows = padded[:, :, rows[:, :, None, None], columns[None, None, :, :]]  # N C P R Q S
-    return windows.transpose(0, 2, 4, 1, 3, 5).reshape(d.pixels, d.reduction)
-
-
-def _places(axis: Axis, outputs: int, taps: int) -> npt.NDArray[np.int64]:
-    return np.add.outer(np.arange(outputs) * axis.stride, np.arange(taps) * axis.dilation) - axis.pad

@@ -57,7 +57,7 @@ def _new_table(title: str, headings: Iterable[str], glyphs: Glyphs) -> Table:
     table = Table(box=glyphs.rule, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column(title, no_wrap=True)
     for heading in headings:
-        table.add_column(heading, justify="right", overflow="fold")
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
@@ -106,10 +106,15 @@ def _size(change: Change | None) -> float:
 
 def _value(value: Value, glyphs: Glyphs) -> str:
     if isinstance(value, int):
-        return f"{value:,}"
+        return _whole(value)
     if isinstance(value, float):
         return _figure(value)
     return "-" if value is None else shorten(str(value), 16, glyphs.dots)
+
+
+def _whole(value: int) -> str:
+    """Exact up to ten digits; more would not fit two in a row of 80 columns (the files have them all)."""
+    return f"{value:,}" if abs(value) < 10**10 else f"{value:.4e}"
 
 
 def _figure(value: float) -> str:
@@ -121,7 +126,7 @@ def _difference(difference: int | float | None) -> str:
     if difference is None:
         return ""
     sign = "+" if difference > 0 else ""
-    return sign + (f"{difference:,}" if isinstance(difference, int) else _figure(difference))
+    return sign + (_whole(difference) if isinstance(difference, int) else _figure(difference))
 
 
 def moved(change: Change) -> Text:

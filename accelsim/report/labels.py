@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.text import Text
 
 Points = npt.NDArray[np.float64]  # rows of (x, y) in pixels
+Distances = npt.NDArray[np.float64]
 _NOTHING: Points = np.empty((0, 2))
 
 
@@ -36,7 +37,7 @@ class Crowd:
     """What is in the way, in pixels: discs (markers), lines, and the labels placed so far."""
 
     discs: Points = field(default_factory=lambda: _NOTHING)
-    radii: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    radii: Distances = field(default_factory=lambda: np.empty(0))
     lines: Points = field(default_factory=lambda: _NOTHING)
     words: Points = field(default_factory=lambda: _NOTHING)
 
@@ -65,19 +66,23 @@ def _cost(axes: Axes, label: Text, spot: Spot, crowd: Crowd) -> float:
     samples = _samples(axes, label, spot)
     box = axes.get_window_extent()
     outside = np.sum((samples < [box.x0, box.y0]) | (samples > [box.x1, box.y1 + 0.12 * box.height]))
-    covered = 0
-    if len(crowd.discs):
-        gaps = np.linalg.norm(samples[:, None] - crowd.discs[None], axis=2) - crowd.radii[None]
-        covered = int(np.sum(gaps.min(axis=1) < _pixels(axes, 0.6)))
-    return float(20 * outside + 3 * covered + 6 * _near(samples, crowd.words, _pixels(axes, 2.0))
-                 + 2 * _near(samples, crowd.lines, _pixels(axes, 0.8)))  # fmt: skip
+    return float(
+        20 * outside
+        + 3 * _near(samples, crowd.discs, crowd.radii + _pixels(axes, 0.6))
+        + 6 * _near(samples, crowd.words, _pixels(axes, 2.0))
+        + 2 * _near(samples, crowd.lines, _pixels(axes, 1.2))
+    )
 
 
-def _near(samples: Points, others: Points, distance: float) -> int:
-    """How many of the samples are closer than ``distance`` pixels to any of the others."""
-    if not len(others):
+def _near(samples: Points, others: Points, distance: float | Distances) -> int:
+    """How many of the samples are closer than ``distance`` pixels (one, or one each) to any of the others."""
+    reach = np.broadcast_to(distance, len(others))
+    low, high = samples.min(axis=0), samples.max(axis=0)
+    close = np.all((others > low - reach[:, None]) & (others < high + reach[:, None]), axis=1)
+    if not close.any():
         return 0
-    return int(np.sum(np.linalg.norm(samples[:, None] - others[None], axis=2).min(axis=1) < distance))
+    gaps = np.linalg.norm(samples[:, None] - others[close][None], axis=2)
+    return int(np.sum((gaps < reach[close]).any(axis=1)))
 
 
 def _pixels(axes: Axes, points: float) -> float:
@@ -92,14 +97,14 @@ def _anchor(axes: Axes, spot: Spot) -> Points:
 
 
 def _samples(axes: Axes, label: Text, spot: Spot) -> Points:
-    """A grid of points, 3 pixels apart, over the label's box where ``spot`` would put it."""
+    """A grid of points, 2 pixels apart, over the label's box where ``spot`` would put it."""
     label.set(rotation=0, ha="left", va="bottom")
     extent = label.get_window_extent()
     width, height = extent.width, extent.height
     left = {"left": 0.0, "center": -width / 2, "right": -width}[spot.ha]
     low = {"bottom": 0.0, "center": -height / 2, "top": -height}[spot.va]
-    columns = np.linspace(left, left + width, max(2, ceil(width / 3)))
-    rows = np.linspace(low, low + height, max(2, ceil(height / 3)))
+    columns = np.linspace(left, left + width, max(2, ceil(width / 2)))
+    rows = np.linspace(low, low + height, max(2, ceil(height / 2)))
     grid = np.stack(np.meshgrid(columns, rows), axis=-1).reshape(-1, 2)
     turn = radians(spot.angle_deg)
     rotation = np.array([[cos(turn), sin(turn)], [-sin(turn), cos(turn)]])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from accelsim.errors import Fault, InputError, nearest
+from accelsim.report.words import rate
 from accelsim.yaml_io import Document, read_text, validate
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ class Result(_Record):
     def __repr__(self) -> str:
         return (
             f"<Result {self.network} on {self.architecture}: batch {self.batch}, {len(self.layers)} layers, "
-            f"{self.totals.cycles:,} cycles, {self.totals.attained_gops:,.4g} Gop/s>"
+            f"{self.totals.cycles:,} cycles, {rate(self.totals.attained_gops)}>"
         )
 
     __str__ = __repr__

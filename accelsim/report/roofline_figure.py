@@ -43,7 +43,6 @@ X_LABELS: dict[Axis, str] = {
     "macs_per_weight_byte": "Operational intensity (MACs per byte of weights)",
 }
 X_UNITS: dict[Axis, str] = {"ops_per_byte": "op/B", "macs_per_weight_byte": "MAC/B"}
-HEIGHT_IN = {"single": 2.7, "double": 3.4}
 LARGEST_PT2, SMALLEST_PT2, NETWORK_PT2 = 110.0, 5.0, 32.0  # areas of markers
 MOST_PT2_A_SHARE = 1500.0
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (5, 1.5, 1, 1.5)))  # one a simulated machine
@@ -107,17 +106,14 @@ def draw_roofline(
     width:        ``single`` (3.5 in), ``double`` (7.16 in) or inches; ``height_in`` in inches.
     labels:       names of the results in the legend.
     name_layers:  name this many layers of each result, those that take most time, where there is room.
-    figure:       an empty figure to draw into.
+    figure:       an empty figure to draw into, of its own size.
     """
     if not results:
         raise InputError(Fault("roofline", "", "there is no result to draw"))
     scene = compose(results, machines, axis, show, labels)
     with style.house_style():
-        if figure is None:
-            height = height_in or HEIGHT_IN.get(str(width), 2.7)
-            figure, axes = style.new_figure(width, height)
-        else:
-            axes = figure.add_subplot()
+        figure = figure or style.new_figure(width, height_in)
+        axes = figure.add_subplot()
         _frame(axes, scene)
         _lines(axes, scene)
         area = _markers(axes, scene, show)
@@ -148,6 +144,8 @@ def compose(
     ridges = [ridge for roof in roofs if (ridge := roof.ridge(axis))]
     peaks = [roof.roof.peak_gops for roof in roofs]
     x_low, x_high = _span([*xs, *ridges], 2.0, 2.0)
+    others = [ridge for roof in roofs if not roof.simulated and (ridge := roof.ridge(axis))]
+    x_low = min([x_low, *(ridge / 5 for ridge in others)])  # room for their slopes and names
     x_high = max([x_high, *(ridge * (ridge / x_low) ** FLAT for ridge in ridges)])
     y_low, y_high = _span([*ys, *peaks], 2.5, 2.2)
     unbounded = any(point.x(axis) is None for group in points for point in group)
@@ -255,7 +253,9 @@ def _legend(figure: Figure, scene: Scene, show: Shown, area: float) -> None:
         for i, group in enumerate(scene.points)
         if group
     ]
-    shares = reference_shares(scene) if show == "layers" and networks else []
+    if not networks:
+        return
+    shares = reference_shares(scene) if show == "layers" else []
     areas = [_handle("o", max(SMALLEST_PT2, area * s), "none", style.MUTED, f"{100 * s:g}% of time") for s in shares]
     columns, area_columns = legend_columns(
         72 * figure.get_figwidth(), [h.get_label() for h in networks], [h.get_label() for h in areas]
@@ -283,8 +283,8 @@ def legend_columns(room_pt: float, networks: Sequence[str], areas: Sequence[str]
 
 
 def _column_pt(labels: Sequence[str]) -> float:
-    """Width of a legend's column in points: about 4 a letter, and 22 for the marker and the gaps."""
-    return 22 + 4.0 * max(map(len, labels)) if labels else 0.0
+    """Width of a legend's column in points: about 3.9 a letter, and 19 for the marker and the gaps."""
+    return 19 + 3.9 * max(map(len, labels)) if labels else 0.0
 
 
 def reference_shares(scene: Scene) -> list[float]:
@@ -353,10 +353,11 @@ def peak_words(roof: MachineRoof) -> str:
 def _label_peak(axes: Axes, scene: Scene, roof: MachineRoof, crowd: Crowd) -> None:
     height = roof.roof.peak_gops / scene.scale[0]
     start = max(roof.ridge(scene.axis) or scene.x_low, scene.x_low)
-    spots = [Spot(scene.x_end, height, 0, up, "right") for up in (1.5, 10.0)]
-    for share in (0.0, 0.15, 0.3, 0.45, 0.6, 0.75):
-        x = start * (scene.x_high / start) ** share
-        spots += [Spot(x, height, 10, 1.5, "left"), Spot(x, height, 2, -2.0, "left", "top")]
+    xs = [start * (scene.x_high / start) ** share for share in (0.0, 0.15, 0.3, 0.45, 0.6, 0.75)]
+    spots = [Spot(scene.x_end, height, 0, 1.5, "right")]
+    spots += [Spot(x, height, 10, 1.5, "left") for x in xs]
+    spots.append(Spot(scene.x_end, height, 0, 10.0, "right"))
+    spots += [Spot(x, height, 2, -2.0, "left", "top") for x in xs]
     place(axes, peak_words(roof), spots, crowd, **_words(roof))
 
 

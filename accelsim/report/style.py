@@ -16,11 +16,11 @@ from accelsim.errors import Fault, InputError, join_allowed
 from accelsim.report.files import write_file
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Width = Literal["single", "double"]
 WIDTHS_IN: dict[Width, float] = {"single": 3.5, "double": 7.16}  # inches
+HEIGHTS_IN: dict[Width, float] = {"single": 2.7, "double": 3.4}
 SUFFIXES = (".pdf", ".svg", ".png")
 DPI = 300  # of PNG
 
@@ -67,6 +67,8 @@ SETTINGS: dict[str, Any] = {
     "legend.borderaxespad": 0.0,
     "legend.borderpad": 0.3,
     "figure.dpi": 100,
+    "figure.constrained_layout.w_pad": 0.02,
+    "figure.constrained_layout.h_pad": 0.02,
     "savefig.dpi": DPI,
     "savefig.bbox": None,  # the figure is exactly as wide as it says
     "pdf.fonttype": 42,  # TrueType, embedded: what journals take, and text stays text
@@ -89,16 +91,21 @@ def house_style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: Width | float, height_in: float) -> tuple[Figure, Axes]:
-    """An empty figure of one axes, ``width`` a column, both, or inches. Belongs to no window and no global list."""
+def figure_size(width: Width | float, height_in: float | None = None) -> tuple[float, float]:
+    """Width and height in inches; ``width`` is a column, both, or inches."""
+    if isinstance(width, str):
+        return WIDTHS_IN[width], height_in or HEIGHTS_IN[width]
+    return width, height_in or HEIGHTS_IN["single" if width < 5 else "double"]
+
+
+def new_figure(width: Width | float, height_in: float | None = None) -> Figure:
+    """An empty figure. Belongs to no window and no global list, so that it needs no closing."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    inches = WIDTHS_IN[width] if isinstance(width, str) else width
-    figure = Figure(figsize=(inches, height_in), layout="constrained")
+    figure = Figure(figsize=figure_size(width, height_in), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
-    return figure, figure.add_subplot()
+    return figure
 
 
 def colour(index: int) -> str:

@@ -11,6 +11,8 @@ def significant(value: float, digits: int = 3) -> str:
     """``1234.5`` -> ``1,234`` (never an exponent, never fewer digits before the point than there are)."""
     if not isfinite(value) or value == 0:
         return f"{value:g}"
+    if abs(value) < 10**digits:
+        value = float(f"{value:.{digits - 1}e}")  # first, so that 0.9999 is 1.00 and not 1.000
     decimals = max(0, digits - 1 - floor(log10(abs(value))))
     text = f"{value:,.{min(decimals, 12)}f}"
     return text.rstrip("0").rstrip(".") if "." in text and abs(value) >= 10**digits else text
@@ -18,10 +20,12 @@ def significant(value: float, digits: int = 3) -> str:
 
 def scaled(value: float, unit: str, digits: int = 3) -> str:
     """``0.00196, "s"`` -> ``1.96 ms``; decimal prefixes."""
+    if not value:
+        return f"0 {unit}"
     for prefix, scale in _SCALES:
-        if abs(value) >= scale * (1 - 0.5 * 10**-digits):
+        if abs(value) >= scale * (1 - 0.5 * 10**-digits) or prefix == "p":
             return f"{significant(value / scale, digits)} {prefix}{unit}"
-    return f"{significant(value, digits)} {unit}" if value else f"0 {unit}"
+    raise AssertionError("unreachable: the last prefix takes everything")
 
 
 def compact(value: float, unit: str) -> str:

@@ -6,6 +6,7 @@ the store of an output tile that is finished, or that must make room while its s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
@@ -43,6 +44,13 @@ class Schedule:
     @property
     def steps(self) -> int:
         return len(self.classes)
+
+    def tile_places(self) -> Iterator[tuple[Dims, Dims]]:
+        """Where each step's tile begins in every loop, and its sizes."""
+        index = _indices(self.mapping.counts(self.nest.dims), self.mapping)
+        starts = np.stack([index[dim] * getattr(self.mapping.tile, dim) for dim in Dims._fields], axis=1)
+        for start, kind in zip(starts, self.classes, strict=True):
+            yield Dims(*(int(v) for v in start)), Dims(*(int(v) for v in self.tiles[kind]))
 
     def class_counts(self) -> Ints:
         """How many steps there are of each tile shape."""

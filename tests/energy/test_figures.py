@@ -51,8 +51,14 @@ def test_scaling_coefficients_give_the_worked_example_of_the_erratum() -> None:
 
 @pytest.mark.parametrize(
     ("name", "pj", "status"),
-    [("DDR3", 70, "read"), ("LPDDR4", 8, "read"), ("DDR4", 20, "recalled"), ("HBM2", 3.9, "read"), ("HBM3", 4.05, "read")],
-)  # fmt: skip
+    [
+        ("DDR3", 70, "read"),
+        ("LPDDR4", 8, "read"),
+        ("DDR4", 20, "recalled"),
+        ("HBM2", 3.9, "read"),
+        ("HBM3", 4.05, "read"),
+    ],
+)
 def test_dram_costs_a_bit(name: str, pj: float, status: str) -> None:
     read, write = dram_costs("dram", name)
     assert (read.pj, write.pj, read.per, read.status) == (pj, pj, "bit", status)

@@ -55,12 +55,6 @@ def test_leaving_the_256_bit_column_saves_a_little_at_most(size: int, width: int
 
 
 @settings(deadline=None)
-@given(SIZES, st.integers(1, 4096))
-def test_a_wide_port_costs_no_more_a_bit_than_as_many_narrow_memories(size: int, width: int) -> None:
-    assert sum(read_write_pj(size, width)) <= -(-width // 64) * sum(read_write_pj(size, 64)) * 1.5
-
-
-@settings(deadline=None)
 @given(SIZES, WIDTHS, NODES, NODES)
 def test_a_smaller_node_never_costs_more(size: int, width: int, first: float, second: float) -> None:
     small, large = (read_write_pj(size, width, node) for node in sorted((first, second)))
@@ -95,7 +89,8 @@ def test_a_memory_below_the_table_costs_the_smallest_and_says_so() -> None:
 
 
 def test_a_wide_port_is_lanes_side_by_side() -> None:
-    assert read_write_pj(32 * KIB, 256) == tuple(pytest.approx(4 * pj) for pj in read_write_pj(8 * KIB, 64))
+    assert read_write_pj(32 * KIB, 256)[0] == pytest.approx(4 * read_write_pj(8 * KIB, 64)[0])
+    assert read_write_pj(32 * KIB, 256)[1] == pytest.approx(4 * read_write_pj(8 * KIB, 64)[1])
 
 
 def test_a_narrow_port_of_a_large_memory_pays_for_the_row() -> None:

@@ -297,7 +297,7 @@ def _standing_place(lanes: int) -> Offsets:
 
 @kernel
 def _moving_place(vectors: int, used_cols: int, col_skew: int, lanes: int) -> Offsets:
-    """Where a moving tile [T, c] lies in its grid, for `_copy_tile`: element [s - j*col_skew, j] in row s, the
+    """Where a moving tile [T, c] lies in its grid, for `_copy_tile`: element [s - j*col_skew, j] in row s,
     latest row first."""
     span = vectors + (used_cols - 1) * col_skew
     return (span - 1 + BLOCK_CYCLES) * lanes, -lanes, 1 - col_skew * lanes

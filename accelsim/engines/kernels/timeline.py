@@ -3,6 +3,15 @@
 Times are cycles from the start of the layer. The port of the off-chip memory is kept in *ticks*, ``TICKS`` of which
 make a cycle, so that a bandwidth that is no whole number of bytes a cycle loses nothing to rounding.
 
+*Who gets the port.* Loads wait in a queue in the order of the schedule (one for all tensors, or one a tensor, as
+with a DMA a buffer); the head of a queue asks for the port from the cycle on in which a slot of its level is free.
+Finished output tiles wait in a queue of their own, and partial sums are fetched when all that was sent out before
+them has left. A free port takes the oldest store that asks, else the load that has asked longest (weights before
+inputs before partial sums when two ask at once). A tile of no bits (resident) takes a slot, but asks for nothing.
+
+The walk goes step by step and serves the port only as far as the step needs. That is exact: what a later step asks
+for, it asks for after this step has its operands, so later than everything that is decided by then.
+
 Plain twin: `accelsim.engines.reference.timeline`.
 """
 
@@ -17,8 +26,9 @@ F_LOAD, F_ISSUE, F_FIRST_MAC, F_LAST_MAC, F_END, F_WAIT, F_HOLLOW, F_INTERVAL = 
 FOLD_FIELDS = 8
 
 # Entries of the options.
-(O_STATIONARY, O_SKEWED, O_BUFFERS, O_TICKS, O_TICKS_PER_BIT, O_LATENCY, O_SLOTS_INPUT, O_SLOTS_OUTPUT) = range(8)
-OPTION_FIELDS = 8
+(O_STATIONARY, O_SKEWED, O_BUFFERS, O_TICKS, O_TICKS_PER_BIT, O_LATENCY, O_SLOTS_INPUT, O_SLOTS_OUTPUT,
+ O_QUEUE_PER_TENSOR) = range(9)  # fmt: skip
+OPTION_FIELDS = 9
 
 # Entries of the result.
 (R_CYCLES, R_BUSY, R_FILL, R_DRAIN, R_WEIGHT_LOAD, R_MEMORY, R_PORT_ACTIVE, R_PORT_WEIGHT_LOAD, R_PORT_MEMORY,
@@ -34,6 +44,7 @@ E_READY, E_ISSUE, E_ISSUE_END, E_DONE = range(4)
 EVENT_FIELDS = 4
 
 WEIGHT, INPUT, PSUM = 0, 1, 2
+NEVER = 1 << 62
 
 
 @kernel
@@ -120,27 +131,92 @@ def _cycle(ticks, options):  # type: ignore[no-untyped-def]
     return -((-ticks) // options[O_TICKS])
 
 
+# Columns of the table of loads, one row for weights and one for inputs: tiles that have been placed in a slot, tiles
+# whose slot is free again, the step of the next tile to place, the step of the next that needs the port, the tile in use.
+L_PLACED, L_RELEASED, L_NEXT, L_ASKS, L_CURRENT = range(5)
+LOAD_FIELDS = 5
+
+# Columns of the store queue, the oldest in row 0.
+Q_READY, Q_BITS, Q_SLOT = range(3)
+
+
 @kernel
-def _store_oldest(queue, port, out_free, options):  # type: ignore[no-untyped-def]
-    """Send the oldest waiting store; ``queue`` rows are (ready cycle, bits, slot), row 0 is the oldest."""
-    if queue[0, 1] > 0:
-        port[0] = max(port[0], _ticks(queue[0, 0], options)) + queue[0, 1] * options[O_TICKS_PER_BIT]
-        out_free[queue[0, 2]] = _cycle(port[0], options)
-    else:  # the tile stays on chip: nothing crosses the port
-        out_free[queue[0, 2]] = queue[0, 0]
-    for row in range(queue.shape[0] - 1):
+def _send_oldest(queue, waiting, port, out_free, options):  # type: ignore[no-untyped-def]
+    """Give the port to the oldest store; returns how many still wait."""
+    port[0] = max(port[0], _ticks(queue[0, Q_READY], options)) + queue[0, Q_BITS] * options[O_TICKS_PER_BIT]
+    out_free[queue[0, Q_SLOT]] = _cycle(port[0], options)
+    for row in range(waiting - 1):
         for column in range(3):
             queue[row, column] = queue[row + 1, column]
+    return waiting - 1
 
 
 @kernel
-def _load(bits, free, queue, waiting, port, out_free, options):  # type: ignore[no-untyped-def]
-    """Fetch ``bits`` into a place that is free from cycle ``free`` on; earlier stores go first. Returns (ready, waiting)."""
-    while waiting > 0 and _ticks(queue[0, 0], options) <= max(port[0], _ticks(free, options)):
-        _store_oldest(queue, port, out_free, options)
-        waiting -= 1
-    port[0] = max(port[0], _ticks(free, options)) + bits * options[O_TICKS_PER_BIT]
-    return _cycle(port[0], options) + options[O_LATENCY], waiting
+def _next_asking(loads, tensor, step):  # type: ignore[no-untyped-def]
+    """First step from ``step`` on that fetches bits of ``tensor``."""
+    while step < loads.shape[0] and loads[step, tensor] <= 0:
+        step += 1
+    return step
+
+
+@kernel
+def _next_tile(loads, tensor, step):  # type: ignore[no-untyped-def]
+    """First step from ``step`` on with a new tile of ``tensor``, resident or not."""
+    while step < loads.shape[0] and loads[step, tensor] < 0:
+        step += 1
+    return step
+
+
+@kernel
+def _place(loads, tensor, row, ready, when):  # type: ignore[no-untyped-def]
+    """The next tile of ``tensor`` is in its slot from cycle ``when`` on."""
+    ready[row[L_PLACED] % ready.shape[0]] = when
+    row[L_PLACED] += 1
+    row[L_NEXT] = _next_tile(loads, tensor, row[L_NEXT] + 1)
+
+
+@kernel
+def _place_resident(loads, tensor, row, ready, free):  # type: ignore[no-untyped-def]
+    """Place the tiles of no bits that come next, as far as slots are known to be free."""
+    while row[L_NEXT] < row[L_ASKS] and row[L_PLACED] < free.shape[0] + row[L_RELEASED]:
+        _place(loads, tensor, row, ready, free[row[L_PLACED] % free.shape[0]])
+
+
+@kernel
+def _asks_at(row, free):  # type: ignore[no-untyped-def]
+    """Cycle from which on the tensor's next load asks for the port, NEVER if that is not known yet."""
+    if row[L_NEXT] != row[L_ASKS] or row[L_PLACED] >= free.shape[0] + row[L_RELEASED]:
+        return NEVER
+    return free[row[L_PLACED] % free.shape[0]]
+
+
+@kernel
+def _release(loads, tensor, step, row, free, when):  # type: ignore[no-untyped-def]
+    """Free the slot of the tile in use at ``when`` if the step after ``step`` brings another."""
+    if row[L_PLACED] > 0 and (step + 1 == loads.shape[0] or loads[step + 1, tensor] >= 0):
+        free[row[L_CURRENT] % free.shape[0]] = when
+        row[L_RELEASED] += 1
+
+
+@kernel
+def _earliest(weight_at, input_at, psum_at):  # type: ignore[no-untyped-def]
+    """Which of the loads has asked longest, and since when."""
+    if weight_at <= input_at and weight_at <= psum_at:
+        return WEIGHT, weight_at
+    if input_at <= psum_at:
+        return INPUT, input_at
+    return PSUM, psum_at
+
+
+@kernel
+def _head_only(step, table, weight_at, input_at, psum_at, steps):  # type: ignore[no-untyped-def]
+    """One queue: only what comes first in the schedule asks. Returns the times with the others' struck out."""
+    weight_step, input_step = table[WEIGHT, L_ASKS], table[INPUT, L_ASKS]
+    if psum_at != NEVER and min(weight_step, input_step) > step:
+        return NEVER, NEVER, psum_at
+    if weight_step <= input_step:
+        return weight_at, NEVER, NEVER
+    return NEVER, input_at, NEVER
 
 
 @kernel
@@ -154,7 +230,7 @@ def run_timeline(classes, loads, stores, grids, folds, options, port, weight_fre
     stores  : int64[steps]            bits sent off chip behind it (-1: its output tile stays for the next step)
     grids   : int64[classes, 3]       folds of a tile: groups, outer, inner
     folds   : int64[classes, 4, 8]    the fold table (columns F_*), for (outer last?) * 2 + (inner last?)
-    options : int64[8]                see O_*
+    options : int64[9]                see O_*
     port    : int64[1]                ticks at which the off-chip port is free; carried from layer to layer
     weight_free : int64[slots]        cycles at which each weight slot is free; carried likewise
     events  : int64[steps or 0, 4]    filled with E_* if it has rows
@@ -163,74 +239,104 @@ def run_timeline(classes, loads, stores, grids, folds, options, port, weight_fre
     -------
     int64[10] : see R_*; cycles == busy + the stalls.
     """
+    steps = classes.shape[0]
     result = np.zeros(RESULT_FIELDS, np.int64)
     at = np.zeros(MOMENTS, np.int64)
     input_free = np.zeros(options[O_SLOTS_INPUT], np.int64)
     out_free = np.zeros(options[O_SLOTS_OUTPUT], np.int64)
+    weight_ready, input_ready = np.zeros_like(weight_free), np.zeros_like(input_free)
     queue = np.zeros((options[O_SLOTS_OUTPUT] + 1, 3), np.int64)
-    waiting = np.int64(0)
-    weight_ready, input_ready = np.int64(0), np.int64(0)
-    output_ready = np.int64(0)
-    weight_count, input_count, out_count = np.int64(0), np.int64(0), np.int64(0)
+    table = np.zeros((2, LOAD_FIELDS), np.int64)
+    for tensor in range(2):
+        table[tensor, L_NEXT] = _next_tile(loads, tensor, 0)
+        table[tensor, L_ASKS] = _next_asking(loads, tensor, 0)
+        table[tensor, L_CURRENT] = -1
+    waiting, stored = np.int64(0), np.int64(0)
+    out_slot, output_ready = np.int64(-1), np.int64(0)
     new_output = True
-    for step in range(classes.shape[0]):
-        if loads[step, WEIGHT] >= 0:
-            slot = weight_count % weight_free.shape[0]
-            weight_ready, waiting = _load(
-                loads[step, WEIGHT], weight_free[slot], queue, waiting, port, out_free, options
-            )
-            weight_count += 1
-        if loads[step, INPUT] >= 0:
-            slot = input_count % input_free.shape[0]
-            start = max(input_free[slot], np.int64(0))
-            input_ready, waiting = _load(loads[step, INPUT], start, queue, waiting, port, out_free, options)
-            input_count += 1
+    for step in range(steps):
+        for tensor in range(2):
+            table[tensor, L_CURRENT] += loads[step, tensor] >= 0
+        psum_bits = np.int64(0)
         if new_output:
-            slot = out_count % out_free.shape[0]
-            while waiting > out_free.shape[0] - 1:
-                _store_oldest(queue, port, out_free, options)
-                waiting -= 1
-            output_ready = out_free[slot]
-            if loads[step, PSUM] > 0:
-                while waiting > 0:  # what is read back must have been written
-                    _store_oldest(queue, port, out_free, options)
-                    waiting -= 1
-                output_ready, waiting = _load(
-                    loads[step, PSUM], output_ready, queue, waiting, port, out_free, options
-                )
-            out_count += 1
+            out_slot = (out_slot + 1) % out_free.shape[0]
+            psum_bits = max(np.int64(0), loads[step, PSUM])
+        while True:  # serve the port until this step has all that it needs
+            _place_resident(loads, WEIGHT, table[WEIGHT], weight_ready, weight_free)
+            _place_resident(loads, INPUT, table[INPUT], input_ready, input_free)
+            slot_taken = False
+            if new_output:
+                for row in range(waiting):
+                    slot_taken |= queue[row, Q_SLOT] == out_slot
+            if (
+                table[WEIGHT, L_PLACED] > table[WEIGHT, L_CURRENT]
+                and table[INPUT, L_PLACED] > table[INPUT, L_CURRENT]
+                and not slot_taken
+                and psum_bits == 0
+            ):
+                break
+            weight_at = _asks_at(table[WEIGHT], weight_free)
+            input_at = _asks_at(table[INPUT], input_free)
+            psum_at = out_free[out_slot] if psum_bits > 0 and waiting == 0 else NEVER
+            if options[O_QUEUE_PER_TENSOR] == 0:
+                weight_at, input_at, psum_at = _head_only(step, table, weight_at, input_at, psum_at, steps)
+            tensor, since = _earliest(weight_at, input_at, psum_at)
+            if waiting > 0 and (
+                since == NEVER or _ticks(queue[0, Q_READY], options) <= max(port[0], _ticks(since, options))
+            ):
+                waiting = _send_oldest(queue, waiting, port, out_free, options)
+                stored = _cycle(port[0], options)
+                continue
+            bits = psum_bits
+            if tensor != PSUM:
+                bits = loads[table[tensor, L_ASKS], tensor]
+            port[0] = max(port[0], _ticks(since, options)) + bits * options[O_TICKS_PER_BIT]
+            when = _cycle(port[0], options) + options[O_LATENCY]
+            if tensor == PSUM:
+                out_free[out_slot] = when
+                psum_bits = np.int64(0)
+                continue
+            table[tensor, L_ASKS] = _next_asking(loads, tensor, table[tensor, L_ASKS] + 1)
+            if tensor == WEIGHT:
+                _place(loads, tensor, table[tensor], weight_ready, when)
+            else:
+                _place(loads, tensor, table[tensor], input_ready, when)
+        if new_output:
+            output_ready = out_free[out_slot]
+        weights, inputs = np.int64(0), np.int64(0)
+        if table[WEIGHT, L_CURRENT] >= 0:
+            weights = weight_ready[table[WEIGHT, L_CURRENT] % weight_ready.shape[0]]
+        if table[INPUT, L_CURRENT] >= 0:
+            inputs = input_ready[table[INPUT, L_CURRENT] % input_ready.shape[0]]
         if options[O_STATIONARY] == WEIGHT:
-            held, moving = weight_ready, max(input_ready, output_ready)
+            held, moving = weights, max(inputs, output_ready)
         elif options[O_STATIONARY] == INPUT:
-            held, moving = input_ready, max(weight_ready, output_ready)
+            held, moving = inputs, max(weights, output_ready)
         else:
-            held, moving = np.int64(0), max(max(weight_ready, input_ready), output_ready)
+            held, moving = np.int64(0), max(max(weights, inputs), output_ready)
         kind = classes[step]
         first = _step(grids[kind], folds[kind], at, options, held, moving, result)
-        weight_free[(weight_count - 1) % weight_free.shape[0]] = (
-            at[T_LOAD_END] if options[O_STATIONARY] == WEIGHT else at[T_ISSUE_END]
+        loaded, issued = at[T_LOAD_END], at[T_ISSUE_END]
+        _release(
+            loads, WEIGHT, step, table[WEIGHT], weight_free, loaded if options[O_STATIONARY] == WEIGHT else issued
         )
-        input_free[(input_count - 1) % input_free.shape[0]] = (
-            at[T_LOAD_END] if options[O_STATIONARY] == INPUT else at[T_ISSUE_END]
-        )
+        _release(loads, INPUT, step, table[INPUT], input_free, loaded if options[O_STATIONARY] == INPUT else issued)
         new_output = stores[step] >= 0
-        if new_output:
-            queue[waiting, 0] = at[T_DONE]
-            queue[waiting, 1] = stores[step]
-            queue[waiting, 2] = (out_count - 1) % out_free.shape[0]
+        if stores[step] > 0:
+            queue[waiting, Q_READY] = at[T_DONE]
+            queue[waiting, Q_BITS] = stores[step]
+            queue[waiting, Q_SLOT] = out_slot
             waiting += 1
+        elif new_output:  # the tile stays on chip: nothing crosses the port
+            out_free[out_slot] = at[T_DONE]
         if events.shape[0] > 0:
             events[step, E_READY] = max(held, moving)
             events[step, E_ISSUE] = first
             events[step, E_ISSUE_END] = at[T_ISSUE_END]
             events[step, E_DONE] = at[T_DONE]
-    stored = np.int64(0)
     while waiting > 0:
-        carries = queue[0, 1] > 0
-        _store_oldest(queue, port, out_free, options)
-        if carries:
-            stored = _cycle(port[0], options)
-        waiting -= 1
+        waiting = _send_oldest(queue, waiting, port, out_free, options)
+        stored = _cycle(port[0], options)
     now = _charge(result, R_DRAIN, at[T_BUSY_END], at[T_DONE], at[T_DONE])
     _charge(result, R_MEMORY, now, stored, stored)
     end = max(at[T_DONE], stored)

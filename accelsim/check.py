@@ -1,0 +1,40 @@
+"""Every fault of a YAML file, whichever kind it is; and the JSON Schemas of the kinds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from accelsim.arch.loader import read_architecture
+from accelsim.arch.spec import Architecture
+from accelsim.errors import Fault, InputError, join_allowed, nearest
+from accelsim.frontends.network_yaml import network_file_model, read_network
+from accelsim.mapping.mapping import MappingFile
+from accelsim.yaml_io import Document, load_document, validate
+
+READERS: dict[str, Callable[[Document], Any]] = {
+    "accelsim.network/1": read_network,
+    "accelsim.arch/1": read_architecture,
+    "accelsim.mapping/1": lambda document: validate(document, MappingFile),
+}
+
+
+def check_file(path: Path) -> list[Fault]:
+    """All faults of the file at ``path``; none if it is in order."""
+    try:
+        document = load_document(path)
+        kind = document.data.get("schema") if isinstance(document.data, dict) else None
+        if kind not in READERS:
+            found = "is missing" if kind is None else f"is {kind!r}"
+            return [document.fault(("schema",), f"{found}, must be {join_allowed(READERS)}{nearest(str(kind), READERS)}")]
+        READERS[kind](document)
+    except InputError as error:
+        return list(error.faults)
+    return []
+
+
+def schema_of(kind: str) -> dict[str, Any]:
+    """The JSON Schema of ``network``, ``arch`` or ``mapping`` files."""
+    model = {"network": network_file_model, "arch": lambda: Architecture, "mapping": lambda: MappingFile}[kind]()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}

@@ -1,0 +1,302 @@
+"""The command line. Every command reads, calls one function of the library, and prints; nothing is decided here.
+
+Exit status: 0 done; 1 well formed but cannot be done; 2 bad input. Faults go to standard error, one a line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import accelsim
+from accelsim.errors import AccelsimError, Fault, InputError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from accelsim.arch.spec import Architecture
+    from accelsim.report.model import Result
+
+SCHEMAS = ("network", "arch", "mapping")
+LISTS = ("archs", "networks", "dataflows", "formats")
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with this project's manner of faults: one line, the nearest known word, exit status 2."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}{_near_choice(message)} (see {self.prog} --help)", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _near_choice(message: str) -> str:
+    """argparse lists the choices of a wrong word: name the nearest."""
+    if "invalid choice: '" not in message:
+        return ""
+    wrong, _, rest = message.split("invalid choice: '", 1)[1].partition("'")
+    return nearest(wrong, rest.replace("(choose from", "").replace("'", "").strip(" )").split(", "))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    options.command_line = " ".join(["accelsim", *(arguments if arguments is not None else sys.argv[1:])])
+    try:
+        status: int = options.run(options) or 0
+        sys.stdout.flush()
+        return status
+    except AccelsimError as error:
+        print(error, file=sys.stderr)
+        return error.exit_status
+    except BrokenPipeError:  # the reader of a pipe has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+# ---- the words of the command line ------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="accelsim", description="Simulate neural networks on accelerators, cycle by cycle.")
+    parser.add_argument("--version", action="version", version=f"accelsim {accelsim.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
+
+    def command(name: str, run: Callable[[argparse.Namespace], int | None], summary: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=summary, description=summary)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = command("simulate", _simulate, "run a network on an architecture and print where every cycle went")
+    _work(sub)
+    sub.add_argument("--layer", action="append", default=[], metavar="NAME", help="only this layer (repeatable)")
+    sub.add_argument("--values", action="store_true", help="let the operands flow through the registers")
+    sub.add_argument("--seed", type=int, default=0, help="of operands that no file gives (default 0)")
+    sub.add_argument("--out", metavar="DIR", help="write report.json, layers.csv (and outputs.npz with --values)")
+    sub.add_argument("--json", action="store_true", help="print report.json on standard output and nothing else there")
+    sub.add_argument("--rows", type=int, metavar="N", help="fold the table to about N rows (default 40; 0: all)")
+
+    sub = command("roofline", _roofline, "draw results under the roofs of the machines they ran on")
+    sub.add_argument("results", nargs="+", metavar="RESULT.json")
+    sub.add_argument("-o", "--output", required=True, metavar="FIGURE", help="a .pdf, .svg or .png file")
+    sub.add_argument("--data", metavar="FILE.csv", help="write the figure's data")
+    sub.add_argument("--machine", action="append", default=[], metavar="ARCH", help="draw this machine's roof as well")
+    sub.add_argument("--axis", choices=("ops_per_byte", "macs_per_weight_byte"), default="ops_per_byte")
+    sub.add_argument("--show", choices=("layers", "networks"), default="layers", help="a marker a layer or a network")
+    sub.add_argument("--width", choices=("single", "double"), default="single", help="columns of a paper")
+    sub.add_argument("--name-layers", type=int, default=0, metavar="N", help="name the N slowest layers of each result")
+
+    sub = command("explain", _explain, "print a layer's loop nest, its tiles, what each buffer holds, what bounds it")
+    _work(sub)
+    sub.add_argument("--layer", required=True, metavar="NAME")
+
+    sub = command("compare", _compare, "show which counters differ between two results, and by how much")
+    sub.add_argument("first", metavar="A.json")
+    sub.add_argument("second", metavar="B.json")
+
+    sub = command("convert", _convert, "turn an ONNX model or a SCALE-Sim file into YAML")
+    sub.add_argument("source", metavar="SOURCE", help=".onnx, SCALE-Sim .csv topology or .cfg")
+    sub.add_argument("-o", "--output", required=True, metavar="FILE.yaml")
+
+    sub = command("validate", _validate, "hold the simulator against published figures")
+    sub.add_argument("names", nargs="*", metavar="NAME", help="which (default: all)")
+    sub.add_argument("--json", action="store_true", help="print the tables as JSON")
+
+    sub = command("check", _check, "print every fault of YAML files, with its place")
+    sub.add_argument("files", nargs="+", metavar="FILE")
+
+    sub = command("list", _list, "list what is known by name")
+    sub.add_argument("what", choices=LISTS)
+
+    sub = command("schema", _schema, "print a JSON Schema, for completion and checking in an editor")
+    sub.add_argument("what", choices=SCHEMAS)
+    return parser
+
+
+def _work(sub: argparse.ArgumentParser) -> None:
+    """The arguments that name a network on an architecture."""
+    sub.add_argument("network", metavar="NETWORK", help="a name (accelsim list networks), or a .yaml, .onnx or .csv file")
+    sub.add_argument("--arch", required=True, metavar="ARCH", help="a name (accelsim list archs) or a .yaml file")
+    sub.add_argument("--batch", type=_positive, metavar="N", help="replaces the network's batch")
+    sub.add_argument("--mapping", metavar="FILE", help="a mapping YAML that overrides the automatic choice")
+    sub.add_argument(
+        "--set", action="append", default=[], dest="assignments", metavar="KEY=VALUE",
+        help="override any key, e.g. arch.engine.rows=8 or mapping.conv1.tile.K=64 (repeatable)",
+    )  # fmt: skip
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"is {text!r}, must be a whole number of at least 1")
+    return int(text)
+
+
+# ---- commands --------------------------------------------------------------------------------------------------
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    from accelsim.api import simulate_full
+    from accelsim.catalogue import parse_overrides
+
+    run = simulate_full(
+        options.network, options.arch, batch=options.batch, layers=options.layer or None, mapping=options.mapping,
+        overrides=parse_overrides(options.assignments), values=options.values, seed=options.seed,
+        command=options.command_line,
+    )  # fmt: skip
+    for note in run.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if options.out:
+        _write_run(run, Path(options.out))
+    if options.json:
+        print(run.result.to_json(), end="")
+        return
+    from accelsim.report.table import ROWS, print_result
+
+    print_result(run.result, _console(), ROWS if options.rows is None else options.rows or None)
+    if options.out:
+        print(f"\nwritten to {options.out}: {', '.join(sorted(_files(run)))}")
+
+
+def _files(run: Any) -> dict[str, bytes]:
+    files = {"report.json": run.result.to_json().encode(), "layers.csv": run.result.to_csv().encode()}
+    if run.outputs:
+        import io
+
+        import numpy as np
+
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **run.outputs)
+        files["outputs.npz"] = buffer.getvalue()
+    return files
+
+
+def _write_run(run: Any, folder: Path) -> None:
+    from accelsim.report.files import write_files
+
+    write_files(folder, _files(run))
+
+
+def _roofline(options: argparse.Namespace) -> None:
+    results = _read_results(options.results)
+    machines = [_machine(text) for text in options.machine]
+    from accelsim import plot
+    from accelsim.report.files import write_file
+    from accelsim.report.style import check_suffix
+
+    check_suffix(options.output)
+    figure, _ = plot.roofline(
+        results, machines, axis=options.axis, show=options.show, width=options.width, name_layers=options.name_layers
+    )
+    written = [str(plot.save(figure, options.output))]
+    if options.data:
+        written.append(str(write_file(options.data, plot.roofline_csv(results, machines).encode())))
+    print(f"written: {', '.join(written)}")
+
+
+def _read_results(paths: Sequence[str]) -> list[Result]:
+    """Read every result; the faults of all of them are raised together."""
+    from accelsim.report.model import Result
+
+    results, faults = [], list[Fault]()
+    for path in paths:
+        try:
+            results.append(Result.read(path))
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    return results
+
+
+def _machine(text: str) -> Architecture | tuple[Architecture, str]:
+    """``haswell`` or, to pick one of its roofs, ``haswell:int8``."""
+    from accelsim.catalogue import load_arch
+
+    name, colon, roof = text.rpartition(":")
+    return (load_arch(name), roof) if colon and not text.endswith((".yaml", ".yml")) else load_arch(text)
+
+
+def _explain(options: argparse.Namespace) -> None:
+    from accelsim.api import prepare
+    from accelsim.catalogue import parse_overrides
+    from accelsim.report.explain import explain
+
+    overrides = parse_overrides(options.assignments)
+    network, arch, mapping, _ = prepare(
+        options.network, options.arch, options.batch, None, options.mapping, overrides
+    )
+    try:
+        layer = network.layer(options.layer)
+    except KeyError as error:
+        raise InputError(Fault("--layer", options.layer, f"{network.name}: {error.args[0]}")) from None
+    print(explain(network, layer, arch, mapping))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    first, second = _read_results([options.first, options.second])
+    from accelsim.report.difference import compare_results, print_comparison
+
+    print_comparison(compare_results(first, second), _console())
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from accelsim.frontends.convert import convert
+    from accelsim.report.files import write_file
+
+    text, notes = convert(Path(options.source), Path(options.output))
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"written: {write_file(options.output, text.encode())}")
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from accelsim.validation import report, run_validations
+
+    outcomes = run_validations(options.names)
+    if options.json:
+        print(report.to_json(outcomes), end="")
+    else:
+        report.print_outcomes(outcomes, _console())
+    return 0 if all(outcome.passed for outcome in outcomes) else 1
+
+
+def _check(options: argparse.Namespace) -> None:
+    from accelsim.check import check_file
+
+    faults = [fault for path in options.files for fault in check_file(Path(path))]
+    if faults:
+        raise InputError(faults)
+    print(f"{len(options.files)} {'file is' if len(options.files) == 1 else 'files are'} in order")
+
+
+def _list(options: argparse.Namespace) -> None:
+    from accelsim.catalogue import listing
+
+    for name, description in listing(options.what):
+        print(f"{name:<28} {description}".rstrip())
+
+
+def _schema(options: argparse.Namespace) -> None:
+    import json
+
+    from accelsim.check import schema_of
+
+    print(json.dumps(schema_of(options.what), indent=2))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
+    return Console(width=width, highlight=False)
+
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""What engines that follow a mapping share: nests planned once a shape, walked through memory, parts put together.
+
+A `Unit` is the array itself (systolic, NFU); this room gives it mappings and schedules, runs them, and in values
+mode hands it the operands tile by tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+
+from accelsim.arch.spec import Architecture
+from accelsim.counters import Counters
+from accelsim.engines.base import Array, LayerRun, Operands, Sums
+from accelsim.engines.vector import VectorUnit
+from accelsim.engines.walk import Carry
+from accelsim.errors import InfeasibleError
+from accelsim.mapping.auto import choose_mapping
+from accelsim.mapping.fit import require_fit
+from accelsim.mapping.loopnest import LoopNest, VectorWork, lower
+from accelsim.mapping.machine import Machine, Placement, Widths
+from accelsim.mapping.mapping import LayerMapping, Mapping, MappingFile
+from accelsim.schedule.build import Schedule, build_schedule
+from accelsim.schedule.residency import Plan, shares_off_chip
+from accelsim.units import ceil_div
+from accelsim.workload.network import Layer
+from accelsim.workload.ops import Conv2d, LocallyConnected2d, Recurrent
+from accelsim.workload.precision import Precision
+
+
+class Unit(Machine, Protocol):
+    """A compute unit that runs schedules."""
+
+    @property
+    def dataflow(self) -> str:
+        """The dataflow that a mapping has unless it names another."""
+
+    def macs_per_cycle(self, precision: Precision) -> Fraction:
+        """Peak MACs a cycle."""
+
+    def refuse(self, layer: str, nest: LoopNest, precision: Precision) -> None:
+        """Raise `InfeasibleError` for a nest or precision that the unit cannot run."""
+
+    def run(self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry) -> Counters:
+        """Walk a schedule: cycles, stalls, traffic."""
+
+    def accumulate(self, schedule: Schedule, precision: Precision, image: Array, weight: Array) -> Sums:
+        """Step the operands through the unit.
+
+        ``image`` is N x (G*C) x H x W; ``weight`` (G*K) x C x R x S, or P x Q x K x C x R x S with private kernels.
+        """
+
+
+@dataclass(frozen=True)
+class PlannedNest:
+    """One nest of a layer with the mapping and schedule it runs by."""
+
+    nest: LoopNest
+    placement: Placement
+    mapping: Mapping
+    schedule: Schedule
+
+
+@dataclass
+class MappedEngine:
+    """An engine made of a unit, a vector unit, and the mappings that a user fixed."""
+
+    arch: Architecture
+    unit: Unit
+    vector: VectorUnit | None
+    mapping: MappingFile
+    _known: dict[Hashable, PlannedNest] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.unit.name
+
+    def check(self, layer: Layer, plan: Plan) -> None:
+        self.planned(layer, plan)
+
+    def planned(self, layer: Layer, plan: Plan) -> list[PlannedNest]:
+        """Mapping and schedule of every nest of ``layer``."""
+        nests = [work for work in lower(layer).work if isinstance(work, LoopNest)]
+        return [self._planned_nest(layer, nest, _part_placement(nest, plan.placements[layer.name])) for nest in nests]
+
+    def _planned_nest(self, layer: Layer, nest: LoopNest, placement: Placement) -> PlannedNest:
+        fixed = self.mapping.of(layer.name)
+        room = tuple(sorted(placement.reserved_bytes.items()))
+        flags = (placement.input_off_chip, placement.output_resident, placement.weight_resident)
+        key = (replace(nest, part="", repeat=1), layer.precision, fixed, room, flags)
+        if key not in self._known:
+            self._known[key] = self._new_plan(layer, nest, placement, fixed)
+        return self._known[key]
+
+    def _new_plan(self, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping) -> PlannedNest:
+        self.unit.refuse(layer.name, nest, layer.precision)
+        dataflow = fixed.dataflow or self.unit.dataflow
+        precision, widths = layer.precision, Widths.of(layer.precision)
+        schedules: dict[Mapping, Schedule] = {}
+
+        def cycles(mapping: Mapping) -> int:
+            schedules[mapping] = build_schedule(layer.name, nest, mapping, widths, placement)
+            return self.unit.run(schedules[mapping], precision, placement, Carry.start(self.arch)).cycles
+
+        chosen = choose_mapping(
+            layer.name, nest, self.arch, self.unit, precision, dataflow, placement, fixed, judge=cycles
+        )
+        require_fit(layer.name, nest, chosen.tile, self.arch, self.unit, precision, dataflow, placement)
+        return PlannedNest(nest, placement, chosen, schedules[chosen])
+
+    # ---- running -------------------------------------------------------------------------------------------
+
+    def run_layer(self, layer: Layer, plan: Plan, carry: Carry, operands: Operands | None) -> LayerRun:
+        lowered = lower(layer)
+        planned = self.planned(layer, plan)
+        counters, mappings = Counters(), {}
+        following = iter(planned)
+        for work in lowered.work:
+            if isinstance(work, LoopNest):
+                nest = next(following)
+                counters += self._run_nest(nest, layer, work.repeat, carry)
+                mappings[work.part or "nest"] = nest.mapping.to_dict()
+            elif self.vector is not None:
+                counters += self._run_vector(work, layer, plan, carry)
+        counters = replace(counters, effective_macs=_structural_macs(layer, counters.macs))
+        outputs = None
+        if operands is not None:
+            outputs, counters = self._values(layer, planned, operands, counters)
+        mapping: dict[str, Any] = mappings["nest"] if list(mappings) == ["nest"] else mappings
+        peak = self.unit.macs_per_cycle(layer.precision)
+        return LayerRun(layer, self.name, lowered.dims, mapping, counters, peak, outputs)
+
+    def _run_vector(self, work: VectorWork, layer: Layer, plan: Plan, carry: Carry) -> Counters:
+        """The element-wise part of a layer with MACs: its operands are on chip already."""
+        assert self.vector is not None
+        shares = (Fraction(0),) * len(work.input_elements) if work.part else shares_off_chip(plan, layer)
+        placement = plan.placements[layer.name]
+        return self.vector.run(work, layer.precision, shares, placement, carry).times(work.repeat)
+
+    def _run_nest(self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry) -> Counters:
+        """A nest once, then its repetitions, which find the weights where they are if all of them fit."""
+        first = self.unit.run(planned.schedule, layer.precision, planned.placement, carry)
+        if repeat == 1:
+            return first
+        counts = planned.mapping.counts(planned.nest.dims)
+        if counts.K * counts.C > 1 or self.arch.holder("weight") is None:
+            return first.times(repeat)
+        held = replace(planned.placement, weight_resident=True)
+        schedule = build_schedule(layer.name, planned.nest, planned.mapping, Widths.of(layer.precision), held)
+        return first + self.unit.run(schedule, layer.precision, held, carry).times(repeat - 1)
+
+    # ---- values --------------------------------------------------------------------------------------------
+
+    def _values(
+        self, layer: Layer, planned: list[PlannedNest], operands: Operands, counters: Counters
+    ) -> tuple[tuple[Array, ...], Counters]:
+        """The layer's outputs through the unit's registers, and the counters that only values can tell."""
+        if isinstance(layer.op, Recurrent):
+            output, sums = self._recurrent(layer, planned, operands)
+        else:
+            image, weight = _as_image(layer, operands)
+            total = self.unit.accumulate(planned[0].schedule, layer.precision, image, weight)
+            output, sums = self._finish(layer, total.accumulators, operands.bias), [total]
+        counted = replace(
+            counters,
+            effective_macs=sum(part.effective_macs for part in sums),
+            accumulator_overflows=sum(part.overflows for part in sums),
+        )
+        return (output,), counted
+
+    def _finish(self, layer: Layer, accumulators: Array, bias: Array | None) -> Array:
+        """Bias and requantization of N x (G*K) x P x Q accumulators, in the layer's output shape."""
+        from accelsim.workload import functional
+
+        if bias is not None:
+            accumulators = accumulators + bias.reshape(1, -1, 1, 1)
+        reduction = layer.macs // prod(layer.output_shapes[0])
+        accumulators = _from_image(layer, accumulators)
+        return functional.requantize(accumulators.reshape(layer.output_shapes[0]), layer, reduction)
+
+    def _recurrent(
+        self, layer: Layer, planned: list[PlannedNest], operands: Operands
+    ) -> tuple[Array, list[Sums]]:
+        """Steps of an LSTM or GRU: gates through the unit, the cell on the vector unit, the state fed back."""
+        raise InfeasibleError(
+            f"layer {layer.name}: {layer.op.op} in values mode",
+            demand="outputs",
+            bound="cycles only",
+            levers=("run without --values", "write the cell as linear and element-wise layers"),
+        )
+
+
+def _part_placement(nest: LoopNest, placement: Placement) -> Placement:
+    """The feedback of a recurrent layer is a vector that never leaves the chip."""
+    if nest.part in ("recurrent", "projection"):
+        return replace(placement, input_off_chip=Fraction(0), output_resident=True)
+    return placement
+
+
+def _structural_macs(layer: Layer, macs: int) -> int:
+    """MACs whose weight is not pruned, as far as the declared density tells: values mode counts the zeros themselves."""
+    kept = Fraction(layer.weight.density).limit_denominator(10**6)
+    return ceil_div(macs * kept.numerator, kept.denominator)
+
+
+def _as_image(layer: Layer, operands: Operands) -> tuple[Array, Array]:
+    """Operands in the shapes of the nest: N x (G*C) x H x W, and (G*K) x C x R x S."""
+    if isinstance(layer.op, Conv2d | LocallyConnected2d):
+        assert operands.weight is not None
+        return operands.inputs[0], operands.weight
+    if len(operands.inputs) == 2:  # batched product of two activations: a group each
+        return _batched(layer, operands)
+    assert operands.weight is not None
+    weight = operands.weight
+    if layer.op.op == "matmul" and not getattr(layer.op, "transpose_b", False):
+        weight = weight.T
+    features = weight.shape[1]
+    rows = operands.inputs[0].reshape(-1, features)
+    return rows.reshape(*rows.shape, 1, 1), np.ascontiguousarray(weight).reshape(*weight.shape, 1, 1)
+
+
+def _batched(layer: Layer, operands: Operands) -> tuple[Array, Array]:
+    batch, m, n, k = layer.op.sizes(layer.input_shapes)  # type: ignore[attr-defined]
+    left = operands.inputs[0].reshape(batch, m, k)
+    right = operands.inputs[1].reshape(batch, -1, operands.inputs[1].shape[-1])
+    if not layer.op.transpose_b:  # type: ignore[attr-defined]
+        right = right.transpose(0, 2, 1)
+    image = np.ascontiguousarray(left.transpose(1, 0, 2)).reshape(m, batch * k, 1, 1)
+    return image, np.ascontiguousarray(right).reshape(batch * n, k, 1, 1)
+
+
+def _from_image(layer: Layer, accumulators: Array) -> Array:
+    """N x (G*K) accumulators of a product back to (batch, rows, columns)."""
+    if len(layer.inputs) != 2:
+        return accumulators  # N x K is already (rows, columns)
+    batch, m, n, _ = layer.op.sizes(layer.input_shapes)  # type: ignore[attr-defined]
+    return accumulators.reshape(m, batch, n).transpose(1, 0, 2)

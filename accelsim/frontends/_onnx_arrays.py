@@ -1,0 +1,105 @@
+"""Weights, biases, scales and zero points of an ONNX model's layers, fetched when values are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from accelsim.frontends._onnx_call import Value
+from accelsim.frontends._onnx_model import Array, Constant, OnnxFile, Scales, first_line
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """Scale and zero point of a tensor: one of each, or one a channel (along ``axis``)."""
+
+    scale: Array | None
+    zero_point: Array | None
+    axis: int
+
+
+@dataclass(frozen=True)
+class LayerArrays:
+    """The numbers of one layer, as the file holds them (integers stay integers).
+
+    Layouts are those of interface.md: convolution K x C/G x R x S, linear out x in, matmul K x N; a recurrent
+    layer has ONNX's own (directions first). ``inputs`` and ``output`` are quantizations; ``more`` has what is
+    left, such as a batch normalization's ``scale``, ``shift``, ``mean`` and ``variance``.
+    """
+
+    weight: Array | None = None
+    bias: Array | None = None
+    weight_quantization: Quantization | None = None
+    inputs: tuple[Quantization | None, ...] = ()
+    output: Quantization | None = None
+    more: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ArrayNames:
+    """Which constants of the file a layer's numbers are; ``transposed``: the file has weights as in x out."""
+
+    weight: Constant | None = None
+    transposed: bool = False
+    bias: Constant | None = None
+    inputs: tuple[Scales | None, ...] = ()
+    output: Scales | None = None
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
+class ArrayReader:
+    """Looks up, and where need be computes, constants of any size."""
+
+    def __init__(self, file: OnnxFile, values: Mapping[str, Value]) -> None:
+        self._file = file
+        self._values = values
+
+    def layer(self, names: ArrayNames) -> LayerArrays:
+        """Fetch the numbers of one layer."""
+        weight = self._array(names.weight)
+        if weight is not None and names.transposed:
+            weight = weight.reshape(weight.shape[-2:]).T
+        return LayerArrays(
+            weight=weight,
+            bias=self._array(names.bias),
+            weight_quantization=self._quantization(names.weight.scales) if names.weight is not None else None,
+            inputs=tuple(self._quantization(scales) for scales in names.inputs),
+            output=self._quantization(names.output),
+            more={key: self._evaluate(name) for key, name in names.more.items()},
+        )
+
+    def _array(self, constant: Constant | None) -> Array | None:
+        return self._evaluate(constant.name) if constant is not None else None
+
+    def _quantization(self, scales: Scales | None) -> Quantization | None:
+        if scales is None:
+            return None
+        known = (self._values.get(name) for name in (scales.scale, scales.zero_point))
+        scale, zero_point = (self._array(value) if isinstance(value, Constant) else None for value in known)
+        return Quantization(scale, zero_point, scales.axis)
+
+    def _evaluate(self, name: str) -> Array:
+        """The values of a constant, whatever its size."""
+        if name in self._file.tensors:
+            return self._stored(name)
+        known = self._values.get(name)
+        if isinstance(known, Constant) and known.value is not None and known.name == name:
+            return known.value
+        maker = self._file.makers.get(name)
+        if maker is None:
+            raise self._file.fail("its values are not in the file", f'constant "{name}"')
+        node = self._file.node(maker, name)
+        try:
+            if node.op == "Constant":
+                return self._file.constant_value(node)
+            arrays = self._file.fold(node, [self._evaluate(n) if n else None for n in node.inputs])
+        except ValueError as error:
+            raise self._file.fail(str(error), node.label) from None
+        return arrays[[n for n in node.outputs if n].index(name)]
+
+    def _stored(self, name: str) -> Array:
+        try:
+            return self._file.array(self._file.tensors[name])
+        except Exception as error:  # a missing external file, or bytes that do not fit the shape
+            message = f"its values cannot be read: {first_line(error)}"
+            raise self._file.fail(message, f'initializer "{name}"') from None

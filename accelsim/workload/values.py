@@ -1,0 +1,517 @@
+"""The values that flow in values mode: from the files that a network names, or made from a seed.
+
+========== ====================================================================================================
+origin     rule
+========== ====================================================================================================
+file       ``.npy``; ``.npz`` with one array; ``.npz`` that ``scipy.sparse.save_npz`` wrote (csr, csc, bsr, coo,
+           dia; read here, so that scipy need not be installed, and with every index checked). Never a pickle.
+           Values must fit the tensor's format; whole floats may stand for integers; no nan, no infinity.
+shape      `Layer.weight_shape`; a sparse matrix may give a weight of more than two axes as
+           ``first axis x all the others``. An input has the batch first, or is one sample that all of the batch
+           share; a linear layer's image may come flattened.
+codebook   the weight file holds indices into it (a sparse file: stored elements are indices, the rest is zero).
+           ``precision.weight`` is the format of the values, not of the index. Without a weight file the seed
+           draws from the codebook.
+seed       integers of up to 8 bits: uniform over the format; wider ones: uniform over +-2**11 (what of it fits);
+           floats: normal, weights scaled by 1/sqrt(fan-in), float32. With a density below 1, exactly
+           round(density * size) elements at random places are nonzero.
+embedding  an input that an embedding reads: int64, uniform over its rows.
+========== ====================================================================================================
+
+A tensor's stream depends on the seed, its name and its role, on nothing else: neither the order of work nor the
+other layers of the network change it. Every fault of a file is an `InputError` that names the file and the layer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from math import log2, prod, sqrt
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from accelsim.errors import Fault, InputError
+from accelsim.workload.network import Layer, Network, TensorRef, ValueSource
+from accelsim.workload.ops import Conv2d, Embedding, Linear, LocallyConnected2d, Matmul, Op, Recurrent, Shape
+from accelsim.workload.precision import NumberFormat, Precision
+
+Array = npt.NDArray[Any]
+Role = Literal["weight", "input", "bias", "projection", "peephole"]
+
+_STREAM: dict[Role, int] = {"weight": 0, "input": 1, "bias": 2, "projection": 3, "peephole": 4}
+_LAYOUT: dict[type[Op], str] = {
+    Conv2d: "K x C/groups x R x S",
+    LocallyConnected2d: "P x Q x K x C x R x S",
+    Linear: "out x in",
+    Recurrent: "gates*hidden x (features + recurrent features)",
+    Embedding: "rows x features",
+}
+_WIDE = 1 << 11  # seeded integers wider than 8 bits stay within this magnitude
+_DEFAULT = ValueSource()
+
+
+def default_shift(precision: Precision, reduction: int) -> int:
+    """The shift that brings a sum of ``reduction`` uniform random products to 1/8 of the output format's range.
+
+    A uniform b-bit integer has a standard deviation near 2**(b - 1.75).
+    """
+    spread = (precision.weight.bits - 1.75) + (precision.input.bits - 1.75) + 0.5 * log2(reduction)
+    return max(0, round(spread - (precision.output.bits - 3)))
+
+
+def weight_values(layer: Layer, seed: int) -> Array:
+    """Weights of ``layer`` in the shape `Layer.weight_shape` and the storage type of ``precision.weight``."""
+    shape = layer.weight_shape
+    assert shape is not None, f"{layer.name} has no weights"
+    layout = _LAYOUT.get(type(layer.op), "")
+    if isinstance(layer.op, Matmul):
+        layout = "N x K" if layer.op.transpose_b else "K x N"
+    wanted = _Wanted(layer.name, "weight", shape, layer.precision.weight, layer.weight, _fan_in(layer), layout=layout)
+    return _values(wanted, seed)
+
+
+def projection_values(layer: Layer, seed: int) -> Array:
+    """Seeded projection of an LSTM, projection x hidden; as dense as the weights."""
+    op = layer.op
+    assert isinstance(op, Recurrent) and op.projection is not None
+    return _beside_weights(layer, "projection", (op.projection, op.hidden), op.hidden, seed)
+
+
+def peephole_values(layer: Layer, seed: int) -> Array:
+    """Seeded peepholes of an LSTM, 3 x hidden: to the input, forget and output gates."""
+    op = layer.op
+    assert isinstance(op, Recurrent) and op.peepholes
+    return _beside_weights(layer, "peephole", (3, op.hidden), 1, seed)
+
+
+def input_values(network: Network, seed: int) -> dict[str, Array]:
+    """Every graph input with its batch, in the storage type of the ``precision.input`` of its first reader."""
+    faults = _unused_files(network)
+    result = {}
+    for name, shape in network.inputs.items():
+        try:
+            result[name] = _input(network, name, (network.batch, *shape), seed)
+        except InputError as error:
+            faults += error.faults
+    if faults:
+        raise InputError(faults)
+    return result
+
+
+def bias_values(layer: Layer) -> Array | None:
+    """The bias of ``layer`` as int64 (float64 for a float accumulator); None unless ``layer.bias`` names a file."""
+    if layer.bias is None or layer.bias.file is None:
+        return None
+    shape = _bias_shape(layer)
+    if shape is None:
+        raise InputError(Fault(str(layer.bias.file), f"{layer.name}.bias", f"is given, but {layer.op.op} takes none"))
+    accumulator = layer.precision.accumulator
+    values = _values(_Wanted(layer.name, "bias", shape, accumulator, layer.bias), 0)
+    return values.astype(np.int64 if accumulator.is_integer else np.float64)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A tensor to be had: whose it is, its shape and format, and where its values come from."""
+
+    name: str
+    role: Role
+    shape: Shape
+    format: NumberFormat
+    source: ValueSource
+    fan_in: int = 1
+    rows: int = 0  # not 0: the values are row numbers of an embedding's table
+    forms: tuple[Shape, ...] = ()  # other shapes that a file may have
+    layout: str = ""
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}.{self.role}"
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return (0, self.rows - 1) if self.rows else (self.format.lowest, self.format.highest)
+
+    @property
+    def drawn(self) -> tuple[int, int]:
+        """Bounds of seeded integers."""
+        if self.rows or self.format.bits <= 8:
+            return self.bounds
+        return max(self.format.lowest, -_WIDE), min(self.format.highest, _WIDE)
+
+    @property
+    def storage(self) -> Any:
+        return np.int64 if self.rows else self.format.storage
+
+    def fault(self, message: str, file: Path | None = None) -> InputError:
+        return InputError(Fault(str(file or self.source.file), self.key, message))
+
+
+def _values(wanted: _Wanted, seed: int) -> Array:
+    return _from_file(wanted) if wanted.source.file else _seeded(wanted, seed)
+
+
+def _beside_weights(layer: Layer, role: Role, shape: Shape, fan_in: int, seed: int) -> Array:
+    source = ValueSource(density=layer.weight.density)
+    return _seeded(_Wanted(layer.name, role, shape, layer.precision.weight, source, fan_in), seed)
+
+
+def _fan_in(layer: Layer) -> int:
+    """Products behind one output."""
+    shape = layer.weight_shape
+    assert shape is not None
+    if isinstance(layer.op, LocallyConnected2d):
+        return prod(shape[3:])
+    if isinstance(layer.op, Matmul):
+        return layer.op.sizes(layer.input_shapes)[3]
+    return 1 if isinstance(layer.op, Embedding) else prod(shape[1:])
+
+
+def _bias_shape(layer: Layer) -> Shape | None:
+    """One bias an output channel; an output value of its own with private kernels; None where there is none."""
+    if isinstance(layer.op, LocallyConnected2d):
+        return layer.output_shapes[0][1:]
+    if isinstance(layer.op, Recurrent):
+        return (layer.op.gates * layer.op.hidden,)
+    if isinstance(layer.op, Conv2d):
+        return (layer.output_shapes[0][1],)
+    return (layer.output_shapes[0][-1],) if isinstance(layer.op, Linear | Matmul) else None
+
+
+# --- inputs
+
+
+def _input(network: Network, name: str, shape: Shape, seed: int) -> Array:
+    readers = [(layer, place) for layer in network.layers for place, ref in enumerate(layer.inputs) if ref == TensorRef(name)]
+    if not readers:
+        return _seeded(_Wanted(name, "input", shape, Precision().input, _DEFAULT), seed)
+    first, place = readers[0]
+    sources = list(dict.fromkeys(s for s in (_input_source(*reader) for reader in readers) if s != _DEFAULT))
+    if len({s.file for s in sources if s.file}) > 1:
+        raise InputError(Fault(str(s.file), name, "is one of several files for the same input") for s in sources if s.file)
+    source = next((s for s in sources if s.file), sources[0] if sources else _DEFAULT)
+    return _values(_input_wanted(name, shape, first, place, source), seed)
+
+
+def _input_source(layer: Layer, place: int) -> ValueSource:
+    """The right matrix of a product of two activations stands where the weights would."""
+    if isinstance(layer.op, Matmul) and place == 1:
+        return layer.weight
+    return layer.input_values if place == 0 else ValueSource(density=layer.input_values.density)
+
+
+def _input_wanted(name: str, shape: Shape, reader: Layer, place: int, source: ValueSource) -> _Wanted:
+    second = isinstance(reader.op, Matmul) and place == 1
+    samples: list[Shape] = [shape[1:]]
+    if isinstance(reader.op, Linear) and len(shape) == 4:
+        samples.append((prod(shape[1:]),))
+    forms = [form for sample in samples for form in ((shape[0], *sample), (1, *sample), sample)]
+    return _Wanted(
+        name,
+        "input",
+        shape,
+        reader.precision.weight if second else reader.precision.input,
+        source,
+        rows=reader.op.rows if isinstance(reader.op, Embedding) else 0,
+        forms=tuple(dict.fromkeys(forms)),
+        layout="the batch first, or one sample for all of it",
+    )
+
+
+def _unused_files(network: Network) -> list[Fault]:
+    """Files for inputs that other layers compute."""
+    return [
+        Fault(str(layer.input_values.file), f"{layer.name}.input",
+              f"is given, but the input comes from layer {layer.inputs[0].source}; drop it, or write after: []")
+        for layer in network.layers
+        if layer.input_values.file and layer.inputs and layer.inputs[0].source not in network.inputs
+    ]  # fmt: skip
+
+
+# --- seeds
+
+
+def _generator(wanted: _Wanted, seed: int) -> np.random.Generator:
+    digest = hashlib.sha256(wanted.name.encode()).digest()
+    return np.random.default_rng([seed, int.from_bytes(digest[:8], "little"), _STREAM[wanted.role]])
+
+
+def _seeded(wanted: _Wanted, seed: int) -> Array:
+    random = _generator(wanted, seed)
+    size, density = prod(wanted.shape), wanted.source.density
+    if density == 1:
+        return _drawn(wanted, random, size, nonzero=False).reshape(wanted.shape)
+    count = round(density * size)
+    result = np.zeros(size, wanted.storage)
+    places = random.choice(size, count, replace=False, shuffle=False)
+    result[places] = _drawn(wanted, random, count, nonzero=True)
+    return result.reshape(wanted.shape)
+
+
+def _drawn(wanted: _Wanted, random: np.random.Generator, count: int, nonzero: bool) -> Array:
+    if wanted.source.codebook:
+        return _drawn_from_codebook(wanted, random, count, nonzero)
+    if wanted.format.is_integer or wanted.rows:
+        return _drawn_integers(random, *wanted.drawn, count, wanted.storage, nonzero)
+    values = random.standard_normal(count, dtype=np.float32) * np.float32(1 / sqrt(wanted.fan_in))
+    values[values == 0] = np.finfo(np.float32).eps  # all but impossible, and yet a zero is not a nonzero
+    return values
+
+
+def _drawn_integers(random: np.random.Generator, low: int, high: int, count: int, storage: Any, nonzero: bool) -> Array:
+    if not nonzero:
+        return random.integers(low, high, count, dtype=storage, endpoint=True)
+    if low == 0:
+        return random.integers(min(1, high), high, count, dtype=storage, endpoint=True)
+    values = random.integers(low, high - 1, count, dtype=storage, endpoint=True)
+    return values + (values >= 0)  # what is left of the range closes up over the zero
+
+
+def _drawn_from_codebook(wanted: _Wanted, random: np.random.Generator, count: int, nonzero: bool) -> Array:
+    codebook = _codebook(wanted)
+    codebook = codebook[codebook != 0] if nonzero else codebook
+    if count and not codebook.size:
+        raise wanted.fault("holds no value but zero, so the density cannot be reached", wanted.source.codebook)
+    return codebook[random.integers(0, max(1, codebook.size), count)]
+
+
+# --- files
+
+
+class _Sparse(NamedTuple):
+    """Elements and their coordinates (one row an axis), as a file stores them."""
+
+    coordinates: npt.NDArray[np.int64]
+    data: Array
+    shape: Shape
+
+    def dense(self) -> Array:
+        """The whole array; elements stored twice add up, as they do in scipy."""
+        wide = np.zeros(prod(self.shape), {"f": np.float64, "u": np.uint64}.get(self.data.dtype.kind, np.int64))
+        with np.errstate(all="ignore"):  # an infinity is found later, and named
+            np.add.at(wide, np.ravel_multi_index(tuple(self.coordinates), self.shape), self.data)
+        return wide.reshape(self.shape)
+
+    def place(self, position: int) -> Shape:
+        return tuple(int(c) for c in self.coordinates[:, position])
+
+
+def _from_file(wanted: _Wanted) -> Array:
+    assert wanted.source.file is not None
+    stored = _load(wanted.source.file, wanted)
+    _check_shape(stored, wanted)
+    if wanted.source.codebook:
+        values = _looked_up(stored, _codebook(wanted), wanted)
+    else:
+        values = _fitted(stored.dense() if isinstance(stored, _Sparse) else stored, wanted, wanted.source.file)
+    if prod(values.shape) == prod(wanted.shape):
+        return np.ascontiguousarray(values.reshape(wanted.shape))
+    return np.broadcast_to(values.reshape(wanted.shape[1:]), wanted.shape).copy()
+
+
+def _check_shape(stored: Array | _Sparse, wanted: _Wanted) -> None:
+    allowed: tuple[Shape, ...] = wanted.forms or (wanted.shape,)
+    if isinstance(stored, _Sparse) and not wanted.forms:
+        allowed = tuple(dict.fromkeys((wanted.shape, (wanted.shape[0], prod(wanted.shape[1:])))))
+    if stored.shape in allowed:
+        return
+    words = " or ".join(dict.fromkeys(_times(shape) for shape in allowed))
+    turned = "; it looks transposed" if stored.shape == wanted.shape[::-1] else ""
+    layout = f" ({wanted.layout})" if wanted.layout else ""
+    raise wanted.fault(f"has the shape {_times(stored.shape)}, must be {words}{layout}{turned}")
+
+
+def _times(shape: Shape) -> str:
+    return " x ".join(str(size) for size in shape) if shape else "a single number"
+
+
+def _codebook(wanted: _Wanted) -> Array:
+    file = wanted.source.codebook
+    assert file is not None
+    stored = _load(file, wanted)
+    if isinstance(stored, _Sparse) or stored.ndim != 1 or not stored.size:
+        raise wanted.fault(f"has the shape {_times(stored.shape)}, a codebook must be one row of values", file)
+    return _fitted(stored, wanted, file)
+
+
+def _looked_up(stored: Array | _Sparse, codebook: Array, wanted: _Wanted) -> Array:
+    """The values that the indices stand for; what a sparse file does not store is zero."""
+    high = codebook.size - 1
+    if not isinstance(stored, _Sparse):
+        indices = _whole(stored, (0, high), f"an index into the codebook of {high + 1}", wanted, wanted.source.file)
+        return codebook[indices.astype(np.int64)]
+    flat = np.ravel_multi_index(tuple(stored.coordinates), stored.shape)
+    order = np.argsort(flat, kind="stable")
+    twice = np.flatnonzero(np.diff(flat[order]) == 0)
+    if twice.size:
+        place = list(stored.place(int(order[twice[0] + 1])))
+        raise wanted.fault(f"element {place} is stored twice, which indices into a codebook cannot be")
+    indices = _whole(stored.data, (0, high), f"an index into the codebook of {high + 1}", wanted, wanted.source.file, stored)
+    values = np.zeros(prod(stored.shape), codebook.dtype)
+    values[flat] = codebook[indices.astype(np.int64)]
+    return values.reshape(stored.shape)
+
+
+def _fitted(values: Array, wanted: _Wanted, file: Path) -> Array:
+    """``values`` in the format's storage type, or an `InputError` that shows the first one that does not fit."""
+    if wanted.format.is_integer or wanted.rows:
+        what = f"a row of the table of {wanted.rows}" if wanted.rows else str(wanted.format)
+        return _whole(values, wanted.bounds, what, wanted, file).astype(wanted.storage)
+    _check_numbers(values, wanted, file)
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    _refuse(~np.isfinite(narrow), values, f"a finite number that fits {wanted.format}", wanted, file)
+    return narrow
+
+
+def _whole(
+    values: Array, bounds: tuple[int, int], what: str, wanted: _Wanted, file: Path | None, sparse: _Sparse | None = None
+) -> Array:
+    """``values`` if they are whole numbers within ``bounds``."""
+    _check_numbers(values, wanted, file)
+    low, high = bounds
+    allowed = f"{low} to {high} ({what})"
+    if values.dtype.kind != "f":
+        values = values.astype(np.uint8) if values.dtype.kind == "b" else values
+        _refuse((values < low) | (values > high), values, allowed, wanted, file, sparse)
+        return values
+    wide = values.astype(np.float64)
+    whole = np.isfinite(wide) & (wide == np.trunc(wide))
+    _refuse(~whole, values, f"a whole number, {allowed}", wanted, file, sparse)
+    _refuse((wide < float(low)) | (wide >= float(high + 1)), values, allowed, wanted, file, sparse)
+    return wide
+
+
+def _check_numbers(values: Array, wanted: _Wanted, file: Path | None) -> None:
+    if values.dtype.kind not in "biuf":
+        raise wanted.fault(f"holds values of type {values.dtype}, must hold integers or floats", file)
+
+
+def _refuse(
+    bad: npt.NDArray[np.bool_], values: Array, allowed: str, wanted: _Wanted, file: Path | None,
+    sparse: _Sparse | None = None,
+) -> None:  # fmt: skip
+    """Raise for the first ``bad`` element, if there is one."""
+    if not bad.any():
+        return
+    first = int(np.argmax(bad))
+    place = sparse.place(first) if sparse else np.unravel_index(first, values.shape)
+    count = int(np.count_nonzero(bad))
+    more = f"; so are {count - 1} more" if count > 1 else ""
+    found = values.ravel()[first]
+    raise wanted.fault(f"element {[int(i) for i in place]} is {found}, must be {allowed}{more}", file)
+
+
+def _load(file: Path, wanted: _Wanted) -> Array | _Sparse:
+    """What ``file`` holds, dense or sparse; the file's bytes are not trusted."""
+    try:
+        with file.open("rb") as stream:
+            start = stream.read(6)
+    except OSError as error:
+        raise wanted.fault(f"cannot be read: {error.strerror}", file) from None
+    if start != b"\x93NUMPY" and not start.startswith(b"PK"):
+        raise wanted.fault("is neither .npy nor .npz, must be one of them; pickles are never loaded", file)
+    try:
+        return _opened(file)
+    except Exception as error:  # numpy's and zipfile's readers raise whatever damaged bytes provoke
+        raise wanted.fault(f"cannot be read: {_first_line(error)}", file) from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _opened(file: Path) -> Array | _Sparse:
+    loaded = np.load(file, allow_pickle=False)
+    if isinstance(loaded, np.ndarray):
+        return loaded
+    with loaded as archive:
+        names = archive.files
+        if {"format", "shape", "data"} <= set(names):
+            return _sparse({name: archive[name] for name in names})
+        if len(names) != 1:
+            held = f"{len(names)} arrays ({', '.join(names[:6])})" if names else "nothing"
+            raise ValueError(f"it holds {held}, must hold one array, or a scipy sparse matrix")
+        array = archive[names[0]]
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{names[0]} in it is not an array")
+    return array
+
+
+def _sparse(parts: dict[str, Array]) -> _Sparse:
+    """A matrix that scipy saved; raises ValueError, KeyError or TypeError if its parts do not agree."""
+    kind = parts["format"].item()
+    kind = kind.decode("ascii") if isinstance(kind, bytes) else str(kind)
+    if kind not in _READERS:
+        raise ValueError(f"the sparse format is {kind}, must be csr, csc, bsr, coo or dia")
+    shape = tuple(int(size) for size in np.atleast_1d(parts["shape"]))
+    coordinates, data = _READERS[kind](parts, shape)
+    if len(coordinates) != len(shape) or data.shape != coordinates.shape[1:]:
+        raise ValueError(f"its {kind} parts differ in length")
+    if data.dtype.kind not in "biuf":
+        raise ValueError(f"it holds values of type {data.dtype}, must hold integers or floats")
+    inside = (coordinates >= 0) & (coordinates < np.array(shape)[:, None])
+    if not inside.all():
+        place = [int(c) for c in coordinates[:, int(np.argmin(inside.all(axis=0)))]]
+        raise ValueError(f"the sparse element {place} lies outside of {_times(shape)}")
+    return _Sparse(coordinates, data, shape)
+
+
+_Elements = tuple[npt.NDArray[np.int64], Array]
+
+
+def _indices(values: Array) -> npt.NDArray[np.int64]:
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"its indices are of type {values.dtype}, must be integers")
+    return values.astype(np.int64)
+
+
+def _runs(parts: dict[str, Array], lines: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
+    """(line, index) of every stored element or block of a compressed matrix, and how many there are."""
+    pointers, indices = _indices(parts["indptr"]), _indices(parts["indices"])
+    lengths = np.diff(pointers)
+    if pointers.shape != (lines + 1,) or pointers[0] != 0 or (lengths < 0).any() or pointers[-1] > indices.size:
+        raise ValueError(f"its {lines + 1} pointers do not rise from 0 to at most {indices.size}")
+    count = int(pointers[-1])
+    return np.repeat(np.arange(lines), lengths), indices[:count], count
+
+
+def _read_csr(parts: dict[str, Array], shape: Shape) -> _Elements:
+    lines, indices, count = _runs(parts, shape[0] if len(shape) == 2 else 1)
+    return np.stack([lines, indices][2 - len(shape) :]), parts["data"][:count]
+
+
+def _read_csc(parts: dict[str, Array], shape: Shape) -> _Elements:
+    lines, indices, count = _runs(parts, shape[1])
+    return np.stack([indices, lines]), parts["data"][:count]
+
+
+def _read_bsr(parts: dict[str, Array], shape: Shape) -> _Elements:
+    _, height, width = parts["data"].shape
+    lines, indices, count = _runs(parts, shape[0] // height)
+    rows = lines[:, None, None] * height + np.arange(height)[:, None]
+    columns = indices[:, None, None] * width + np.arange(width)
+    blocks = (count, height, width)
+    both = np.stack([np.broadcast_to(rows, blocks).ravel(), np.broadcast_to(columns, blocks).ravel()])
+    return both, parts["data"][:count].ravel()
+
+
+def _read_coo(parts: dict[str, Array], shape: Shape) -> _Elements:
+    del shape
+    rows = parts["coords"] if "coords" in parts else np.stack([parts["row"], parts["col"]])
+    return _indices(rows), parts["data"]
+
+
+def _read_dia(parts: dict[str, Array], shape: Shape) -> _Elements:
+    """``data[i, j]`` is the element in column j of the diagonal ``offsets[i]``; what lies outside does not count."""
+    data, offsets = parts["data"], _indices(parts["offsets"])
+    columns = np.broadcast_to(np.arange(data.shape[1]), data.shape)
+    rows = columns - offsets[:, None]
+    inside = (rows >= 0) & (rows < shape[0]) & (columns < shape[1])
+    return np.stack([rows[inside], columns[inside]]), data[inside]
+
+
+_READERS = {"csr": _read_csr, "csc": _read_csc, "bsr": _read_bsr, "coo": _read_coo, "dia": _read_dia}
