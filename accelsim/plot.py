@@ -42,10 +42,10 @@ def roofline(
     Parameters
     ----------
     results:      one result or several.
-    machines:     architectures whose roofs are drawn for comparison; a pair ``(architecture, "int8")`` picks a roof.
-    axis:         ``"ops_per_byte"``: ops (2 a MAC) a byte of all off-chip traffic; ``"macs_per_weight_byte"``: the TPU
-                  paper's axis, MACs a byte of weights read. The height counts a MAC as two ops on either.
-    show:         ``"layers"``: a marker a layer, its area its share of time; ``"networks"``: one marker a network.
+    machines:     architectures whose roofs are drawn too; ``(architecture, "int8")`` picks a roof.
+    axis:         ``"ops_per_byte"``: ops (2 a MAC) a byte of off-chip traffic; ``"macs_per_weight_byte"``:
+                  the TPU paper's axis, MACs a byte of weights read. The height counts a MAC as two ops.
+    show:         ``"layers"``: a marker a layer, its area its share of time; ``"networks"``: one a network.
     width:        ``"single"`` (3.5 inches), ``"double"`` (7.16 inches) or a number of inches.
     height_in:    inches; chosen by the width where left out.
     labels:       names of the results in the legend.

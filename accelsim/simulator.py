@@ -35,12 +35,11 @@ class Simulator:
         plan = plan_network(network, self.arch, engine)
         from accelsim.engines.walk import Carry
 
-        carry = Carry.start(self.arch)
         values = _Values.start(network, self.seed) if self.seed is not None else None
         runs = []
         for layer in network.layers:
             operands = values.operands(layer) if values else None
-            run = self._layer(layer, plan, engine, carry, operands)
+            run = self._layer(layer, plan, engine, Carry.start(self.arch), operands)
             if values:
                 values.keep(run)
             runs.append(run)

@@ -1,4 +1,6 @@
-"""Which counter moved between two runs, and by how much. Works on plain tables, so that anything can be compared."""
+"""Which counter moved between two runs, and by how much. Works on plain tables, so that anything can be
+compared.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ Table = Mapping[str, Value]  # counter (with its unit in its name) -> value
 
 @dataclass(frozen=True)
 class Change:
-    """A counter that differs. ``layer`` is empty for totals; a value is None where that side lacks the counter."""
+    """A counter that differs. ``layer`` is empty for totals; a value is None where that side lacks the
+    counter.
+    """
 
     layer: str
     counter: str
@@ -37,8 +41,9 @@ class Change:
 class Comparison:
     """Everything that differs between two runs.
 
-    ``settings`` are differences of what was run (network, architecture, batch, clock), ``totals`` of the whole,
-    ``layers`` of the layers that both have. Counters that agree are not listed; ``agreeing`` counts them.
+    ``settings`` are differences of what was run (network, architecture, batch, clock), ``totals`` of the
+    whole, ``layers`` of the layers that both have. Counters that agree are not listed; ``agreeing`` counts
+    them.
     """
 
     settings: tuple[Change, ...]
@@ -71,7 +76,9 @@ def compare_tables(
     totals: tuple[Table, Table],
     layers: tuple[Mapping[str, Table], Mapping[str, Table]],
 ) -> Comparison:
-    """Compare two runs given as tables: each argument is a pair (first, second); ``layers`` maps names to counters."""
+    """Compare two runs given as tables: each argument is a pair (first, second); ``layers`` maps names to
+    counters.
+    """
     first, second = layers
     common = [name for name in first if name in second]
     moved = [change for name in common for change in differing(name, first[name], second[name])]

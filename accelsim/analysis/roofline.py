@@ -1,8 +1,8 @@
 """The roofline model (Williams et al., CACM 2009): exact numbers, no drawing.
 
-Work is counted in ops (2 a MAC, 1 a vector operation), intensity in ops a byte of off-chip traffic, and a roof is
-``min(peak, intensity x off-chip bandwidth)``. Everything is a `Fraction` a cycle until the very end, so that a layer
-that runs exactly at its roof is never reported above it.
+Work is counted in ops (2 a MAC, 1 a vector operation), intensity in ops a byte of off-chip traffic, and a
+roof is ``min(peak, intensity x off-chip bandwidth)``. Everything is a `Fraction` a cycle until the very end,
+so that a layer that runs exactly at its roof is never reported above it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ VECTOR = "vector"
 
 @dataclass(frozen=True)
 class Roof:
-    """A machine's ceiling at one precision. ``name`` is ``int8``, ``int8xint16`` (weight x input) or ``vector``.
+    """A machine's ceiling at one precision. ``name`` is ``int8``, ``int8xint16`` (weight x input) or
+    ``vector``.
 
     ``bandwidth_bytes_per_second`` is that of the off-chip memory; None is unlimited.
     """
@@ -47,7 +48,9 @@ class Roof:
 
 @dataclass(frozen=True)
 class Position:
-    """Where work stands under its roof. Rates are ops a cycle; ``intensity`` None means no off-chip traffic at all."""
+    """Where work stands under its roof. Rates are ops a cycle; ``intensity`` None means no off-chip traffic
+    at all.
+    """
 
     intensity: Fraction | None
     attained: Fraction
@@ -94,7 +97,9 @@ def vector_lanes(arch: Architecture) -> int:
 
 
 def peak_ops_per_cycle(run: LayerRun, arch: Architecture) -> Fraction:
-    """Ops a cycle that the units this layer uses can do: 2 a MAC of the engine, plus the vector lanes if it uses them."""
+    """Ops a cycle that the units this layer uses can do: 2 a MAC of the engine, plus the vector lanes if it
+    uses them.
+    """
     engine = 2 * run.peak_macs_per_cycle if run.counters.macs else Fraction(0)
     return engine + (vector_lanes(arch) if run.counters.vector_ops else 0)
 
@@ -135,7 +140,9 @@ def bandwidth_bytes_per_second(arch: Architecture) -> float | None:
 
 
 def used_roofs(runs: Iterable[LayerRun], arch: Architecture) -> list[Roof]:
-    """One roof for each precision that the runs used, highest first, and the vector unit's where layers need it alone."""
+    """One roof for each precision that the runs used, highest first, and the vector unit's where layers need
+    it alone.
+    """
     bandwidth = bandwidth_bytes_per_second(arch)
     peaks: dict[str, Fraction] = {}
     for run in runs:
@@ -148,7 +155,9 @@ def used_roofs(runs: Iterable[LayerRun], arch: Architecture) -> list[Roof]:
 
 
 def machine_roofs(arch: Architecture) -> list[Roof]:
-    """The roofs that an architecture of kind ``roof`` lists, in its order: the first is the one that figures draw."""
+    """The roofs that an architecture of kind ``roof`` lists, in its order: the first is the one that figures
+    draw.
+    """
     if not isinstance(arch.engine, RoofSpec):
         return engine_roofs(arch)
     bandwidth = bandwidth_bytes_per_second(arch)

@@ -23,7 +23,7 @@ from accelsim.engines.base import Array, Sums
 from accelsim.engines.kernels import systolic as kernels
 from accelsim.engines.kernels import timeline as tl
 from accelsim.engines.tiles import tile_operands
-from accelsim.engines.walk import Carry, counters_of, timeline_options, transfer_traffic
+from accelsim.engines.walk import Carry, counters_of, port_contention, timeline_options, transfer_traffic
 from accelsim.errors import InvariantError
 from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
@@ -184,57 +184,50 @@ class SystolicArray:
         shape = (fold.used_rows, fold.used_cols, fold.vectors)
         return _fold_record(_DATAFLOW[dataflow], spec.rows, spec.cols, shape, options)
 
-    def _fold_row(self, fold: Fold, dataflow: str, port_cycles: tuple[int, int]) -> list[int]:
-        """A row of the timeline's fold table; ``port_cycles`` are what ports on chip need for (load, stream)."""
+    def _fold_row(self, fold: Fold, dataflow: str) -> list[int]:
+        """A row of the timeline's fold table."""
         record = self.fold_record(fold, dataflow)
         load = int(record[kernels.LOAD_CYCLES])
         stream = int(record[kernels.STREAM_CYCLES])
         first, last = int(record[kernels.FIRST_MAC_CYCLE]) - load, int(record[kernels.LAST_MAC_CYCLE]) - load
-        wait = max(0, port_cycles[1] - stream)
         hollow = last - first + 1 - int(record[kernels.BUSY_CYCLES])
         return [
-            max(load, port_cycles[0]),
-            stream + wait,
+            load,
+            stream,
             first,
-            last + wait,
-            int(record[kernels.END_CYCLES]) - load + wait,
-            wait,
+            last,
+            int(record[kernels.END_CYCLES]) - load,
+            0,
             hollow,
-            max(stream, int(record[kernels.DRAIN_CYCLES])) + wait,
+            max(stream, int(record[kernels.DRAIN_CYCLES])),
         ]
 
     # ---- operands: what crosses the ports on chip ------------------------------------------------------------
 
-    def fold_bits(self, fold: Fold, dataflow: str, widths: Widths, later: bool) -> dict[tuple[str, str], int]:
-        """Bits that one fold moves by (tensor, direction) between the array and the levels that feed it.
-
-        ``later``: the fold adds to sums that an earlier one left, which it therefore reads.
-        """
-        m, n, k = fold.pixels, fold.channels, fold.reduction
+    def _operand_bits(self, grid: FoldGrid, dataflow: str, widths: Widths) -> dict[str, int]:
+        """Bits between the array and the levels that feed it, for one tile, by tensor."""
+        folds = list(zip(grid.shapes, grid.counts(), strict=True))
+        sums = sum(f.pixels * f.channels * n for f, n in folds)
         bits = {
-            ("weight", "read"): n * k * widths.weight,
-            ("input", "read"): m * k * widths.input,
-            ("partial_sum", "write"): m * n * widths.partial_sum,
+            "weight": sum(f.channels * f.reduction * n for f, n in folds) * widths.weight,
+            "input": sum(f.pixels * f.reduction * n for f, n in folds) * widths.input,
         }
-        if later:
-            bits["partial_sum", "read"] = m * n * widths.partial_sum
-        return bits
+        if dataflow == "os" or self.spec.accumulators is not None:
+            return {**bits, "output": sums // max(1, grid.inner if dataflow != "os" else 1) * widths.output}
+        return {**bits, "partial_sum": 2 * sums * widths.partial_sum}
 
-    def _port_cycles(self, fold: Fold, dataflow: str, widths: Widths) -> tuple[int, int]:
-        """Cycles that the levels' ports need to feed one fold: (its load, its stream)."""
-        bits = self.fold_bits(fold, dataflow, widths, later=False)
-        held = {"ws": "weight", "is": "input"}.get(dataflow)
-        load, stream = 0, 0
-        for level in self.arch.memory[1:]:
-            if level.bandwidth is None:
-                continue
-            per_cycle = 8 * level.bandwidth.per_cycle(self.arch.clock)
-            moved = {t: b for (t, _), b in bits.items() if t in (level.holds or ())}
-            load = max(load, ceil(moved.pop(held, 0) / per_cycle)) if held else load
-            if self.spec.accumulators is not None or dataflow == "os":
-                moved.pop("partial_sum", None)
-            stream = max(stream, ceil(sum(moved.values()) / per_cycle))
-        return load, stream
+    def _contention(self, schedule: Schedule, loads: Ints, grids: list[FoldGrid], widths: Widths) -> Ints:
+        """Cycles that a step's issue falls short of what the ports on chip need, transfers included; int64[steps]."""
+        dataflow = schedule.mapping.dataflow
+        exposed = dataflow != "os" and self.spec.weight_buffers == 1
+        issue = np.array([self._issue_cycles(grid, dataflow, exposed) for grid in grids], dtype=np.int64)
+        operands = [self._operand_bits(grid, dataflow, widths) for grid in grids]
+        return port_contention(self.arch, schedule, loads, operands, issue)
+
+    def _issue_cycles(self, grid: FoldGrid, dataflow: str, exposed: bool) -> int:
+        records = [self.fold_record(fold, dataflow) for fold in grid.shapes]
+        fields = (kernels.STREAM_CYCLES, kernels.LOAD_CYCLES) if exposed else (kernels.STREAM_CYCLES,)
+        return sum(int(r[f]) * n for r, n in zip(records, grid.counts(), strict=True) for f in fields)
 
     def operand_traffic(self, schedule: Schedule, precision: Precision, placement: Placement) -> Traffic:
         """Bits between the array and the levels on chip, over the whole schedule."""
@@ -282,14 +275,14 @@ class SystolicArray:
             self.fold_grid(Dims(*(int(v) for v in tile)), dataflow, precision, private) for tile in schedule.tiles
         ]
         folds = np.array(
-            [[self._fold_row(f, dataflow, self._port_cycles(f, dataflow, widths)) for f in g.shapes] for g in grids],
-            dtype=np.int64,
+            [[self._fold_row(fold, dataflow) for fold in grid.shapes] for grid in grids], dtype=np.int64
         )
         loads = self._streamed(schedule, grids, widths, placement)
         result = tl.run_timeline(
             schedule.classes,
             loads,
             schedule.stores,
+            # CONTENTION self._contention(schedule, loads, grids, widths),
             np.array([[g.groups, g.outer, g.inner] for g in grids], dtype=np.int64),
             folds,
             timeline_options(

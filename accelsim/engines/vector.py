@@ -48,7 +48,10 @@ class VectorUnit:
         ) * widths.input + work.weight_elements * widths.weight
         stored = 0 if placement.output_resident else work.output_elements * widths.output
         lane_cycles = ceil_div(work.ops or max(inputs, work.output_elements), self.lanes)
-        cycles = max(lane_cycles, self._port_cycles(inputs * widths.input, work.output_elements * widths.output))
+        cycles = max(
+            lane_cycles,
+            self._port_cycles(inputs * widths.input + fetched, work.output_elements * widths.output + stored),
+        )
         pieces = self._pieces(fetched + stored, cycles, placement)
         idle = cycles - (lane_cycles if work.ops else 0)
         result, loads, stores = self._walk(pieces, fetched, stored, cycles, idle, carry)
@@ -61,7 +64,7 @@ class VectorUnit:
         return counters_of(result, 0, work.ops, traffic)
 
     def _port_cycles(self, read_bits: int, write_bits: int) -> int:
-        """Cycles that the operands take through the ports of the levels that hold them."""
+        """Cycles that operands and transfers take through the ports of the levels that hold them."""
         need: dict[str, int] = {}
         for tensor, bits in (("input", read_bits), ("output", write_bits)):
             level = self.arch.holder(tensor)  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as MappingABC
+from collections.abc import Mapping as MappingABC, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from accelsim.arch.spec import Architecture
 from accelsim.counters import Counters, Stalls, Traffic, Transfer, add_traffic
 from accelsim.engines.kernels import timeline as tl
 from accelsim.mapping.machine import Ints, off_chip_bits_per_cycle, slots_of
-from accelsim.schedule.build import NOTHING
+from accelsim.schedule.build import NOTHING, Schedule
 
 
 @dataclass
@@ -35,10 +35,38 @@ def timeline_options(arch: Architecture, stationary: int, skewed: bool, buffers:
     return np.array(
         [
             stationary, int(skewed), buffers, ticks, per_bit, arch.off_chip.latency.in_cycles(arch.clock),
-            slots_of(arch, "input"), slots_of(arch, "output"),
+            slots_of(arch, "input"), slots_of(arch, "output"), 0,
         ],
         dtype=np.int64,
     )  # fmt: skip
+
+
+def port_contention(
+    arch: Architecture, schedule: Schedule, loads: Ints, operands: Sequence[MappingABC[str, int]], issue_cycles: Ints
+) -> Ints:
+    """Cycles by which each step's issue is too short for its level's ports; int64[steps].
+
+    A port on chip carries the operands of the step's tile (bits by tensor, an entry a tile class) and the transfers
+    that belong to the step; they share it.
+    """
+    short = np.zeros(schedule.steps, dtype=np.int64)
+    for level in arch.memory[1:]:
+        if level.bandwidth is None:
+            continue
+        held = set(level.holds or ())
+        if "output" in held and arch.holder("partial_sum") == level:
+            held.add("partial_sum")
+        per_class = np.array([sum(bits for t, bits in tile.items() if t in held) for tile in operands], dtype=np.int64)
+        moved = per_class[schedule.classes]
+        for column, tensor in enumerate(("weight", "input", "partial_sum")):
+            if tensor in held:
+                moved = moved + np.maximum(loads[:, column], 0)
+        if "output" in held:
+            moved = moved + np.maximum(schedule.stores, 0)
+        rate = 8 * level.bandwidth.per_cycle(arch.clock)
+        need = -(-moved * rate.denominator // rate.numerator)
+        short = np.maximum(short, need - issue_cycles[schedule.classes])
+    return np.maximum(short, 0)
 
 
 def transfer_traffic(arch: Architecture, loads: Ints, stores: Ints, partial: npt.NDArray[np.bool_]) -> Traffic:

@@ -8,20 +8,22 @@ ties. The estimate only ranks: what is reported comes from the schedule that is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import permutations, product
-from math import isqrt
+from math import isqrt, prod
 
 import numpy as np
 
 from accelsim.arch.spec import Architecture
 from accelsim.mapping.fit import demand, fits, require_fit
 from accelsim.mapping.loopnest import Dims, LoopNest
-from accelsim.mapping.machine import Ints, Machine, Placement, Widths, off_chip_bits_per_cycle
+from accelsim.mapping.machine import Ints, Machine, Placement, Widths, off_chip_bits_per_cycle, tile_array
 from accelsim.mapping.mapping import LayerMapping, Mapping, Order
 from accelsim.units import ceil_div
 from accelsim.workload.precision import Precision
 
 FINALISTS = 4
+EFFORT = 1 / 8  # what a cycle of the engine costs beside a cycle of time: half-empty tiles hidden behind memory are not free
 _PIXELS, _CHANNELS, _REDUCTION = ("N", "P", "Q"), ("K",), ("C", "R", "S")
 _LOOPS = (_PIXELS, _CHANNELS, _REDUCTION)
 _ORDERS: tuple[tuple[int, ...], ...] = tuple(permutations(range(3)))
@@ -44,22 +46,26 @@ def choose_mapping(
         require_fit(layer, nest, smallest, arch, machine, precision, dataflow, placement)
         raise AssertionError(f"layer {layer}: the smallest tile {smallest} fits, yet no candidate did")
     tiles = tiles[legal]
-    cycles, bits = costs(nest, tiles, arch, machine, precision, dataflow, placement)
-    if fixed.order is not None:
-        picked = _loop_order(fixed.order)
-        cycles, bits = cycles[:, [picked]], bits[:, [picked]]
-    folds = np.repeat(_tile_count(nest, tiles), cycles.shape[1])
-    ranking = np.lexsort((folds, bits.ravel(), cycles.ravel()))
+    estimate = costs(nest, tiles, arch, machine, precision, dataflow, placement)
+    columns = range(len(_ORDERS)) if fixed.order is None else [_loop_order(fixed.order)]
     finalists = []
-    for place in ranking[: FINALISTS if judge else 1]:
-        row, column = divmod(int(place), cycles.shape[1])
+    for row, column in _finalists(estimate, list(columns), FINALISTS if judge else 1):
         order = fixed.order or _order(_ORDERS[column])
         finalists.append(Mapping(Dims(*(int(v) for v in tiles[row])), order, dataflow))
-    return min(finalists, key=judge) if judge else finalists[0]
+    if judge is None:
+        return finalists[0]
+    effort = {
+        mapping: int(machine.compute_cycles(nest, tile_array(mapping.tile), dataflow, precision)[0])
+        for mapping in finalists
+    }
+    return min(finalists, key=lambda m: judge(m) + EFFORT * effort[m] * prod(m.counts(nest.dims)))
 
 
-def _tile_count(nest: LoopNest, tiles: Ints) -> Ints:
-    return np.asarray(np.prod(-(-np.array(nest.dims, dtype=np.int64) // tiles), axis=1))
+def _finalists(estimate: Estimate, columns: list[int], count: int) -> list[tuple[int, int]]:
+    """The (tile, order) pairs worth running: the best by time and effort, traffic breaking ties."""
+    score = (estimate.cycles[:, columns] + EFFORT * estimate.compute_cycles[:, None]).ravel()
+    ranking = np.lexsort((estimate.off_chip_bits[:, columns].ravel(), score))[:count]
+    return [(int(place) // len(columns), columns[int(place) % len(columns)]) for place in ranking]
 
 
 def _order(loops: tuple[int, ...]) -> Order:
@@ -147,11 +153,20 @@ def _reduction_tiles(d: Dims, unit: int) -> list[tuple[int, int, int]]:
     return sorted({(d.C, d.R, d.S)} | whole | single | rows)
 
 
+@dataclass(frozen=True)
+class Estimate:
+    """Costs of candidates: cycles and off-chip bits int64[candidates, orders], the engine's cycles int64[candidates]."""
+
+    cycles: Ints
+    off_chip_bits: Ints
+    compute_cycles: Ints
+
+
 def costs(
     nest: LoopNest, tiles: Ints, arch: Architecture, machine: Machine, precision: Precision, dataflow: str,
     placement: Placement,
-) -> tuple[Ints, Ints]:  # fmt: skip
-    """Estimated (cycles, off-chip bits), each int64[candidates, 6 orders]."""
+) -> Estimate:  # fmt: skip
+    """What each candidate would cost under each of the six orders."""
     widths = Widths.of(precision)
     sizes = np.array(nest.dims, dtype=np.int64)
     counts = -(-sizes // tiles)
@@ -176,7 +191,7 @@ def costs(
         exposed = 0 if rate is None else _first_load(tile_bits, placement, float(rate))
         all_cycles.append(np.maximum(compute, transfer) + exposed)
         all_bits.append(bits)
-    return np.stack(all_cycles, axis=1), np.stack(all_bits, axis=1)
+    return Estimate(np.stack(all_cycles, axis=1), np.stack(all_bits, axis=1), compute)
 
 
 def _first_load(tile_bits: dict[str, Ints], placement: Placement, rate: float) -> Ints:

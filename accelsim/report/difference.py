@@ -1,4 +1,6 @@
-"""What ``accelsim compare A.json B.json`` prints: what was run differently, and which counter moved by how much."""
+"""What ``accelsim compare A.json B.json`` prints: what was run differently, and which counter moved by how
+much.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ _STALL, _CYCLES = "stall_", "_cycles"
 
 def compare_results(first: Result, second: Result) -> Comparison:
     """Every counter that differs between two results, of the whole and of each layer that both have."""
-    layers = [{layer.name: layer_counters(result, layer) for layer in result.layers} for result in (first, second)]
+    layers = [
+        {layer.name: layer_counters(result, layer) for layer in result.layers} for result in (first, second)
+    ]
     return compare_tables(
         (settings(first), settings(second)),
         (total_counters(first.totals), total_counters(second.totals)),
@@ -29,7 +33,9 @@ def compare_results(first: Result, second: Result) -> Comparison:
 
 
 def print_comparison(comparison: Comparison, console: Console, rows: int | None = LAYERS_SHOWN) -> None:
-    """Print a comparison; of the layers that moved, the ``rows`` with the largest difference in cycles (None: all)."""
+    """Print a comparison; of the layers that moved, the ``rows`` with the largest difference in cycles
+    (None: all).
+    """
     glyphs = ASCII if console.options.ascii_only else UNICODE
     if comparison.settings:
         console.print(_table("run", comparison.settings, glyphs))
@@ -70,7 +76,9 @@ def _table(title: str, changes: Iterable[Change], glyphs: Glyphs) -> Table:
 
 
 def layers_table(comparison: Comparison, rows: int | None, width: int, glyphs: Glyphs) -> Table:
-    """The layers whose cycles moved most, and the cause that moved most in each; else the first counter that moved."""
+    """The layers whose cycles moved most, and the cause that moved most in each; else the first counter that
+    moved.
+    """
     names = list(dict.fromkeys(change.layer for change in comparison.layers))
     by_layer = {name: {c.counter: c for c in comparison.layers if c.layer == name} for name in names}
     names.sort(key=lambda name: -_size(by_layer[name].get("cycles")))
@@ -89,10 +97,14 @@ def _layer_cells(changes: dict[str, Change], glyphs: Glyphs) -> list[str | Text]
     if cycles is None:
         counters = _listed(list(changes), 2)
         return ["same", "", "", "", counters]
+    name = cause.counter.removeprefix(_STALL).removesuffix(_CYCLES) if cause else ""
     return [
-        _value(cycles.first, glyphs), _value(cycles.second, glyphs), _difference(cycles.difference), moved(cycles),
-        f"{cause.counter.removeprefix(_STALL).removesuffix(_CYCLES)} {_difference(cause.difference)}" if cause else "",
-    ]  # fmt: skip
+        _value(cycles.first, glyphs),
+        _value(cycles.second, glyphs),
+        _difference(cycles.difference),
+        moved(cycles),
+        f"{name} {_difference(cause.difference)}" if cause else "",
+    ]
 
 
 def _main_cause(changes: dict[str, Change]) -> Change | None:

@@ -18,7 +18,8 @@ def write_file(path: str | Path, content: bytes) -> Path:
 
 
 def write_files(folder: str | Path, contents: Mapping[str, bytes]) -> list[Path]:
-    """Write several files of one folder, which is made where missing; all are on the disk before the first gets its name.
+    """Write several files of one folder, which is made where missing; all are on the disk before the first
+    gets its name.
 
     Raises `InputError` where that cannot be done; nothing is left behind then.
     """

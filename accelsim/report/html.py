@@ -19,13 +19,16 @@ def to_html(result: Result) -> str:
     rows = []
     for layer in result.layers:
         if costs(layer):
-            cells = (_cell("td", str(column.cell(result, layer, UNICODE)), column.justify) for column in columns)
+            cells = (
+                _cell("td", str(column.cell(result, layer, UNICODE)), column.justify) for column in columns
+            )
             rows.append(f"<tr>{_cell('th', layer.name, 'left')}{''.join(cells)}</tr>")
     note = free_note(result)
     return (
         f"<div><p>{_headline(result)}</p>"
         '<div style="max-height:32em;overflow:auto"><table>'
-        f"<thead><tr>{_cell('th', 'layer', 'left')}{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f"<thead><tr>{_cell('th', 'layer', 'left')}{head}</tr></thead>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
         f"{f'<p><small>{escape(note)}</small></p>' if note else ''}</div>"
     )
 

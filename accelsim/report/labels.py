@@ -1,4 +1,6 @@
-"""Puts words into a figure where they cover nothing: tries places in order of preference, takes the least covered."""
+"""Puts words into a figure where they cover nothing: tries places in order of preference, takes the least
+covered.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _NOTHING: Points = np.empty((0, 2))
 
 @dataclass(frozen=True)
 class Spot:
-    """A place for a label: an anchor in data coordinates, a shift in points along and across the text, its alignment."""
+    """A place for a label: an anchor in data coordinates, a shift in points along and across the text, its
+    alignment.
+    """
 
     x: float
     y: float
@@ -42,7 +46,9 @@ class Crowd:
     words: Points = field(default_factory=lambda: _NOTHING)
 
 
-def place(axes: Axes, text: str, spots: Sequence[Spot], crowd: Crowd, required: bool = True, **style: Any) -> Text | None:
+def place(
+    axes: Axes, text: str, spots: Sequence[Spot], crowd: Crowd, required: bool = True, **style: Any
+) -> Text | None:
     """Write ``text`` at the least covered of ``spots``, and add it to the crowd.
 
     With ``required`` false it is left out where even that would cover a marker or another label.
@@ -65,7 +71,7 @@ def _cost(axes: Axes, label: Text, spot: Spot, crowd: Crowd) -> float:
     """How much a label would cover, and how far it would stick out; 0 is free."""
     samples = _samples(axes, label, spot)
     box = axes.get_window_extent()
-    outside = np.sum((samples < [box.x0, box.y0]) | (samples > [box.x1, box.y1 + 0.12 * box.height]))
+    outside = np.sum((samples < [box.x0 - 1, box.y0 - 1]) | (samples > [box.x1 + 1, box.y1 + 0.12 * box.height]))
     return float(
         20 * outside
         + 3 * _near(samples, crowd.discs, crowd.radii + _pixels(axes, 0.6))

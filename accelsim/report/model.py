@@ -1,6 +1,8 @@
-"""The result file, schema ``accelsim.result/1``: what ``report.json`` holds, and how it is written and read back.
+"""The result file, schema ``accelsim.result/1``: what ``report.json`` holds, and how it is written and read
+back.
 
-Names say their units. Readers of later versions of the schema's first edition ignore keys that they do not know.
+Names say their units. Readers of later versions of the schema's first edition ignore keys that they do not
+know.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from accelsim.report.words import rate
 from accelsim.yaml_io import Document, read_text, validate
 
 if TYPE_CHECKING:
-    import pandas
+    import pandas  # type: ignore[import-untyped, unused-ignore]
 
 SCHEMA = "accelsim.result/1"
 REPORT, LAYERS = "report.json", "layers.csv"
@@ -33,7 +35,9 @@ def _named(document: Any) -> Any:
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True, ignored_types=(cached_property,))
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, ignored_types=(cached_property,)
+    )
 
 
 class InputFile(_Record):
@@ -83,10 +87,11 @@ class TrafficBytes(_Record):
 
 
 class Roofline(_Record):
-    """Where work stands under its roof. ``intensity_ops_per_byte`` null: no off-chip traffic, so bound by compute.
+    """Where work stands under its roof. ``intensity_ops_per_byte`` null: no off-chip traffic, so bound by
+    compute.
 
-    ``peak_gops`` is what the units in use can do; ``macs_per_weight_byte`` is the TPU paper's x axis (null: no
-    weights were read from off chip, or there are no MACs).
+    ``peak_gops`` is what the units in use can do; ``macs_per_weight_byte`` is the TPU paper's x axis (null:
+    no weights were read from off chip, or there are no MACs).
     """
 
     intensity_ops_per_byte: Amount | None
@@ -133,7 +138,9 @@ class Totals(_Record):
 
 
 class LayerResult(_Record):
-    """One layer. ``stall_cycles`` and ``busy_cycles`` add up to ``cycles``; the seconds are cycles over the clock."""
+    """One layer. ``stall_cycles`` and ``busy_cycles`` add up to ``cycles``; the seconds are cycles over the
+    clock.
+    """
 
     name: str
     op: str
@@ -230,8 +237,8 @@ class Result(_Record):
             import pandas
         except ImportError:
             raise ImportError(
-                "to_dataframe needs pandas, which is not installed: pip install pandas; without it, write(folder) "
-                "gives the same table as layers.csv"
+                "to_dataframe needs pandas, which is not installed: pip install pandas; "
+                "without it, write(folder) gives the same table as layers.csv"
             ) from None
         return pandas.DataFrame([layer_row(self, layer) for layer in self.layers])
 
@@ -246,14 +253,18 @@ class Result(_Record):
         return to_csv([layer_row(self, layer) for layer in self.layers])
 
     def write(self, folder: str | Path) -> list[Path]:
-        """Write ``report.json`` and ``layers.csv`` into ``folder``, whole or not at all; InputError if it cannot."""
+        """Write ``report.json`` and ``layers.csv`` into ``folder``, whole or not at all; InputError if it
+        cannot.
+        """
         from accelsim.report.files import write_files
 
         return write_files(folder, {REPORT: self.to_json().encode(), LAYERS: self.to_csv().encode()})
 
     @classmethod
     def read(cls, path: str | Path) -> Result:
-        """Read a result file, or the ``report.json`` of a folder; InputError says all that is wrong with it."""
+        """Read a result file, or the ``report.json`` of a folder; InputError says all that is wrong with
+        it.
+        """
         path = Path(path)
         path = path / REPORT if path.is_dir() else path
         return cls.from_json(read_text(path), source=str(path))
@@ -295,5 +306,7 @@ def _checked(data: Any, source: str) -> Any:
     found = data.get("schema") if isinstance(data, dict) else None
     if isinstance(data, dict) and found != SCHEMA:
         words = "is missing" if found is None else f"is {json.dumps(found)}"
-        raise InputError(Fault(source, "schema", f'{words}, must be "{SCHEMA}": this is no result of accelsim simulate'))
+        raise InputError(
+            Fault(source, "schema", f'{words}, must be "{SCHEMA}": this is no result of accelsim simulate')
+        )
     return data

@@ -47,8 +47,9 @@ def build_result(
 ) -> Result:
     """Gather the runs of a network's layers, in order, into a `Result`.
 
-    ``energies`` has one mapping a layer, component to picojoules; ``energy_sources`` are dataclasses, pydantic models or
-    mappings that say where each cost comes from. Raises `InvariantError` on a run that cannot be true.
+    ``energies`` has one mapping a layer, component to picojoules; ``energy_sources`` are dataclasses,
+    pydantic models or mappings that say where each cost comes from. Raises `InvariantError` on a run that
+    cannot be true.
     """
     for run, energy in zip(runs, energies, strict=True):
         check_run(run, arch)
@@ -72,9 +73,15 @@ def check_run(run: LayerRun, arch: Architecture) -> None:
     """Raise `InvariantError` where a run breaks a law that every run must keep."""
     name, counters = run.layer.name, run.counters
     accounted = counters.busy_cycles + counters.stalls.total()
-    _require(counters.cycles == accounted, name, f"{counters.cycles} cycles, but busy and stalls add up to {accounted}")
     _require(
-        counters.macs == run.layer.macs, name, f"{counters.macs} MACs were counted, the layer has {run.layer.macs}"
+        counters.cycles == accounted,
+        name,
+        f"{counters.cycles} cycles, but busy and stalls add up to {accounted}",
+    )
+    _require(
+        counters.macs == run.layer.macs,
+        name,
+        f"{counters.macs} MACs were counted, the layer has {run.layer.macs}",
     )
     _require(
         not run.dims or prod(run.dims.values()) == counters.macs,
@@ -85,24 +92,40 @@ def check_run(run: LayerRun, arch: Architecture) -> None:
         name, f"{counters.effective_macs} effective MACs are more than its {counters.macs} MACs",
     )  # fmt: skip
     most = counters.cycles * run.peak_macs_per_cycle
-    _require(counters.macs <= most, name, f"{counters.macs} MACs in {counters.cycles} cycles, at most {float(most):g} fit")
+    _require(
+        counters.macs <= most,
+        name,
+        f"{counters.macs} MACs in {counters.cycles} cycles, at most {float(most):g} fit",
+    )
     for level in arch.memory:
         rate = roofline.bytes_per_cycle(level, arch.clock)
-        crossed, fits = Fraction(roofline.bits_through(counters, level.name), 8), (rate or 0) * counters.cycles
+        if rate is None:
+            continue
+        crossed, fits = Fraction(roofline.bits_through(counters, level.name), 8), rate * counters.cycles
         _require(
-            rate is None or crossed <= fits, name,
-            f"{float(crossed):g} bytes crossed {level.name} in {counters.cycles} cycles, at most {float(fits):g} fit",
-        )  # fmt: skip
+            crossed <= fits,
+            name,
+            f"{float(crossed):.12g} bytes crossed {level.name} in {counters.cycles} cycles, "
+            f"at most {float(fits):.12g} fit",
+        )
     place = roofline.layer_position(run, arch)
     attained, roof = (roofline.gops(rate, arch.clock) for rate in (place.attained, place.roof))
-    _require(place.attained <= place.roof, name, f"attained {attained:.17g} Gop/s, but its roof is {roof:.17g} Gop/s")
+    _require(
+        place.attained <= place.roof,
+        name,
+        f"attained {attained:.17g} Gop/s, but its roof is {roof:.17g} Gop/s",
+    )
 
 
 def check_energy(run: LayerRun, energy: Mapping[str, float]) -> None:
     """Raise `InvariantError` for an energy that is no finite, non-negative number."""
     for component, picojoules in energy.items():
         good = isfinite(picojoules) and picojoules >= 0
-        _require(good, run.layer.name, f"the energy of {component} is {picojoules} pJ, must be finite and at least 0")
+        _require(
+            good,
+            run.layer.name,
+            f"the energy of {component} is {picojoules} pJ, must be finite and at least 0",
+        )
 
 
 def _require(holds: bool, layer: str, message: str) -> None:
@@ -172,7 +195,9 @@ def _totals(runs: Sequence[LayerRun], arch: Architecture, layers: Sequence[Layer
 
 
 def _mac_slots(runs: Sequence[LayerRun]) -> Fraction:
-    """MACs that the engine could have done in the network's time; layers without MACs leave it idle at its fastest."""
+    """MACs that the engine could have done in the network's time; layers without MACs leave it idle at its
+    fastest.
+    """
     fastest = max((run.peak_macs_per_cycle for run in runs if run.counters.macs), default=Fraction(0))
     slots = (
         run.counters.cycles * (run.peak_macs_per_cycle if run.counters.macs else fastest) for run in runs
@@ -207,7 +232,9 @@ def _machine(runs: Sequence[LayerRun], arch: Architecture) -> Machine:
 
 
 def _traffic(traffic: Traffic, arch: Architecture) -> dict[str, dict[str, TrafficBytes]]:
-    """Every level of the architecture from the far end on, then what else an engine counted; empty where none crossed."""
+    """Every level of the architecture from the far end on, then what else an engine counted; empty where
+    none crossed.
+    """
     levels = dict.fromkeys((*(level.name for level in arch.memory), *traffic))
     return {
         level: {
@@ -265,7 +292,9 @@ def _source(source: object) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Values as JSON holds them: no tuples, fractions or numpy scalars, so that a result reads back equal to itself."""
+    """Values as JSON holds them: no tuples, fractions or numpy scalars, so that a result reads back equal to
+    itself.
+    """
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
@@ -275,5 +304,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bool | int | float | str) or value is None:
         return value
     return _plain(value.item()) if hasattr(value, "item") else str(value)
-
-

@@ -1,7 +1,7 @@
 """What a roofline figure shows, as numbers: points of layers and networks, roofs of machines; and their CSV.
 
-Two axes are known. ``ops_per_byte``: ops (2 a MAC) a byte of all off-chip traffic. ``macs_per_weight_byte``: the TPU
-paper's, a MAC as one operation a byte of weights read; the height counts a MAC as two ops on either.
+Two axes are known. ``ops_per_byte``: ops (2 a MAC) a byte of all off-chip traffic. ``macs_per_weight_byte``:
+the TPU paper's, a MAC as one operation a byte of weights read; the height counts a MAC as two ops on either.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ from accelsim.report.model import LayerResult, Result, Roofline
 from accelsim.report.rows import Cell, to_csv
 
 Axis = Literal["ops_per_byte", "macs_per_weight_byte"]
-Machine = Architecture | tuple[Architecture, str]  # with the name of the roof to draw: the first where left out
+Machine = (
+    Architecture | tuple[Architecture, str]
+)  # with the name of the roof to draw: the first where left out
 
 
 @dataclass(frozen=True)
 class Point:
-    """A layer (or, where ``layer`` is empty, a whole network) under its roof. An intensity of None is unbounded."""
+    """A layer (or, where ``layer`` is empty, a whole network) under its roof. An intensity of None is
+    unbounded.
+    """
 
     network: str
     architecture: str
@@ -86,7 +90,9 @@ def layer_points(result: Result, label: str) -> list[Point]:
 
 def _layer_point(result: Result, layer: LayerResult, label: str) -> Point:
     share = layer.cycles / result.totals.cycles if result.totals.cycles else 0.0
-    return _point(result, label, layer.name, layer.roof_name, layer.macs, share, layer.seconds, layer.roofline)
+    return _point(
+        result, label, layer.name, layer.roof_name, layer.macs, share, layer.seconds, layer.roofline
+    )
 
 
 def network_point(result: Result, label: str) -> Point:
@@ -98,7 +104,14 @@ def network_point(result: Result, label: str) -> Point:
 
 
 def _point(
-    result: Result, label: str, layer: str, roof: str, macs: int, share: float, seconds: float, place: Roofline
+    result: Result,
+    label: str,
+    layer: str,
+    roof: str,
+    macs: int,
+    share: float,
+    seconds: float,
+    place: Roofline,
 ) -> Point:
     return Point(
         label, result.architecture, layer, roof, macs, share, seconds,
@@ -110,7 +123,11 @@ def _point(
 def simulated_roofs(results: Iterable[Result], axis: Axis = "ops_per_byte") -> list[MachineRoof]:
     """The roofs that the results ran under, each once, in the order of the results."""
     found = [
-        MachineRoof(result.architecture, Roof(roof.name, roof.peak_gops, result.machine.bandwidth_bytes_per_second), True)
+        MachineRoof(
+            result.architecture,
+            Roof(roof.name, roof.peak_gops, result.machine.bandwidth_bytes_per_second),
+            True,
+        )
         for result in results
         for roof in result.machine.roofs
         if axis == "ops_per_byte" or roof.name != VECTOR  # that axis counts MACs alone
@@ -139,13 +156,21 @@ def roofline_rows(results: Sequence[Result], machines: Sequence[Machine] = ()) -
         rows += [{"kind": "layer" if p.layer else "network", **asdict(p), **_no_roof()} for p in points]
     blank = dict.fromkeys(Point.__dataclass_fields__)
     for place in (*simulated_roofs(results), *other_roofs(machines)):
-        named = {"architecture": place.machine, "roof": place.roof.name, "peak_gops": place.roof.peak_gops}
+        named: dict[str, Cell] = {
+            "architecture": place.machine,
+            "roof": place.roof.name,
+            "peak_gops": place.roof.peak_gops,
+        }
         rows.append({"kind": "roof", **blank, **named, **_roof_cells(place)})
     return rows
 
 
 def _no_roof() -> dict[str, Cell]:
-    return {"bandwidth_bytes_per_second": None, "ridge_ops_per_byte": None, "ridge_macs_per_weight_byte": None}
+    return {
+        "bandwidth_bytes_per_second": None,
+        "ridge_ops_per_byte": None,
+        "ridge_macs_per_weight_byte": None,
+    }
 
 
 def _roof_cells(place: MachineRoof) -> dict[str, Cell]:

@@ -1,14 +1,15 @@
 """The roofline figure: layers or networks under the roofs of the machines they ran on, on log-log axes.
 
-Each layer is a marker whose area is its share of its network's time. Roofs carry their names and values themselves,
-so that no second legend has to be read; other machines' roofs are muted. Layers without off-chip traffic have no
-finite intensity: they stand in a band of their own, marked with the sign for infinity.
+Each layer is a marker whose area is its share of its network's time. Roofs carry their names and values
+themselves, so that no second legend has to be read; other machines' roofs are muted. Layers without off-chip
+traffic have no finite intensity: they stand in a band of their own, marked with the sign for infinity.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import atan2, ceil, degrees, log10
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -100,8 +101,8 @@ def draw_roofline(
 
     Parameters
     ----------
-    machines:     roofs for comparison; an architecture, or a pair of one and the name of its roof (such as ``int8``).
-    axis:         what intensity counts, see `accelsim.report.roofline_data`.
+    machines:     roofs for comparison; an architecture, or a pair of one and the name of its roof (such as
+    ``int8``). axis:         what intensity counts, see `accelsim.report.roofline_data`.
     show:         a marker a layer, or one a network.
     width:        ``single`` (3.5 in), ``double`` (7.16 in) or inches; ``height_in`` in inches.
     labels:       names of the results in the legend.
@@ -180,7 +181,9 @@ def _frame(axes: Axes, scene: Scene) -> None:
 
 
 def ticks(low: float, high: float, room: int) -> list[float]:
-    """Decades between the limits; 2 and 5 as well where there are fewer than two, every other where too many."""
+    """Decades between the limits; 2 and 5 as well where there are fewer than two, every other where too
+    many.
+    """
     decades = [10.0**power for power in range(-12, 19) if low <= 10.0**power <= high]
     if len(decades) < 2:
         return [m * 10.0**p for p in range(-12, 19) for m in (1, 2, 5) if low <= m * 10.0**p <= high]
@@ -205,7 +208,12 @@ def _line_style(scene: Scene, roof: MachineRoof) -> dict[str, Any]:
     if not roof.simulated:
         return {"color": style.FAINT, "lw": 0.9, "ls": "-", "zorder": 1}
     machines = list(dict.fromkeys(r.machine for r in scene.roofs if r.simulated))
-    return {"color": style.INK, "lw": 1.0, "ls": DASHES[machines.index(roof.machine) % len(DASHES)], "zorder": 2}
+    return {
+        "color": style.INK,
+        "lw": 1.0,
+        "ls": DASHES[machines.index(roof.machine) % len(DASHES)],
+        "zorder": 2,
+    }
 
 
 def _roof_path(scene: Scene, roof: MachineRoof) -> tuple[list[float], list[float]]:
@@ -225,19 +233,31 @@ def _lines(axes: Axes, scene: Scene) -> None:
         ridge = roof.ridge(scene.axis)
         if ridge:
             height = roof.roof.peak_gops / scale
-            axes.plot([ridge], [height], "o", ms=2.6, mfc="white", mec=line["color"], mew=0.7, zorder=line["zorder"] + 0.1)
+            axes.plot(
+                [ridge],
+                [height],
+                "o",
+                ms=2.6,
+                mfc="white",
+                mec=line["color"],
+                mew=0.7,
+                zorder=line["zorder"] + 0.1,
+            )
 
 
 def _markers(axes: Axes, scene: Scene, show: Shown) -> float:
-    """Draw the points, the largest beneath; returns the area in square points that stands for all of the time."""
+    """Draw the points, the largest beneath; returns the area in square points that stands for all of the
+    time.
+    """
     scale, _ = scene.scale
     longest = max((p.share_of_time for group in scene.points for p in group), default=1.0)
     area = min(LARGEST_PT2 / longest, MOST_PT2_A_SHARE) if longest else MOST_PT2_A_SHARE
     everything = [(point, index) for index, group in enumerate(scene.points) for point in group]
     for point, index in sorted(everything, key=lambda item: -item[0].share_of_time):
         axes.scatter(
-            [scene.x(point)], [point.attained_gops / scale], s=[_size(point, show, area)], marker=style.marker(index),
-            facecolor=(style.colour(index), 0.5), edgecolor=style.colour(index), linewidth=0.6, zorder=3, clip_on=False,
+            [scene.x(point)], [point.attained_gops / scale], s=[_size(point, show, area)],
+            marker=style.marker(index), facecolor=(style.colour(index), 0.5), edgecolor=style.colour(index),
+            linewidth=0.6, zorder=3, clip_on=False,
         )  # fmt: skip
     return area
 
@@ -256,9 +276,14 @@ def _legend(figure: Figure, scene: Scene, show: Shown, area: float) -> None:
     if not networks:
         return
     shares = reference_shares(scene) if show == "layers" else []
-    areas = [_handle("o", max(SMALLEST_PT2, area * s), "none", style.MUTED, f"{100 * s:g}% of time") for s in shares]
+    areas = [
+        _handle("o", max(SMALLEST_PT2, area * s), "none", style.MUTED, f"{100 * s:g}% of time")
+        for s in shares
+    ]
     columns, area_columns = legend_columns(
-        72 * figure.get_figwidth(), [h.get_label() for h in networks], [h.get_label() for h in areas]
+        72 * figure.get_figwidth(),
+        [str(h.get_label()) for h in networks],
+        [str(h.get_label()) for h in areas],
     )
     figure.legend(handles=networks, loc="outside upper left", ncols=columns)
     if areas:
@@ -325,13 +350,15 @@ def _crowd(axes: Axes, scene: Scene, show: Shown, area: float) -> Crowd:
         places = [(scene.x(point), point.attained_gops / scale) for point in points]
         crowd.discs = np.asarray(axes.transData.transform(places))
         crowd.radii = np.array([0.56 * _size(p, show, area) ** 0.5 * pixels_a_point + 0.6 for p in points])
-    crowd.lines = np.vstack([_dense(axes, *_roof_path(scene, roof)) for roof in scene.roofs] or [np.empty((0, 2))])
+    crowd.lines = np.vstack(
+        [_dense(axes, *_roof_path(scene, roof)) for roof in scene.roofs] or [np.empty((0, 2))]
+    )
     return crowd
 
 
 def _dense(axes: Axes, xs: Sequence[float], ys: Sequence[float]) -> Any:
     corners = axes.transData.transform(np.column_stack([xs, ys]))
-    parts = [np.linspace(a, b, 2 + int(np.hypot(*(b - a)) / 2)) for a, b in zip(corners, corners[1:], strict=False)]
+    parts = [np.linspace(a, b, 2 + int(np.hypot(*(b - a)) / 2)) for a, b in pairwise(corners)]
     return np.vstack(parts)
 
 

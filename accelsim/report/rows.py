@@ -87,7 +87,9 @@ def _shapes(shapes: Iterable[Iterable[int]]) -> str:
 
 def _ports(result: Result) -> list[tuple[str, str]]:
     """(level, tensor) pairs that any layer used, level by level."""
-    pairs = [(lv, t) for layer in result.layers for lv, tensors in layer.traffic_bytes.items() for t in tensors]
+    pairs = [
+        (lv, t) for layer in result.layers for lv, tensors in layer.traffic_bytes.items() for t in tensors
+    ]
     levels = list(result.totals.traffic_bytes)
     return sorted(dict.fromkeys(pairs), key=lambda pair: (_place(levels, pair[0]), _place(TENSORS, pair[1])))
 
@@ -101,7 +103,9 @@ def _port_states(result: Result) -> dict[str, None]:
 
 
 def to_csv(rows: list[dict[str, Cell]]) -> str:
-    """Rows of equal keys as CSV with a header; None is an empty cell. Floats are written so that they read back exactly."""
+    """Rows of equal keys as CSV with a header; None is an empty cell. Floats are written so that they read
+    back exactly.
+    """
     text = io.StringIO()
     if rows:
         writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")

@@ -1,7 +1,8 @@
 """The house style of figures: sizes, letters, colours, and how a figure becomes a file.
 
-Figures are drawn at the width at which they are printed (3.5 or 7.16 inches, a column or both of an IEEE or ACM
-page), in 7-point letters, so that nobody scales them. matplotlib is imported when a figure is drawn, not before.
+Figures are drawn at the width at which they are printed (3.5 or 7.16 inches, a column or both of an IEEE or
+ACM page), in 7-point letters, so that nobody scales them. matplotlib is imported when a figure is drawn, not
+before.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ HEIGHTS_IN: dict[Width, float] = {"single": 2.7, "double": 3.4}
 SUFFIXES = (".pdf", ".svg", ".png")
 DPI = 300  # of PNG
 
-# Okabe and Ito's palette, told apart by all kinds of colour vision; its yellow is too faint for lines on white.
+# Okabe and Ito's palette, told apart by all kinds of colour vision; its yellow is too faint on white.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
 )  # fmt: skip
@@ -35,7 +36,9 @@ TEXT_PT, SMALL_PT = 7.0, 6.5  # points
 
 SETTINGS: dict[str, Any] = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same letters, and so the same bytes, everywhere
+    "font.sans-serif": [
+        "DejaVu Sans"
+    ],  # comes with matplotlib: the same letters, and so the same bytes, everywhere
     "font.size": TEXT_PT,
     "axes.labelsize": TEXT_PT,
     "axes.titlesize": TEXT_PT,
@@ -73,7 +76,7 @@ SETTINGS: dict[str, Any] = {
     "savefig.bbox": None,  # the figure is exactly as wide as it says
     "pdf.fonttype": 42,  # TrueType, embedded: what journals take, and text stays text
     "ps.fonttype": 42,
-    "svg.fonttype": "path",  # letters as outlines: looks the same where the font is missing (PDF keeps text as text)
+    "svg.fonttype": "path",  # outlines: the same look where the font is missing (PDF keeps text)
     "svg.hashsalt": "accelsim",
     "path.simplify": False,
     "agg.path.chunksize": 0,
@@ -119,16 +122,22 @@ def marker(index: int) -> str:
 
 
 def check_suffix(path: str | Path) -> str:
-    """The kind of file that ``path`` names; InputError for one that cannot be drawn, before anything is computed."""
+    """The kind of file that ``path`` names; InputError for one that cannot be drawn, before anything is
+    computed.
+    """
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         found = f'"{suffix}"' if suffix else "nothing"
-        raise InputError(Fault(str(path), "", f"ends in {found}, a figure must end in {join_allowed(SUFFIXES)}"))
+        raise InputError(
+            Fault(str(path), "", f"ends in {found}, a figure must end in {join_allowed(SUFFIXES)}")
+        )
     return suffix[1:]
 
 
 def save(figure: Figure, path: str | Path) -> Path:
-    """Write a figure as PDF, SVG or PNG by its suffix, whole or not at all; the same figure gives the same bytes."""
+    """Write a figure as PDF, SVG or PNG by its suffix, whole or not at all; the same figure gives the same
+    bytes.
+    """
     kind = check_suffix(path)
     stamp = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}[kind]
     content = io.BytesIO()

@@ -1,7 +1,7 @@
 """What ``accelsim simulate`` prints: the layers, then the totals. Fits 80 columns; wider terminals see more.
 
-Layers without any cost of their own are counted, not listed. Of a long network those that take least time are folded
-into one row where they stand, so that the table fits a screen and still reads in the order of the network.
+Layers that took no time and moved nothing are counted, not listed. Of a long network those that take least
+time are folded into one row where they stand, so that the table fits a screen and still reads in order.
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ def layer_table(result: Result, width: int, rows: int | None = ROWS, glyphs: Gly
 def fitting(
     cells: Mapping[Column, Sequence[str | Text]], width: int, name_width: int
 ) -> tuple[list[Column], int]:
-    """The columns that fit beside a name of ``name_width``, in their order, and the room left for the name."""
+    """The columns that fit beside a name of ``name_width``, in their order, and the room left for the
+    name.
+    """
     room, chosen = width, set()
     for column in sorted(cells, key=lambda column: column.rank):
         taken = 2 + max((len(cell) for cell in (*cells[column], column.heading)), default=0)
@@ -141,8 +143,8 @@ def _cell(column: Column, result: Result, item: LayerResult | Fold, glyphs: Glyp
 
 
 def costs(layer: LayerResult) -> bool:
-    """Whether a layer took time or moved anything."""
-    return bool(layer.cycles or layer.energy_total_pj or any(layer.traffic_bytes.values()))
+    """Whether a layer took time or moved anything. One that rides along may still have spent energy."""
+    return bool(layer.cycles or any(layer.traffic_bytes.values()))
 
 
 def folded(layers: Sequence[LayerResult], rows: int | None) -> Iterator[LayerResult | Fold]:
@@ -172,9 +174,11 @@ def free_note(result: Result) -> str:
     """One line on the layers that are not listed, or nothing."""
     free = [layer for layer in result.layers if not costs(layer)]
     kinds = {layer.op: sum(1 for other in free if other.op == layer.op) for layer in free}
-    listed = ", ".join(f"{count} {op}" for op, count in sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))[:6])
+    listed = ", ".join(
+        f"{count} {op}" for op, count in sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))[:6]
+    )
     more = ", ..." if len(kinds) > 6 else ""
-    return f"not listed, no cost of their own: {listed}{more}" if free else ""
+    return f"not listed, no time or traffic of their own: {listed}{more}" if free else ""
 
 
 def _share(cycles: int, result: Result) -> str:
@@ -214,7 +218,9 @@ def _roof_share(layer: LayerResult) -> str:
 
 
 def _bound(layer: LayerResult) -> Text:
-    return Text(layer.roofline.bound if layer.ops else "-", style="cyan" if layer.roofline.bound == "memory" else "")
+    return Text(
+        layer.roofline.bound if layer.ops else "-", style="cyan" if layer.roofline.bound == "memory" else ""
+    )
 
 
 def _bar(result: Result, layer: LayerResult, glyphs: Glyphs) -> Text:
@@ -242,7 +248,7 @@ COLUMNS: tuple[Column, ...] = (
 
 def totals_block(result: Result, width: int, glyphs: Glyphs = UNICODE) -> RenderableType:
     """Everything about the whole network."""
-    parts = [_headline(result), _figures(result, glyphs)]
+    parts: list[RenderableType] = [_headline(result), _figures(result, glyphs)]
     tables = [_cycles_table(result, glyphs), _traffic_table(result, glyphs), _energy_table(result, glyphs)]
     if width >= 96:
         side_by_side = Table.grid(padding=(0, 4, 0, 0))
@@ -252,7 +258,8 @@ def totals_block(result: Result, width: int, glyphs: Glyphs = UNICODE) -> Render
 
 
 def _headline(result: Result) -> Text:
-    where = f", batch {result.batch}, {scaled(result.clock_hz, 'Hz')}, {result.mode} mode, {len(result.layers)} layers"
+    clock, layers = scaled(result.clock_hz, "Hz"), len(result.layers)
+    where = f", batch {result.batch}, {clock}, {result.mode} mode, {layers} layers"
     return Text.assemble((result.network, "bold"), " on ", (result.architecture, "bold"), where)
 
 
@@ -290,7 +297,12 @@ def _cycles_table(result: Result, glyphs: Glyphs) -> Table:
     for cause, cycles in (("busy", totals.busy_cycles), *totals.stall_cycles.items()):
         if cycles:
             share = cycles / totals.cycles
-            table.add_row(cause, Text(f"{cycles:,}", justify="right"), percent(share), Text(glyphs.bar * round(8 * share), style="blue"))
+            table.add_row(
+                cause,
+                Text(f"{cycles:,}", justify="right"),
+                percent(share),
+                Text(glyphs.bar * round(8 * share), style="blue"),
+            )
     return table
 
 

@@ -1,10 +1,22 @@
-"""Numbers as people read them: three or four significant digits with a unit. For eyes only, never for files."""
+"""Numbers as people read them: three or four significant digits with a unit. For eyes only, never for
+files.
+"""
 
 from __future__ import annotations
 
 from math import floor, isfinite, log10
 
-_SCALES = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3), ("", 1.0), ("m", 1e-3), ("µ", 1e-6), ("n", 1e-9), ("p", 1e-12))
+_SCALES = (
+    ("T", 1e12),
+    ("G", 1e9),
+    ("M", 1e6),
+    ("k", 1e3),
+    ("", 1.0),
+    ("m", 1e-3),
+    ("µ", 1e-6),
+    ("n", 1e-9),
+    ("p", 1e-12),
+)
 
 
 def significant(value: float, digits: int = 3) -> str:

@@ -1,44 +1,50 @@
 """The values that flow in values mode: from the files that a network names, or made from a seed.
 
-========== ====================================================================================================
+========== ==================================================================================================
 origin     rule
-========== ====================================================================================================
-file       ``.npy``; ``.npz`` with one array; ``.npz`` that ``scipy.sparse.save_npz`` wrote (csr, csc, bsr, coo,
-           dia; read here, so that scipy need not be installed, and with every index checked). Never a pickle.
-           Values must fit the tensor's format; whole floats may stand for integers; no nan, no infinity.
+========== ==================================================================================================
+file       ``.npy``; ``.npz`` with one array; ``.npz`` that ``scipy.sparse.save_npz`` wrote (csr, csc, bsr,
+           coo, dia). Never a pickle. Values must fit the tensor's format; whole floats may stand for
+           integers; no nan, no infinity.
 shape      `Layer.weight_shape`; a sparse matrix may give a weight of more than two axes as
-           ``first axis x all the others``. An input has the batch first, or is one sample that all of the batch
-           share; a linear layer's image may come flattened.
-codebook   the weight file holds indices into it (a sparse file: stored elements are indices, the rest is zero).
-           ``precision.weight`` is the format of the values, not of the index. Without a weight file the seed
-           draws from the codebook.
-seed       integers of up to 8 bits: uniform over the format; wider ones: uniform over +-2**11 (what of it fits);
-           floats: normal, weights scaled by 1/sqrt(fan-in), float32. With a density below 1, exactly
-           round(density * size) elements at random places are nonzero.
+           ``first axis x all the others``. An input has the batch first, or is one sample that all of the
+           batch share; a linear layer's image may come flattened.
+codebook   the weight file holds indices into it (a sparse file: stored elements are indices, the rest is
+           zero). ``precision.weight`` is the format of the values, not of the index. Without a weight file
+           the seed draws from the codebook.
+seed       integers of up to 8 bits: uniform over the format; wider ones: uniform over +-2**11 (what of it
+           fits); floats: normal, weights scaled by 1/sqrt(fan-in), float32. With a density below 1,
+           exactly round(density * size) elements at random places are nonzero.
 embedding  an input that an embedding reads: int64, uniform over its rows.
-========== ====================================================================================================
+========== ==================================================================================================
 
-A tensor's stream depends on the seed, its name and its role, on nothing else: neither the order of work nor the
-other layers of the network change it. Every fault of a file is an `InputError` that names the file and the layer.
+A tensor's stream depends on the seed, its name and its role, on nothing else: neither the order of work nor
+the other layers of the network change it. Every fault of a file is an `InputError` that names the file and
+the layer.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from math import log2, prod, sqrt
+from math import prod, sqrt
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from accelsim.errors import Fault, InputError
+from accelsim.workload.array_files import Array, SparseArray, read_array
+from accelsim.workload.fixed_point import default_shift, reduction_length
 from accelsim.workload.network import Layer, Network, TensorRef, ValueSource
 from accelsim.workload.ops import Conv2d, Embedding, Linear, LocallyConnected2d, Matmul, Op, Recurrent, Shape
 from accelsim.workload.precision import NumberFormat, Precision
 
-Array = npt.NDArray[Any]
+__all__ = [
+    "bias_values", "default_shift", "input_values", "peephole_values", "projection_values", "weight_values",
+]  # fmt: skip
+
 Role = Literal["weight", "input", "bias", "projection", "peephole"]
 
 _STREAM: dict[Role, int] = {"weight": 0, "input": 1, "bias": 2, "projection": 3, "peephole": 4}
@@ -53,42 +59,36 @@ _WIDE = 1 << 11  # seeded integers wider than 8 bits stay within this magnitude
 _DEFAULT = ValueSource()
 
 
-def default_shift(precision: Precision, reduction: int) -> int:
-    """The shift that brings a sum of ``reduction`` uniform random products to 1/8 of the output format's range.
-
-    A uniform b-bit integer has a standard deviation near 2**(b - 1.75).
-    """
-    spread = (precision.weight.bits - 1.75) + (precision.input.bits - 1.75) + 0.5 * log2(reduction)
-    return max(0, round(spread - (precision.output.bits - 3)))
-
-
 def weight_values(layer: Layer, seed: int) -> Array:
     """Weights of ``layer`` in the shape `Layer.weight_shape` and the storage type of ``precision.weight``."""
     shape = layer.weight_shape
     assert shape is not None, f"{layer.name} has no weights"
+    fan_in = 1 if isinstance(layer.op, Embedding) else reduction_length(layer)
     layout = _LAYOUT.get(type(layer.op), "")
     if isinstance(layer.op, Matmul):
         layout = "N x K" if layer.op.transpose_b else "K x N"
-    wanted = _Wanted(layer.name, "weight", shape, layer.precision.weight, layer.weight, _fan_in(layer), layout=layout)
+    wanted = _Wanted(layer.name, "weight", shape, layer.precision.weight, layer.weight, fan_in, layout=layout)
     return _values(wanted, seed)
 
 
 def projection_values(layer: Layer, seed: int) -> Array:
     """Seeded projection of an LSTM, projection x hidden; as dense as the weights."""
     op = layer.op
-    assert isinstance(op, Recurrent) and op.projection is not None
+    assert isinstance(op, Recurrent)
+    assert op.projection
     return _beside_weights(layer, "projection", (op.projection, op.hidden), op.hidden, seed)
 
 
 def peephole_values(layer: Layer, seed: int) -> Array:
     """Seeded peepholes of an LSTM, 3 x hidden: to the input, forget and output gates."""
     op = layer.op
-    assert isinstance(op, Recurrent) and op.peepholes
+    assert isinstance(op, Recurrent)
+    assert op.peepholes
     return _beside_weights(layer, "peephole", (3, op.hidden), 1, seed)
 
 
 def input_values(network: Network, seed: int) -> dict[str, Array]:
-    """Every graph input with its batch, in the storage type of the ``precision.input`` of its first reader."""
+    """Every graph input with its batch, in the storage type of its first reader's ``precision.input``."""
     faults = _unused_files(network)
     result = {}
     for name, shape in network.inputs.items():
@@ -102,12 +102,14 @@ def input_values(network: Network, seed: int) -> dict[str, Array]:
 
 
 def bias_values(layer: Layer) -> Array | None:
-    """The bias of ``layer`` as int64 (float64 for a float accumulator); None unless ``layer.bias`` names a file."""
+    """The bias as int64 (float64 for a float accumulator); None unless ``layer.bias`` names a file."""
     if layer.bias is None or layer.bias.file is None:
         return None
     shape = _bias_shape(layer)
     if shape is None:
-        raise InputError(Fault(str(layer.bias.file), f"{layer.name}.bias", f"is given, but {layer.op.op} takes none"))
+        raise InputError(
+            Fault(str(layer.bias.file), f"{layer.name}.bias", f"is given, but {layer.op.op} takes none")
+        )
     accumulator = layer.precision.accumulator
     values = _values(_Wanted(layer.name, "bias", shape, accumulator, layer.bias), 0)
     return values.astype(np.int64 if accumulator.is_integer else np.float64)
@@ -159,19 +161,8 @@ def _beside_weights(layer: Layer, role: Role, shape: Shape, fan_in: int, seed: i
     return _seeded(_Wanted(layer.name, role, shape, layer.precision.weight, source, fan_in), seed)
 
 
-def _fan_in(layer: Layer) -> int:
-    """Products behind one output."""
-    shape = layer.weight_shape
-    assert shape is not None
-    if isinstance(layer.op, LocallyConnected2d):
-        return prod(shape[3:])
-    if isinstance(layer.op, Matmul):
-        return layer.op.sizes(layer.input_shapes)[3]
-    return 1 if isinstance(layer.op, Embedding) else prod(shape[1:])
-
-
 def _bias_shape(layer: Layer) -> Shape | None:
-    """One bias an output channel; an output value of its own with private kernels; None where there is none."""
+    """One bias an output channel, with private kernels an output value; None where there is none."""
     if isinstance(layer.op, LocallyConnected2d):
         return layer.output_shapes[0][1:]
     if isinstance(layer.op, Recurrent):
@@ -185,13 +176,20 @@ def _bias_shape(layer: Layer) -> Shape | None:
 
 
 def _input(network: Network, name: str, shape: Shape, seed: int) -> Array:
-    readers = [(layer, place) for layer in network.layers for place, ref in enumerate(layer.inputs) if ref == TensorRef(name)]
+    readers = [
+        (layer, place)
+        for layer in network.layers
+        for place, ref in enumerate(layer.inputs)
+        if ref == TensorRef(name)
+    ]
     if not readers:
         return _seeded(_Wanted(name, "input", shape, Precision().input, _DEFAULT), seed)
     first, place = readers[0]
     sources = list(dict.fromkeys(s for s in (_input_source(*reader) for reader in readers) if s != _DEFAULT))
     if len({s.file for s in sources if s.file}) > 1:
-        raise InputError(Fault(str(s.file), name, "is one of several files for the same input") for s in sources if s.file)
+        raise InputError(
+            Fault(str(s.file), name, "is one of several files for the same input") for s in sources if s.file
+        )
     source = next((s for s in sources if s.file), sources[0] if sources else _DEFAULT)
     return _values(_input_wanted(name, shape, first, place, source), seed)
 
@@ -225,7 +223,7 @@ def _unused_files(network: Network) -> list[Fault]:
     """Files for inputs that other layers compute."""
     return [
         Fault(str(layer.input_values.file), f"{layer.name}.input",
-              f"is given, but the input comes from layer {layer.inputs[0].source}; drop it, or write after: []")
+              f"is given, but layer {layer.inputs[0].source} computes the input; drop it, or write after: []")
         for layer in network.layers
         if layer.input_values.file and layer.inputs and layer.inputs[0].source not in network.inputs
     ]  # fmt: skip
@@ -261,7 +259,9 @@ def _drawn(wanted: _Wanted, random: np.random.Generator, count: int, nonzero: bo
     return values
 
 
-def _drawn_integers(random: np.random.Generator, low: int, high: int, count: int, storage: Any, nonzero: bool) -> Array:
+def _drawn_integers(
+    random: np.random.Generator, low: int, high: int, count: int, storage: Any, nonzero: bool
+) -> Array:
     if not nonzero:
         return random.integers(low, high, count, dtype=storage, endpoint=True)
     if low == 0:
@@ -274,29 +274,13 @@ def _drawn_from_codebook(wanted: _Wanted, random: np.random.Generator, count: in
     codebook = _codebook(wanted)
     codebook = codebook[codebook != 0] if nonzero else codebook
     if count and not codebook.size:
-        raise wanted.fault("holds no value but zero, so the density cannot be reached", wanted.source.codebook)
+        raise wanted.fault(
+            "holds no value but zero, so the density cannot be reached", wanted.source.codebook
+        )
     return codebook[random.integers(0, max(1, codebook.size), count)]
 
 
 # --- files
-
-
-class _Sparse(NamedTuple):
-    """Elements and their coordinates (one row an axis), as a file stores them."""
-
-    coordinates: npt.NDArray[np.int64]
-    data: Array
-    shape: Shape
-
-    def dense(self) -> Array:
-        """The whole array; elements stored twice add up, as they do in scipy."""
-        wide = np.zeros(prod(self.shape), {"f": np.float64, "u": np.uint64}.get(self.data.dtype.kind, np.int64))
-        with np.errstate(all="ignore"):  # an infinity is found later, and named
-            np.add.at(wide, np.ravel_multi_index(tuple(self.coordinates), self.shape), self.data)
-        return wide.reshape(self.shape)
-
-    def place(self, position: int) -> Shape:
-        return tuple(int(c) for c in self.coordinates[:, position])
 
 
 def _from_file(wanted: _Wanted) -> Array:
@@ -306,15 +290,17 @@ def _from_file(wanted: _Wanted) -> Array:
     if wanted.source.codebook:
         values = _looked_up(stored, _codebook(wanted), wanted)
     else:
-        values = _fitted(stored.dense() if isinstance(stored, _Sparse) else stored, wanted, wanted.source.file)
+        values = _fitted(
+            stored.dense() if isinstance(stored, SparseArray) else stored, wanted, wanted.source.file
+        )
     if prod(values.shape) == prod(wanted.shape):
         return np.ascontiguousarray(values.reshape(wanted.shape))
     return np.broadcast_to(values.reshape(wanted.shape[1:]), wanted.shape).copy()
 
 
-def _check_shape(stored: Array | _Sparse, wanted: _Wanted) -> None:
+def _check_shape(stored: Array | SparseArray, wanted: _Wanted) -> None:
     allowed: tuple[Shape, ...] = wanted.forms or (wanted.shape,)
-    if isinstance(stored, _Sparse) and not wanted.forms:
+    if isinstance(stored, SparseArray) and not wanted.forms:
         allowed = tuple(dict.fromkeys((wanted.shape, (wanted.shape[0], prod(wanted.shape[1:])))))
     if stored.shape in allowed:
         return
@@ -332,16 +318,20 @@ def _codebook(wanted: _Wanted) -> Array:
     file = wanted.source.codebook
     assert file is not None
     stored = _load(file, wanted)
-    if isinstance(stored, _Sparse) or stored.ndim != 1 or not stored.size:
-        raise wanted.fault(f"has the shape {_times(stored.shape)}, a codebook must be one row of values", file)
+    if isinstance(stored, SparseArray) or stored.ndim != 1 or not stored.size:
+        raise wanted.fault(
+            f"has the shape {_times(stored.shape)}, a codebook must be one row of values", file
+        )
     return _fitted(stored, wanted, file)
 
 
-def _looked_up(stored: Array | _Sparse, codebook: Array, wanted: _Wanted) -> Array:
+def _looked_up(stored: Array | SparseArray, codebook: Array, wanted: _Wanted) -> Array:
     """The values that the indices stand for; what a sparse file does not store is zero."""
     high = codebook.size - 1
-    if not isinstance(stored, _Sparse):
-        indices = _whole(stored, (0, high), f"an index into the codebook of {high + 1}", wanted, wanted.source.file)
+    if not isinstance(stored, SparseArray):
+        indices = _whole(
+            stored, (0, high), f"an index into the codebook of {high + 1}", wanted, wanted.source.file
+        )
         return codebook[indices.astype(np.int64)]
     flat = np.ravel_multi_index(tuple(stored.coordinates), stored.shape)
     order = np.argsort(flat, kind="stable")
@@ -349,14 +339,21 @@ def _looked_up(stored: Array | _Sparse, codebook: Array, wanted: _Wanted) -> Arr
     if twice.size:
         place = list(stored.place(int(order[twice[0] + 1])))
         raise wanted.fault(f"element {place} is stored twice, which indices into a codebook cannot be")
-    indices = _whole(stored.data, (0, high), f"an index into the codebook of {high + 1}", wanted, wanted.source.file, stored)
+    indices = _whole(
+        stored.data,
+        (0, high),
+        f"an index into the codebook of {high + 1}",
+        wanted,
+        wanted.source.file,
+        stored,
+    )
     values = np.zeros(prod(stored.shape), codebook.dtype)
     values[flat] = codebook[indices.astype(np.int64)]
     return values.reshape(stored.shape)
 
 
 def _fitted(values: Array, wanted: _Wanted, file: Path) -> Array:
-    """``values`` in the format's storage type, or an `InputError` that shows the first one that does not fit."""
+    """``values`` in the format's storage type; an `InputError` shows the first one that does not fit."""
     if wanted.format.is_integer or wanted.rows:
         what = f"a row of the table of {wanted.rows}" if wanted.rows else str(wanted.format)
         return _whole(values, wanted.bounds, what, wanted, file).astype(wanted.storage)
@@ -368,7 +365,12 @@ def _fitted(values: Array, wanted: _Wanted, file: Path) -> Array:
 
 
 def _whole(
-    values: Array, bounds: tuple[int, int], what: str, wanted: _Wanted, file: Path | None, sparse: _Sparse | None = None
+    values: Array,
+    bounds: tuple[int, int],
+    what: str,
+    wanted: _Wanted,
+    file: Path | None,
+    sparse: SparseArray | None = None,
 ) -> Array:
     """``values`` if they are whole numbers within ``bounds``."""
     _check_numbers(values, wanted, file)
@@ -392,7 +394,7 @@ def _check_numbers(values: Array, wanted: _Wanted, file: Path | None) -> None:
 
 def _refuse(
     bad: npt.NDArray[np.bool_], values: Array, allowed: str, wanted: _Wanted, file: Path | None,
-    sparse: _Sparse | None = None,
+    sparse: SparseArray | None = None,
 ) -> None:  # fmt: skip
     """Raise for the first ``bad`` element, if there is one."""
     if not bad.any():
@@ -405,113 +407,8 @@ def _refuse(
     raise wanted.fault(f"element {[int(i) for i in place]} is {found}, must be {allowed}{more}", file)
 
 
-def _load(file: Path, wanted: _Wanted) -> Array | _Sparse:
-    """What ``file`` holds, dense or sparse; the file's bytes are not trusted."""
+def _load(file: Path, wanted: _Wanted) -> Array | SparseArray:
     try:
-        with file.open("rb") as stream:
-            start = stream.read(6)
-    except OSError as error:
-        raise wanted.fault(f"cannot be read: {error.strerror}", file) from None
-    if start != b"\x93NUMPY" and not start.startswith(b"PK"):
-        raise wanted.fault("is neither .npy nor .npz, must be one of them; pickles are never loaded", file)
-    try:
-        return _opened(file)
-    except Exception as error:  # numpy's and zipfile's readers raise whatever damaged bytes provoke
-        raise wanted.fault(f"cannot be read: {_first_line(error)}", file) from None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _opened(file: Path) -> Array | _Sparse:
-    loaded = np.load(file, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
-        return loaded
-    with loaded as archive:
-        names = archive.files
-        if {"format", "shape", "data"} <= set(names):
-            return _sparse({name: archive[name] for name in names})
-        if len(names) != 1:
-            held = f"{len(names)} arrays ({', '.join(names[:6])})" if names else "nothing"
-            raise ValueError(f"it holds {held}, must hold one array, or a scipy sparse matrix")
-        array = archive[names[0]]
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{names[0]} in it is not an array")
-    return array
-
-
-def _sparse(parts: dict[str, Array]) -> _Sparse:
-    """A matrix that scipy saved; raises ValueError, KeyError or TypeError if its parts do not agree."""
-    kind = parts["format"].item()
-    kind = kind.decode("ascii") if isinstance(kind, bytes) else str(kind)
-    if kind not in _READERS:
-        raise ValueError(f"the sparse format is {kind}, must be csr, csc, bsr, coo or dia")
-    shape = tuple(int(size) for size in np.atleast_1d(parts["shape"]))
-    coordinates, data = _READERS[kind](parts, shape)
-    if len(coordinates) != len(shape) or data.shape != coordinates.shape[1:]:
-        raise ValueError(f"its {kind} parts differ in length")
-    if data.dtype.kind not in "biuf":
-        raise ValueError(f"it holds values of type {data.dtype}, must hold integers or floats")
-    inside = (coordinates >= 0) & (coordinates < np.array(shape)[:, None])
-    if not inside.all():
-        place = [int(c) for c in coordinates[:, int(np.argmin(inside.all(axis=0)))]]
-        raise ValueError(f"the sparse element {place} lies outside of {_times(shape)}")
-    return _Sparse(coordinates, data, shape)
-
-
-_Elements = tuple[npt.NDArray[np.int64], Array]
-
-
-def _indices(values: Array) -> npt.NDArray[np.int64]:
-    if values.dtype.kind not in "iu":
-        raise ValueError(f"its indices are of type {values.dtype}, must be integers")
-    return values.astype(np.int64)
-
-
-def _runs(parts: dict[str, Array], lines: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], int]:
-    """(line, index) of every stored element or block of a compressed matrix, and how many there are."""
-    pointers, indices = _indices(parts["indptr"]), _indices(parts["indices"])
-    lengths = np.diff(pointers)
-    if pointers.shape != (lines + 1,) or pointers[0] != 0 or (lengths < 0).any() or pointers[-1] > indices.size:
-        raise ValueError(f"its {lines + 1} pointers do not rise from 0 to at most {indices.size}")
-    count = int(pointers[-1])
-    return np.repeat(np.arange(lines), lengths), indices[:count], count
-
-
-def _read_csr(parts: dict[str, Array], shape: Shape) -> _Elements:
-    lines, indices, count = _runs(parts, shape[0] if len(shape) == 2 else 1)
-    return np.stack([lines, indices][2 - len(shape) :]), parts["data"][:count]
-
-
-def _read_csc(parts: dict[str, Array], shape: Shape) -> _Elements:
-    lines, indices, count = _runs(parts, shape[1])
-    return np.stack([indices, lines]), parts["data"][:count]
-
-
-def _read_bsr(parts: dict[str, Array], shape: Shape) -> _Elements:
-    _, height, width = parts["data"].shape
-    lines, indices, count = _runs(parts, shape[0] // height)
-    rows = lines[:, None, None] * height + np.arange(height)[:, None]
-    columns = indices[:, None, None] * width + np.arange(width)
-    blocks = (count, height, width)
-    both = np.stack([np.broadcast_to(rows, blocks).ravel(), np.broadcast_to(columns, blocks).ravel()])
-    return both, parts["data"][:count].ravel()
-
-
-def _read_coo(parts: dict[str, Array], shape: Shape) -> _Elements:
-    del shape
-    rows = parts["coords"] if "coords" in parts else np.stack([parts["row"], parts["col"]])
-    return _indices(rows), parts["data"]
-
-
-def _read_dia(parts: dict[str, Array], shape: Shape) -> _Elements:
-    """``data[i, j]`` is the element in column j of the diagonal ``offsets[i]``; what lies outside does not count."""
-    data, offsets = parts["data"], _indices(parts["offsets"])
-    columns = np.broadcast_to(np.arange(data.shape[1]), data.shape)
-    rows = columns - offsets[:, None]
-    inside = (rows >= 0) & (rows < shape[0]) & (columns < shape[1])
-    return np.stack([rows[inside], columns[inside]]), data[inside]
-
-
-_READERS = {"csr": _read_csr, "csc": _read_csc, "bsr": _read_bsr, "coo": _read_coo, "dia": _read_dia}
+        return read_array(file)
+    except ValueError as error:
+        raise wanted.fault(str(error), file) from None

@@ -30,9 +30,13 @@ def test_unlimited_bandwidth_has_no_ridge() -> None:
     assert roof.gops_at(0.001) == 10.0
 
 
-@pytest.mark.parametrize(("bits", "bound"), [(8, "compute"), (8 * 10, "compute"), (8 * 11, "memory"), (0, "compute")])
+@pytest.mark.parametrize(
+    ("bits", "bound"), [(8, "compute"), (8 * 10, "compute"), (8 * 11, "memory"), (0, "compute")]
+)
 def test_bound_turns_at_the_ridge(bits: int, bound: str) -> None:
-    place = position(ops=100, cycles=100, off_chip_bits=bits, peak_ops_per_cycle=Fraction(10), bytes_per_cycle=Fraction(1))
+    place = position(
+        ops=100, cycles=100, off_chip_bits=bits, peak_ops_per_cycle=Fraction(10), bytes_per_cycle=Fraction(1)
+    )
     assert place.bound == bound  # 100 ops over 10 bytes is the ridge: 10 ops a byte
 
 

@@ -284,12 +284,23 @@ def fold_records(
 @pytest.mark.parametrize("blocked", [False, True])
 def test_full_width_array(dataflow: str, blocked: bool) -> None:
     """Wider than the groups in which lanes are skipped, with few and with many vectors."""
-    for shape in ((130, 300, 200), (130, 20, 140), (1, 129, 257)):
+    for shape in ((130, 300, 200), (130, 20, 140), (30, 129, 140), (130, 30, 140), (1, 129, 257)):
         a, b = operands(1, *shape)
         out = np.zeros((shape[0], shape[2]), np.int32)
         counts = GEMMS[dataflow](a, b, out, 128, 128, blocked=blocked)
         np.testing.assert_array_equal(out, a.astype(np.int64) @ b)
         assert counts[kernels.COUNT_MACS] == np.prod(shape)
+
+
+@pytest.mark.parametrize("dataflow", ["os", "ws"])
+@pytest.mark.parametrize("blocked", [False, True])
+def test_an_infinite_operand_reaches_its_own_outputs_only(dataflow: str, blocked: bool) -> None:
+    """What a full tile leaves in memory must not meet the zeros around a partial one."""
+    a, b = operands(2, 10, 10, 10, np.float32)
+    a[3, 5] = b[4, 6] = np.inf
+    out = np.zeros((10, 10), np.float32)
+    GEMMS[dataflow](a, b, out, 8, 8, blocked=blocked)
+    np.testing.assert_array_equal(out, in_order(a, b, np.zeros_like(out)))
 
 
 @pytest.mark.parametrize("dataflow", ["os", "ws", "is"])

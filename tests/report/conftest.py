@@ -21,7 +21,9 @@ from accelsim.workload.precision import NumberFormat, Precision
 from accelsim.yaml_io import load_document
 
 ROOT = Path(__file__).parents[2]
-SOURCES = [{"component": "mac", "action": "mac", "pj": 0.23, "node_nm": 28, "width_bits": 8, "source": "a test"}]
+SOURCES = [
+    {"component": "mac", "action": "mac", "pj": 0.23, "node_nm": 28, "width_bits": 8, "source": "a test"}
+]
 
 
 def read_arch(name: str) -> Architecture:
@@ -72,10 +74,16 @@ def vector_run(spec: Layer, arch: Architecture, inline: bool = False) -> LayerRu
 
 
 def energy_of(run: LayerRun) -> dict[str, float]:
-    return {"mac": run.counters.macs * 0.23, "dram": 20.0 * run.counters.cycles, "leakage": 1.5 * run.counters.cycles}
+    return {
+        "mac": run.counters.macs * 0.23,
+        "dram": 20.0 * run.counters.cycles,
+        "leakage": 1.5 * run.counters.cycles,
+    }
 
 
-def gather(name: str, arch: Architecture, runs: Sequence[LayerRun], batch: int = 8, command: str = "") -> Result:
+def gather(
+    name: str, arch: Architecture, runs: Sequence[LayerRun], batch: int = 8, command: str = ""
+) -> Result:
     network = Network(name, batch, {"x": (3, 224, 224)}, tuple(run.layer for run in runs), "0" * 64)
     return build_result(network, arch, runs, [energy_of(run) for run in runs], SOURCES, "cycles", 1, command)
 
@@ -83,7 +91,9 @@ def gather(name: str, arch: Architecture, runs: Sequence[LayerRun], batch: int =
 def resnet50_runs(arch: Architecture, batch: int = 8) -> list[LayerRun]:
     conv = Conv2d(K=64, R=7, S=7, stride=2, pad=3)
     runs = [mac_run(layer("conv1", conv, (batch, 3, 224, 224)), arch, ("weight", "input"))]
-    runs.append(vector_run(layer("conv1.relu", Activation(op="relu"), (batch, 64, 112, 112)), arch, inline=True))
+    runs.append(
+        vector_run(layer("conv1.relu", Activation(op="relu"), (batch, 64, 112, 112)), arch, inline=True)
+    )
     pool = Pool2d(op="maxpool2d", window=3, stride=2, pad=1)
     runs.append(vector_run(layer("pool1", pool, (batch, 64, 112, 112)), arch))
     channels, size = 64, 56
@@ -91,7 +101,11 @@ def resnet50_runs(arch: Architecture, batch: int = 8) -> list[LayerRun]:
         for block in range(1, blocks + 1):
             stride = 2 if stage > 2 and block == 1 else 1
             out = size // stride
-            parts = [("a", channels, width, 1, 1, size), ("b", width, width, 3, stride, size), ("c", width, 4 * width, 1, 1, out)]
+            parts = [
+                ("a", channels, width, 1, 1, size),
+                ("b", width, width, 3, stride, size),
+                ("c", width, 4 * width, 1, 1, out),
+            ]
             parts += [("proj", channels, 4 * width, 1, stride, size)] if block == 1 else []
             for part, c, k, window, step, image in parts:
                 op = Conv2d(K=k, R=window, S=window, stride=step, pad=window // 2)

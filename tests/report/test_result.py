@@ -104,11 +104,16 @@ def test_no_off_chip_traffic_is_null_and_compute_bound(resnet50: Result) -> None
         ({"cycles": 11}, "11 cycles, but busy and stalls add up to 10"),
         ({"macs": 63}, "63 MACs were counted, the layer has 64"),
         ({"effective_macs": 65}, "65 effective MACs are more than its 64"),
-        ({"traffic": {"dram": {"weight": Transfer(8 * 486)}}}, "486 bytes crossed dram in 10 cycles, at most 485"),
+        (
+            {"traffic": {"dram": {"weight": Transfer(8 * 486)}}},
+            "486 bytes crossed dram in 10 cycles, at most 485",
+        ),
         ({"vector_ops": 10**7}, "its roof is"),
     ],
 )
-def test_a_run_that_cannot_be_true_is_refused(arch: Architecture, changes: dict[str, object], words: str) -> None:
+def test_a_run_that_cannot_be_true_is_refused(
+    arch: Architecture, changes: dict[str, object], words: str
+) -> None:
     with pytest.raises(InvariantError, match=words) as caught:
         one_layer(arch, linear_run(**changes))
     assert "layer fc" in str(caught.value)
@@ -155,11 +160,17 @@ def test_reads_back_equal(resnet50: Result, tmp_path: Path) -> None:
     busy=st.integers(8, 10**6), stalls=st.lists(st.integers(0, 10**12), min_size=8, max_size=8),
     bits=st.integers(0, 3000), energy=st.dictionaries(st.text(min_size=1), st.floats(0, 1e30), max_size=4),
     mapping=st.dictionaries(st.text(), st.recursive(
-        st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
-        lambda inner: st.lists(inner, max_size=3) | st.tuples(inner), max_leaves=5), max_size=3),
+        st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False,
+        allow_infinity=False), lambda inner: st.lists(inner, max_size=3) | st.tuples(inner), max_leaves=5),
+        max_size=3),
 )  # fmt: skip
 def test_every_result_survives_json(
-    arch: Architecture, busy: int, stalls: list[int], bits: int, energy: dict[str, float], mapping: dict[str, object]
+    arch: Architecture,
+    busy: int,
+    stalls: list[int],
+    bits: int,
+    energy: dict[str, float],
+    mapping: dict[str, object],
 ) -> None:
     run = linear_run(
         cycles=busy + sum(stalls), busy_cycles=busy, stalls=Stalls(*stalls),
@@ -252,7 +263,8 @@ def test_energy_sources_are_kept(resnet50: Result) -> None:
 
 def test_reports_do_not_import_matplotlib() -> None:
     code = (
-        "import sys, accelsim.plot, accelsim.report.result, accelsim.report.table, accelsim.report.difference, "
-        "accelsim.report.style; assert not {'matplotlib', 'numba', 'pandas'} & set(sys.modules)"
+        "import sys, accelsim.plot, accelsim.report.result, accelsim.report.table; "
+        "import accelsim.report.difference, accelsim.report.style; "
+        "assert not {'matplotlib', 'numba', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -70,9 +70,13 @@ def words(axes: Any) -> list[str]:
 
 
 def test_roofs_carry_names_and_values(drawn: tuple[Any, Any]) -> None:
-    assert {"tpu_v1 int8: 91.8 TOPS", "34 GB/s", "ridge 2,699 op/B", "haswell fp32: 1.3 TFLOPS", "160 GB/s"} <= set(
-        words(drawn[1])
-    )
+    assert {
+        "tpu_v1 int8: 91.8 TOPS",
+        "34 GB/s",
+        "ridge 2,699 op/B",
+        "haswell fp32: 1.3 TFLOPS",
+        "160 GB/s",
+    } <= set(words(drawn[1]))
 
 
 def test_words_cover_neither_markers_nor_words(drawn: tuple[Any, Any]) -> None:
@@ -101,7 +105,9 @@ def test_words_stay_on_the_page_and_are_of_printed_size(drawn: tuple[Any, Any]) 
 
 def test_marker_area_is_share_of_time(resnet50: Result, drawn: tuple[Any, Any]) -> None:
     areas = sorted(points.get_sizes()[0] for points in drawn[1].collections)
-    shares = sorted(layer.cycles / resnet50.totals.cycles for layer in resnet50.layers if layer.roofline.attained_gops)
+    shares = sorted(
+        layer.cycles / resnet50.totals.cycles for layer in resnet50.layers if layer.roofline.attained_gops
+    )
     assert len(areas) == len(shares)
     assert areas[-1] / areas[-3] == pytest.approx(shares[-1] / shares[-3])
 
@@ -114,7 +120,9 @@ def test_layers_without_off_chip_traffic_stand_in_their_own_band(resnet50: Resul
     assert all(scene.x(p) <= scene.x_high for p in scene.points[0] if p.intensity_ops_per_byte)
 
 
-def test_the_papers_axis_counts_macs_and_weights(tpu_apps: list[Result], machines: list[Architecture]) -> None:
+def test_the_papers_axis_counts_macs_and_weights(
+    tpu_apps: list[Result], machines: list[Architecture]
+) -> None:
     scene = compose(tpu_apps, machines, "macs_per_weight_byte", "networks")
     ridges = {roof.machine: roof.ridge(scene.axis) for roof in scene.roofs}
     assert ridges["tpu_v1"] == pytest.approx(1350, rel=0.01)
@@ -177,20 +185,25 @@ def test_labels_tell_results_apart(resnet50: Result) -> None:
     assert result_labels([resnet50]) == ["resnet50"]
     assert result_labels([resnet50, moved]) == ["resnet50 on tpu_v1", "resnet50 on other"]
     assert result_labels([resnet50, other]) == ["resnet50, batch 8", "resnet50, batch 16"]
-    assert result_labels([resnet50, resnet50]) == ["resnet50 on tpu_v1, batch 8 (1)", "resnet50 on tpu_v1, batch 8 (2)"]
+    assert result_labels([resnet50, resnet50]) == [
+        "resnet50 on tpu_v1, batch 8 (1)",
+        "resnet50 on tpu_v1, batch 8 (2)",
+    ]
 
 
-def simple(arch: Architecture, run: LayerRun, bits: int) -> LayerRun:
+def simple(run: LayerRun, bits: int) -> LayerRun:
     macs = run.counters.macs
     cycles = -(-macs // 16384) + -(-bits // 8)
-    counters = Counters(cycles, cycles, Stalls(), macs, macs, 0, {"dram": {"weight": Transfer(bits)}} if bits else {})
+    counters = Counters(
+        cycles, cycles, Stalls(), macs, macs, 0, {"dram": {"weight": Transfer(bits)}} if bits else {}
+    )
     return replace(run, counters=counters, peak_macs_per_cycle=Fraction(65536))
 
 
-def test_odd_results_are_drawn_too(make_result: Make, arch: Architecture, runs: list[LayerRun]) -> None:
+def test_odd_results_are_drawn_too(make_result: Make, runs: list[LayerRun]) -> None:
     nothing = make_result("nothing", [runs[1]])  # no time at all
-    inside = make_result("inside", [simple(arch, runs[0], 0)])  # no off-chip traffic at all
-    one = make_result("one", [simple(arch, runs[0], 8 * 10**5)])
+    inside = make_result("inside", [simple(runs[0], 0)])  # no off-chip traffic at all
+    one = make_result("one", [simple(runs[0], 8 * 10**5)])
     for results in ([nothing], [inside], [one], [nothing, inside, one]):
         figure, _ = draw_roofline(results)
         figure.draw_without_rendering()
@@ -199,7 +212,9 @@ def test_odd_results_are_drawn_too(make_result: Make, arch: Architecture, runs: 
 
 
 def test_one_roof_a_precision(resnet50: Result) -> None:
-    half = resnet50.machine.roofs[0].model_copy(update={"name": "int16", "peak_gops": 22937.6, "ridge_ops_per_byte": 674.6})
+    half = resnet50.machine.roofs[0].model_copy(
+        update={"name": "int16", "peak_gops": 22937.6, "ridge_ops_per_byte": 674.6}
+    )
     machine = resnet50.machine.model_copy(update={"roofs": [*resnet50.machine.roofs, half]})
     _, axes = draw_roofline([resnet50.model_copy(update={"machine": machine})])
     assert {"tpu_v1 int8: 91.8 TOPS", "tpu_v1 int16: 22.9 TOPS"} <= set(words(axes))
@@ -208,7 +223,11 @@ def test_one_roof_a_precision(resnet50: Result) -> None:
 
 @pytest.mark.parametrize(
     ("low", "high", "expected"),
-    [(0.5, 2000, [1, 10, 100, 1000]), (3, 60, [5, 10, 20, 50]), (1, 1e10, [10.0**p for p in range(0, 11, 2)])],
+    [
+        (0.5, 2000, [1, 10, 100, 1000]),
+        (3, 60, [5, 10, 20, 50]),
+        (1, 1e10, [10.0**p for p in range(0, 11, 2)]),
+    ],
 )
 def test_ticks(low: float, high: float, expected: list[float]) -> None:
     assert ticks(low, high, room=8) == pytest.approx(expected)

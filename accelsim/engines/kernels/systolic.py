@@ -72,7 +72,7 @@ COUNT_FOLDS, COUNT_MACS, COUNT_BUSY_CYCLES, COUNT_STEPPED_CYCLES, COUNT_OVERFLOW
 """Indices into the counts that a GEMM returns; the last is their number.
 
 Folds run; useful MACs stepped; cycles with at least one useful MAC; cycles from each fold's first MAC to its
-last, both included; accumulate steps whose exact sum did not fit (checked GEMMs only).
+last, both included; accumulate steps whose exact sum did not fit (with acc_bits only).
 """
 
 BLOCK_CYCLES = 8
@@ -189,7 +189,8 @@ def fold_timing(
                          chain the cycle at whose end the first row (column) of sums is captured
     DRAIN_CYCLES         in which the shift chain of one row (column) holds this fold's sums; 0 without chain.
                          Back-to-back folds must begin at least max(STREAM_CYCLES, DRAIN_CYCLES) apart
-    FIRST_OUTPUT_CYCLES  elapsed until the first output word stands at its port
+    FIRST_OUTPUT_CYCLES  elapsed until the first output word stands at its port. Each chain starts as its own
+                         sums are final: the first words at the other ports follow a hop apart
     END_CYCLES           elapsed until the last does; of the whole array with full, of the used part with trim
     """
     record = np.zeros(TIMING_FIELDS, np.int64)

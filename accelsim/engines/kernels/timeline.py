@@ -5,8 +5,8 @@ make a cycle, so that a bandwidth that is no whole number of bytes a cycle loses
 
 *Who gets the port.* Loads wait in a queue in the order of the schedule (one for all tensors, or one a tensor, as
 with a DMA a buffer); the head of a queue asks for the port from the cycle on in which a slot of its level is free.
-Finished output tiles wait in a queue of their own, and partial sums are fetched when all that was sent out before
-them has left. A free port takes the oldest store that asks, else the load that has asked longest (weights before
+Finished output tiles wait in a queue of their own; partial sums are asked for when the step before is issued and all
+stores before them have left. A free port takes the oldest store that asks, else the load that has asked longest (weights before
 inputs before partial sums when two ask at once). A tile of no bits (resident) takes a slot, but asks for nothing.
 
 The walk goes step by step and serves the port only as far as the step needs. That is exact: what a later step asks
@@ -36,8 +36,8 @@ OPTION_FIELDS = 9
 RESULT_FIELDS = 10
 
 # Moments that the walk carries from fold to fold.
-T_ISSUE, T_ISSUE_END, T_LOAD_END, T_DONE, T_BUSY_END, T_CHAIN_FREE, T_PORT_END = range(7)
-MOMENTS = 7
+T_ISSUE, T_ISSUE_END, T_LOAD_END, T_DONE, T_BUSY_END, T_CHAIN_FREE, T_PORT_END, T_CONTENTION = range(8)
+MOMENTS = 8
 
 # Columns of the events, one row a step: when its operands were there, first issue, last issue + 1, outputs done.
 E_READY, E_ISSUE, E_ISSUE_END, E_DONE = range(4)
@@ -139,16 +139,22 @@ LOAD_FIELDS = 5
 # Columns of the store queue, the oldest in row 0.
 Q_READY, Q_BITS, Q_SLOT = range(3)
 
+# Outputs: stores that wait, the cycle in which the last one had left, the slot of the output tile in use, whether it is
+# new in this step, the bits of partial sums it still waits for, the cycle from which on the step before is issued.
+S_WAITING, S_SENT, S_SLOT, S_NEW, S_PSUM_BITS, S_ISSUED = range(6)
+STORE_FIELDS = 6
+
 
 @kernel
-def _send_oldest(queue, waiting, port, out_free, options):  # type: ignore[no-untyped-def]
-    """Give the port to the oldest store; returns how many still wait."""
+def _send_oldest(queue, out, port, out_free, options):  # type: ignore[no-untyped-def]
+    """Give the port to the oldest store."""
     port[0] = max(port[0], _ticks(queue[0, Q_READY], options)) + queue[0, Q_BITS] * options[O_TICKS_PER_BIT]
-    out_free[queue[0, Q_SLOT]] = _cycle(port[0], options)
-    for row in range(waiting - 1):
+    out[S_SENT] = _cycle(port[0], options)
+    out_free[queue[0, Q_SLOT]] = out[S_SENT]
+    out[S_WAITING] -= 1
+    for row in range(out[S_WAITING]):
         for column in range(3):
             queue[row, column] = queue[row + 1, column]
-    return waiting - 1
 
 
 @kernel
@@ -183,9 +189,9 @@ def _place_resident(loads, tensor, row, ready, free):  # type: ignore[no-untyped
 
 
 @kernel
-def _asks_at(row, free):  # type: ignore[no-untyped-def]
-    """Cycle from which on the tensor's next load asks for the port, NEVER if that is not known yet."""
-    if row[L_NEXT] != row[L_ASKS] or row[L_PLACED] >= free.shape[0] + row[L_RELEASED]:
+def _asks_at(row, free, steps):  # type: ignore[no-untyped-def]
+    """Cycle from which on the tensor's next load asks for the port, NEVER if there is none or it is not known yet."""
+    if row[L_ASKS] == steps or row[L_NEXT] != row[L_ASKS] or row[L_PLACED] >= free.shape[0] + row[L_RELEASED]:
         return NEVER
     return free[row[L_PLACED] % free.shape[0]]
 
@@ -199,24 +205,112 @@ def _release(loads, tensor, step, row, free, when):  # type: ignore[no-untyped-d
 
 
 @kernel
-def _earliest(weight_at, input_at, psum_at):  # type: ignore[no-untyped-def]
-    """Which of the loads has asked longest, and since when."""
-    if weight_at <= input_at and weight_at <= psum_at:
-        return WEIGHT, weight_at
-    if input_at <= psum_at:
-        return INPUT, input_at
-    return PSUM, psum_at
+def _head_only(step, table, at):  # type: ignore[no-untyped-def]
+    """One queue: only what comes first in the schedule asks; the other times of ``at`` are struck out."""
+    weight_step, input_step = table[WEIGHT, L_ASKS], table[INPUT, L_ASKS]
+    if at[PSUM] != NEVER and min(weight_step, input_step) > step:
+        at[WEIGHT] = at[INPUT] = NEVER
+    elif weight_step <= input_step:
+        at[INPUT] = at[PSUM] = NEVER
+    else:
+        at[WEIGHT] = at[PSUM] = NEVER
 
 
 @kernel
-def _head_only(step, table, weight_at, input_at, psum_at, steps):  # type: ignore[no-untyped-def]
-    """One queue: only what comes first in the schedule asks. Returns the times with the others' struck out."""
-    weight_step, input_step = table[WEIGHT, L_ASKS], table[INPUT, L_ASKS]
-    if psum_at != NEVER and min(weight_step, input_step) > step:
-        return NEVER, NEVER, psum_at
-    if weight_step <= input_step:
-        return weight_at, NEVER, NEVER
-    return NEVER, input_at, NEVER
+def _is_waiting(queue, waiting, slot):  # type: ignore[no-untyped-def]
+    """Whether the output tile in ``slot`` has not been sent yet."""
+    for row in range(waiting):
+        if queue[row, Q_SLOT] == slot:
+            return True
+    return False
+
+
+@kernel
+def _may_start(table, queue, out):  # type: ignore[no-untyped-def]
+    """Whether a step's operands are placed and its output tile has a slot, with its partial sums in it."""
+    return (
+        table[WEIGHT, L_PLACED] > table[WEIGHT, L_CURRENT]
+        and table[INPUT, L_PLACED] > table[INPUT, L_CURRENT]
+        and out[S_PSUM_BITS] == 0
+        and not (out[S_NEW] == 1 and _is_waiting(queue, out[S_WAITING], out[S_SLOT]))
+    )
+
+
+@kernel
+def _serve(step, loads, table, frees, readies, queue, out, port, options):  # type: ignore[no-untyped-def]
+    """Give the port to whoever comes next; see the module's text. ``frees`` and ``readies``: of the slots, by tensor."""
+    at = np.full(3, NEVER, np.int64)
+    at[WEIGHT] = _asks_at(table[WEIGHT], frees[WEIGHT], loads.shape[0])
+    at[INPUT] = _asks_at(table[INPUT], frees[INPUT], loads.shape[0])
+    if out[S_PSUM_BITS] > 0 and out[S_WAITING] == 0:
+        at[PSUM] = max(max(frees[PSUM][out[S_SLOT]], out[S_SENT]), out[S_ISSUED])
+    if options[O_QUEUE_PER_TENSOR] == 0:
+        _head_only(step, table, at)
+    tensor = WEIGHT
+    for other in (INPUT, PSUM):
+        if at[other] < at[tensor]:
+            tensor = other
+    if out[S_WAITING] > 0 and (
+        at[tensor] == NEVER or _ticks(queue[0, Q_READY], options) <= max(port[0], _ticks(at[tensor], options))
+    ):
+        _send_oldest(queue, out, port, frees[PSUM], options)
+        return
+    bits = out[S_PSUM_BITS] if tensor == PSUM else loads[table[tensor, L_ASKS], tensor]
+    port[0] = max(port[0], _ticks(at[tensor], options)) + bits * options[O_TICKS_PER_BIT]
+    when = _cycle(port[0], options) + options[O_LATENCY]
+    if tensor == PSUM:
+        frees[PSUM][out[S_SLOT]] = when
+        out[S_PSUM_BITS] = 0
+    else:
+        table[tensor, L_ASKS] = _next_asking(loads, tensor, table[tensor, L_ASKS] + 1)
+        _place(loads, tensor, table[tensor], readies[tensor], when)
+
+
+@kernel
+def _supply(step, loads, table, frees, readies, queue, out, port, options):  # type: ignore[no-untyped-def]
+    """Serve the port until ``step`` may start."""
+    for tensor in range(2):
+        table[tensor, L_CURRENT] += loads[step, tensor] >= 0
+    if out[S_NEW] == 1:
+        out[S_SLOT] = (out[S_SLOT] + 1) % frees[PSUM].shape[0]
+        out[S_PSUM_BITS] = max(np.int64(0), loads[step, PSUM])
+    while True:
+        _place_resident(loads, WEIGHT, table[WEIGHT], readies[WEIGHT], frees[WEIGHT])
+        _place_resident(loads, INPUT, table[INPUT], readies[INPUT], frees[INPUT])
+        if _may_start(table, queue, out):
+            return
+        _serve(step, loads, table, frees, readies, queue, out, port, options)
+
+
+@kernel
+def _finish_output(bits, done, queue, out, out_free):  # type: ignore[no-untyped-def]
+    """The step's output tile is done: queue it, or keep it for the next step (bits < 0)."""
+    out[S_NEW] = bits >= 0
+    if bits > 0:
+        queue[out[S_WAITING], Q_READY] = done
+        queue[out[S_WAITING], Q_BITS] = bits
+        queue[out[S_WAITING], Q_SLOT] = out[S_SLOT]
+        out[S_WAITING] += 1
+    elif bits == 0:  # the tile stays on chip: nothing crosses the port
+        out_free[out[S_SLOT]] = done
+
+
+@kernel
+def _ready_at(row, ready):  # type: ignore[no-untyped-def]
+    """Cycle from which on the tile in use is in its slot; 0 if the schedule never loads the tensor."""
+    return ready[row[L_CURRENT] % ready.shape[0]] if row[L_CURRENT] >= 0 else np.int64(0)
+
+
+@kernel
+def _free_at(tensor, at, options):  # type: ignore[no-untyped-def]
+    """When the slot of a tile is free again, after its last step.
+
+    A stationary tile is needed until it is shifted in. With a queue a tensor, until it is issued: see the module's
+    text for why nothing may ask before that.
+    """
+    if options[O_STATIONARY] != tensor:
+        return at[T_ISSUE_END]
+    return at[T_LOAD_END] if options[O_QUEUE_PER_TENSOR] == 0 else at[T_ISSUE]
 
 
 @kernel
@@ -239,107 +333,43 @@ def run_timeline(classes, loads, stores, grids, folds, options, port, weight_fre
     -------
     int64[10] : see R_*; cycles == busy + the stalls.
     """
-    steps = classes.shape[0]
     result = np.zeros(RESULT_FIELDS, np.int64)
     at = np.zeros(MOMENTS, np.int64)
-    input_free = np.zeros(options[O_SLOTS_INPUT], np.int64)
-    out_free = np.zeros(options[O_SLOTS_OUTPUT], np.int64)
-    weight_ready, input_ready = np.zeros_like(weight_free), np.zeros_like(input_free)
-    queue = np.zeros((options[O_SLOTS_OUTPUT] + 1, 3), np.int64)
+    frees = (weight_free, np.zeros(options[O_SLOTS_INPUT], np.int64), np.zeros(options[O_SLOTS_OUTPUT], np.int64))
+    readies = (np.zeros_like(frees[WEIGHT]), np.zeros_like(frees[INPUT]))
+    queue = np.zeros((options[O_SLOTS_OUTPUT], 3), np.int64)
+    out = np.zeros(STORE_FIELDS, np.int64)
+    out[S_SLOT], out[S_NEW] = -1, 1
     table = np.zeros((2, LOAD_FIELDS), np.int64)
     for tensor in range(2):
         table[tensor, L_NEXT] = _next_tile(loads, tensor, 0)
         table[tensor, L_ASKS] = _next_asking(loads, tensor, 0)
         table[tensor, L_CURRENT] = -1
-    waiting, stored = np.int64(0), np.int64(0)
-    out_slot, output_ready = np.int64(-1), np.int64(0)
-    new_output = True
-    for step in range(steps):
-        for tensor in range(2):
-            table[tensor, L_CURRENT] += loads[step, tensor] >= 0
-        psum_bits = np.int64(0)
-        if new_output:
-            out_slot = (out_slot + 1) % out_free.shape[0]
-            psum_bits = max(np.int64(0), loads[step, PSUM])
-        while True:  # serve the port until this step has all that it needs
-            _place_resident(loads, WEIGHT, table[WEIGHT], weight_ready, weight_free)
-            _place_resident(loads, INPUT, table[INPUT], input_ready, input_free)
-            slot_taken = False
-            if new_output:
-                for row in range(waiting):
-                    slot_taken |= queue[row, Q_SLOT] == out_slot
-            if (
-                table[WEIGHT, L_PLACED] > table[WEIGHT, L_CURRENT]
-                and table[INPUT, L_PLACED] > table[INPUT, L_CURRENT]
-                and not slot_taken
-                and psum_bits == 0
-            ):
-                break
-            weight_at = _asks_at(table[WEIGHT], weight_free)
-            input_at = _asks_at(table[INPUT], input_free)
-            psum_at = out_free[out_slot] if psum_bits > 0 and waiting == 0 else NEVER
-            if options[O_QUEUE_PER_TENSOR] == 0:
-                weight_at, input_at, psum_at = _head_only(step, table, weight_at, input_at, psum_at, steps)
-            tensor, since = _earliest(weight_at, input_at, psum_at)
-            if waiting > 0 and (
-                since == NEVER or _ticks(queue[0, Q_READY], options) <= max(port[0], _ticks(since, options))
-            ):
-                waiting = _send_oldest(queue, waiting, port, out_free, options)
-                stored = _cycle(port[0], options)
-                continue
-            bits = psum_bits
-            if tensor != PSUM:
-                bits = loads[table[tensor, L_ASKS], tensor]
-            port[0] = max(port[0], _ticks(since, options)) + bits * options[O_TICKS_PER_BIT]
-            when = _cycle(port[0], options) + options[O_LATENCY]
-            if tensor == PSUM:
-                out_free[out_slot] = when
-                psum_bits = np.int64(0)
-                continue
-            table[tensor, L_ASKS] = _next_asking(loads, tensor, table[tensor, L_ASKS] + 1)
-            if tensor == WEIGHT:
-                _place(loads, tensor, table[tensor], weight_ready, when)
-            else:
-                _place(loads, tensor, table[tensor], input_ready, when)
-        if new_output:
-            output_ready = out_free[out_slot]
-        weights, inputs = np.int64(0), np.int64(0)
-        if table[WEIGHT, L_CURRENT] >= 0:
-            weights = weight_ready[table[WEIGHT, L_CURRENT] % weight_ready.shape[0]]
-        if table[INPUT, L_CURRENT] >= 0:
-            inputs = input_ready[table[INPUT, L_CURRENT] % input_ready.shape[0]]
+    for step in range(classes.shape[0]):
+        _supply(step, loads, table, frees, readies, queue, out, port, options)
+        weights, inputs = _ready_at(table[WEIGHT], readies[WEIGHT]), _ready_at(table[INPUT], readies[INPUT])
+        output = frees[PSUM][out[S_SLOT]] if out[S_NEW] == 1 else np.int64(0)
+        held, moving = np.int64(0), max(max(weights, inputs), output)
         if options[O_STATIONARY] == WEIGHT:
-            held, moving = weights, max(inputs, output_ready)
+            held, moving = weights, max(inputs, output)
         elif options[O_STATIONARY] == INPUT:
-            held, moving = inputs, max(weights, output_ready)
-        else:
-            held, moving = np.int64(0), max(max(weights, inputs), output_ready)
+            held, moving = inputs, max(weights, output)
         kind = classes[step]
         first = _step(grids[kind], folds[kind], at, options, held, moving, result)
-        loaded, issued = at[T_LOAD_END], at[T_ISSUE_END]
-        _release(
-            loads, WEIGHT, step, table[WEIGHT], weight_free, loaded if options[O_STATIONARY] == WEIGHT else issued
-        )
-        _release(loads, INPUT, step, table[INPUT], input_free, loaded if options[O_STATIONARY] == INPUT else issued)
-        new_output = stores[step] >= 0
-        if stores[step] > 0:
-            queue[waiting, Q_READY] = at[T_DONE]
-            queue[waiting, Q_BITS] = stores[step]
-            queue[waiting, Q_SLOT] = out_slot
-            waiting += 1
-        elif new_output:  # the tile stays on chip: nothing crosses the port
-            out_free[out_slot] = at[T_DONE]
+        out[S_ISSUED] = at[T_ISSUE_END]
+        _release(loads, WEIGHT, step, table[WEIGHT], frees[WEIGHT], _free_at(WEIGHT, at, options))
+        _release(loads, INPUT, step, table[INPUT], frees[INPUT], _free_at(INPUT, at, options))
+        _finish_output(stores[step], at[T_DONE], queue, out, frees[PSUM])
         if events.shape[0] > 0:
             events[step, E_READY] = max(held, moving)
             events[step, E_ISSUE] = first
             events[step, E_ISSUE_END] = at[T_ISSUE_END]
             events[step, E_DONE] = at[T_DONE]
-    while waiting > 0:
-        waiting = _send_oldest(queue, waiting, port, out_free, options)
-        stored = _cycle(port[0], options)
+    while out[S_WAITING] > 0:
+        _send_oldest(queue, out, port, frees[PSUM], options)
+    end = max(at[T_DONE], out[S_SENT])
     now = _charge(result, R_DRAIN, at[T_BUSY_END], at[T_DONE], at[T_DONE])
-    _charge(result, R_MEMORY, now, stored, stored)
-    end = max(at[T_DONE], stored)
+    _charge(result, R_MEMORY, now, end, end)
     result[R_CYCLES] = end
     result[R_PORT_OTHER] += max(np.int64(0), at[T_DONE] - at[T_PORT_END])
     result[R_PORT_MEMORY] += end - at[T_DONE]

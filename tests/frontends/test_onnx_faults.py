@@ -1,0 +1,155 @@
+"""Is everything that cannot be read said, all at once, in words that help, and never by a traceback?"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx_models import LIGHT, QDQ_CONV, model, quantized_weights, save
+
+from accelsim.errors import InputError
+from accelsim.frontends.onnx import initializers, read_onnx
+from accelsim.workload.network import Network
+
+IMAGE = "float[2,8,16,16] x"
+I64 = lambda *values: np.array(values, np.int64)  # noqa: E731
+
+
+def faults(path: Path) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        read_onnx(path)
+    return [str(fault).removeprefix(f"{path}: ") for fault in caught.value.faults]
+
+
+def test_every_unknown_operator_is_named_at_once(tmp_path: Path) -> None:
+    body = "a = Foo(x) b = Relu(a) c = Softplus(b) s = Shape(c) e = Equal(s, s) d = made.up.Bar(c) y = Add(d, x)"
+    found = faults(save(tmp_path, model(body, IMAGE)))
+    rest = "is not modelled; replace it in the model, or cut it off (onnx.utils.extract_model)"
+    assert found == [
+        f'node "a" (op Foo, domain ai.onnx): {rest}',
+        f'node "c" (op Softplus, domain ai.onnx): {rest}',
+        f'node "d" (op Bar, domain made.up): {rest}',
+    ]
+
+
+# nodes, input, weights, words that the fault must have
+REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
+    "volume": ("y = Conv(x, w)", "float[2,8,4,4,4] x", {"w": (4, 8, 3, 3, 3)}, "its window has 3 axes"),
+    "computed weights": ("y = Conv(x, z)", f"{IMAGE}, float[4,8,3,3] z", {}, "its weights come out of the network"),
+    "pool indices": ("p, i = MaxPool<kernel_shape=[2,2]>(x) f = Cast<to=1>(i) y = Add(p, f)", IMAGE, {}, "the indices"),
+    "linear resize": ('y = Resize<mode="linear">(x, n, k)', IMAGE, {"n": (0,), "k": np.float32([1, 1, 2, 2])}, "mode"),
+    "reflecting pad": ('y = Pad<mode="reflect">(x, p)', IMAGE, {"p": I64(0, 0, 1, 1, 0, 0, 1, 1)}, "other than zeros"),
+    "pad of ones": ("y = Pad(x, p, one)", IMAGE, {"p": I64(0, 0, 1, 1, 0, 0, 1, 1), "one": np.float32(1)}, "other than zeros"),
+    "batch reduced": ("y = ReduceSum(x)", IMAGE, {}, "it reduces over the batch too"),
+    "across the batch": ("y = Softmax<axis=0>(x)", IMAGE, {}, "it works across the batch"),
+    "batch mixed in": ("y = Reshape(x, s)", IMAGE, {"s": I64(8, 2, 16, 16)}, "it mixes the batch (2) with other axes"),
+    "both directions": (
+        'y = LSTM<hidden_size=5, direction="bidirectional">(x, w, r)', "float[10,2,16] x",
+        {"w": (2, 20, 16), "r": (2, 20, 5)}, "it runs in both directions",
+    ),
+    "cell state": (
+        "a, h, y = LSTM<hidden_size=5>(x, w, r)", "float[10,2,16] x", {"w": (1, 20, 16), "r": (1, 20, 5)}, "the last cell state",
+    ),
+    "shapes that do not fit": ("y = Conv(x, w)", IMAGE, {"w": (4, 7, 3, 3)}, "does not fit"),
+    "broadcast of the input": ("y = Add(x, b)", "float[2,1,6] x", {"b": (2, 5, 6)}, "its output would be [2, 1, 6] here"),
+    "undefined name": ("y = Add(x, nowhere)", IMAGE, {}, 'reads "nowhere", which nothing before it makes'),
+    "backward slice": (
+        "y = Slice(x, s, e, a, t)", IMAGE, {"s": I64(9), "e": I64(0), "a": I64(2), "t": I64(-1)}, "its step is -1",
+    ),
+    "shape not known": ("n = NonZero(x) f = Cast<to=1>(n) y = Relu(f)", IMAGE, {}, "is not modelled"),
+    "weights along the batch": ("y = MatMul(x, w)", "float[2,3,4] x", {"w": (2, 4, 5)}, "one matrix for all rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused(case: str, tmp_path: Path) -> None:
+    body, inputs, weights, words = REFUSED[case]
+    found = faults(save(tmp_path, model(body, inputs, **weights)))
+    assert len(found) == 1
+    assert words in found[0]
+    assert found[0].startswith('node "')
+
+
+def test_open_shapes(tmp_path: Path) -> None:
+    found = faults(save(tmp_path, model("y = Relu(x)", "float[N,3,height,width] x")))
+    assert found == [
+        'input "x": has no number for height, width; set it in the model '
+        "(python -m onnxruntime.tools.make_dynamic_shape_fixed)"
+    ]
+
+
+def test_no_layer(tmp_path: Path) -> None:
+    assert "has no layer" in faults(save(tmp_path, model("y = Identity(x)", IMAGE)))[0]
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model", b"\x00" * 64, b'{"graph": {}}', "schéma: é".encode()])
+def test_no_onnx_at_all(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(content)
+    assert faults(path)[0].startswith("is not an ONNX model")
+
+
+def test_missing_file_and_folder(tmp_path: Path) -> None:
+    assert faults(tmp_path / "none.onnx") == ["no such file"]
+    assert faults(tmp_path) == ["is a directory, must be a file"]
+
+
+def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path, model("y = Relu(x)", IMAGE))
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert "accelsim[onnx]" in faults(path)[0]
+
+
+def test_importing_the_reader_does_not_import_onnx() -> None:
+    import subprocess
+
+    code = "import sys, accelsim.frontends.onnx; sys.exit('onnx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+SEEDS = [
+    (LIGHT / "light_squeezenet.onnx").read_bytes(),
+    (LIGHT / "light_bvlc_alexnet.onnx").read_bytes(),
+    model(QDQ_CONV, "float[1,3,8,8] x", **quantized_weights()).SerializeToString(),
+    model("a = Slice(x, s, e) b = Reshape(a, r) y = Softmax(b)", IMAGE, s=I64(0, 1), e=I64(2, 4), r=I64(2, -1)).SerializeToString(),
+]
+
+
+def network_or_faults(folder: Path, data: bytes) -> None:
+    path = folder / "fuzz.onnx"
+    path.write_bytes(data)
+    try:
+        assert isinstance(read_onnx(path), Network)
+        initializers(path)
+    except InputError as error:
+        assert error.faults
+
+
+def fuzz(function: Any) -> Any:
+    return settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])(function)
+
+
+@fuzz
+@given(seed=st.sampled_from(SEEDS), cut=st.floats(0, 1))
+def test_truncated_models(seed: bytes, cut: float, tmp_path: Path) -> None:
+    network_or_faults(tmp_path, seed[: int(cut * len(seed))])
+
+
+@fuzz
+@given(seed=st.sampled_from(SEEDS), places=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=4))
+def test_damaged_models(seed: bytes, places: list[tuple[float, int]], tmp_path: Path) -> None:
+    data = bytearray(seed)
+    for place, value in places:
+        data[int(place * len(data))] = value
+    network_or_faults(tmp_path, bytes(data))
+
+
+@fuzz
+@given(data=st.binary(max_size=300))
+def test_random_bytes(data: bytes, tmp_path: Path) -> None:
+    network_or_faults(tmp_path, data)
