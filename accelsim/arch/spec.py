@@ -130,7 +130,8 @@ class MemoryLevel(_Block):
     """One level of memory. The first of an architecture is off chip and holds everything.
 
     ``size`` left out is unbounded; ``bandwidth`` left out is unlimited. ``slots`` is how many tiles of a tensor
-    it holds at once: 2 is double buffering, 1 none; a weight FIFO of four tiles has 4.
+    it holds at once: 2 is double buffering, 1 none; a weight FIFO of four tiles has 4. ``requests`` of the off-chip
+    level: loads ask for its port all in the schedule's order, or each tensor's in a queue of its own (a DMA a buffer).
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -141,6 +142,7 @@ class MemoryLevel(_Block):
     slots: PositiveInt = 2
     width_bits: PositiveInt | None = None
     kind: Literal["sram", "dram", "register"] | None = None
+    requests: Literal["in_order", "per_tensor"] = "in_order"
 
 
 class EnergySpec(_Block):

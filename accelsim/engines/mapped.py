@@ -110,7 +110,9 @@ class MappedEngine:
         chosen = choose_mapping(
             layer.name, nest, self.arch, self.unit, precision, dataflow, placement, fixed, judge=cycles
         )
-        require_fit(layer.name, nest, chosen.tile, self.arch, self.unit, precision, dataflow, placement)
+        require_fit(
+            layer.name, nest, chosen.tile, self.arch, self.unit, precision, dataflow, placement, chosen.keep
+        )
         return PlannedNest(nest, placement, chosen, schedules[chosen])
 
     # ---- running -------------------------------------------------------------------------------------------

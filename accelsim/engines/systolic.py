@@ -290,9 +290,10 @@ class SystolicArray:
                 _STATIONARY[dataflow],
                 self.spec.overlap == "skewed",
                 2 if dataflow == "os" else self.spec.weight_buffers,  # os has no stationary tile to wait for
+                schedule.slots("input", 0),
             ),
             carry.port,
-            carry.weight_free,
+            np.zeros(schedule.slots("weight", len(carry.weight_free)), dtype=np.int64),
             np.empty((0, tl.EVENT_FIELDS), dtype=np.int64),
         )
         traffic = add_traffic(

@@ -28,14 +28,16 @@ class Carry:
         return cls(np.zeros(1, dtype=np.int64), np.zeros(slots_of(arch, "weight"), dtype=np.int64))
 
 
-def timeline_options(arch: Architecture, stationary: int, skewed: bool, buffers: int) -> Ints:
-    """The options of the timeline kernel: bandwidth as whole ticks, slots, latency."""
+def timeline_options(
+    arch: Architecture, stationary: int, skewed: bool, buffers: int, input_slots: int | None = None
+) -> Ints:
+    """The options of the timeline kernel: bandwidth as whole ticks, slots (the level's if not given), latency."""
     rate = off_chip_bits_per_cycle(arch)
     ticks, per_bit = (1, 0) if rate is None else (rate.numerator, rate.denominator)
     return np.array(
         [
             stationary, int(skewed), buffers, ticks, per_bit, arch.off_chip.latency.in_cycles(arch.clock),
-            slots_of(arch, "input"), slots_of(arch, "output"), 0,
+            input_slots or slots_of(arch, "input"), slots_of(arch, "output"), 0,
         ],
         dtype=np.int64,
     )  # fmt: skip

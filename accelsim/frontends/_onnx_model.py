@@ -47,6 +47,10 @@ FOLDABLE = frozenset({
 })  # fmt: skip
 
 
+# Where ONNX's reference implementation begins later than the operator, whose meaning has not changed since.
+_REFERENCE_FROM = {"QuantizeLinear": 19, "DequantizeLinear": 19}
+
+
 class NotModelledError(ValueError):
     """A node that the reader knows but cannot express; the message follows ``is not modelled: ``."""
 
@@ -375,7 +379,7 @@ class OnnxFile:
         try:
             model = helper.make_model(
                 helper.make_graph([proto], "fold", infos, outs),
-                opset_imports=[helper.make_opsetid("", self.opset)],
+                opset_imports=[helper.make_opsetid("", max(self.opset, _REFERENCE_FROM.get(node.op, 1)))],
             )
             feeds = {name: value for name, value in zip(node.inputs, inputs, strict=True) if name}
             with np.errstate(all="ignore"):

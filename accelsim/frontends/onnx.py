@@ -418,6 +418,7 @@ class _Reader:
         requantize = self._requantize(call) if is_main else Requantize()
         self.sketches.append(LayerSketch(name, op, tuple(sources), precision, requantize=requantize))
         if is_main:
+            _check_weights(op, tuple(shapes), plan.weight)
             scales = (
                 call.node.scales[: len(reads)]
                 if call.node.is_quantized
@@ -609,6 +610,15 @@ def _signed(number: NumberFormat) -> NumberFormat:
 def _qdq_scales(node: Node) -> Scales:
     names = (*node.inputs, "", "")
     return Scales(names[1], names[2], node.integer("axis", 1))
+
+
+def _check_weights(op: Op, shapes: tuple[Shape, ...], weight: Constant | None) -> None:
+    """Refuse weights of another size than the operator has for its inputs (ONNX's inference lets some pass)."""
+    expected = op.weight_shape(shapes) if isinstance(op, _PRODUCTS) else None
+    if expected is not None and weight is not None and prod(expected) != prod(weight.shape):
+        raise ValueError(
+            f"its weights have the shape {list(weight.shape)}, its input asks for {list(expected)}"
+        )
 
 
 def _absorbed(

@@ -17,7 +17,7 @@ import numpy as np
 from accelsim.arch.spec import Architecture
 from accelsim.mapping.fit import demand, fits, require_fit
 from accelsim.mapping.loopnest import Dims, LoopNest
-from accelsim.mapping.machine import Ints, Machine, Placement, Widths, off_chip_bits_per_cycle, tile_array
+from accelsim.mapping.machine import Ints, Machine, Placement, Widths, free_bytes, off_chip_bits_per_cycle, tile_array
 from accelsim.mapping.mapping import LayerMapping, Mapping, Order
 from accelsim.units import ceil_div
 from accelsim.workload.precision import Precision
@@ -40,32 +40,59 @@ def choose_mapping(
     ``judge`` gives a mapping's true cycles; with it the `FINALISTS` best estimates are run, and the fastest kept.
     """
     tiles = candidate_tiles(nest, machine, dataflow, precision, fixed)
-    legal = fits(nest, tiles, arch, machine, precision, dataflow, placement)
-    if not legal.any():
-        smallest = Dims(*(int(v) for v in tiles[np.argmin(np.prod(tiles.astype(float), axis=1))]))
-        require_fit(layer, nest, smallest, arch, machine, precision, dataflow, placement)
-        raise AssertionError(f"layer {layer}: the smallest tile {smallest} fits, yet no candidate did")
-    tiles = tiles[legal]
-    estimate = costs(nest, tiles, arch, machine, precision, dataflow, placement)
     columns = range(len(_ORDERS)) if fixed.order is None else [_loop_order(fixed.order)]
-    finalists = []
-    for row, column in _finalists(estimate, list(columns), FINALISTS if judge else 1):
-        order = fixed.order or _order(_ORDERS[column])
-        finalists.append(Mapping(Dims(*(int(v) for v in tiles[row])), order, dataflow))
+    finalists: list[tuple[float, Mapping]] = []
+    for keep in _keeps(nest, arch, precision, placement, fixed):
+        legal = tiles[fits(nest, tiles, arch, machine, precision, dataflow, placement, keep)]
+        if not len(legal):
+            continue
+        estimate = costs(nest, legal, arch, machine, precision, dataflow, placement, keep)
+        for score, row, column in _finalists(estimate, list(columns), FINALISTS if judge else 1):
+            order = fixed.order or _order(_ORDERS[column])
+            finalists.append((score, Mapping(Dims(*(int(v) for v in legal[row])), order, dataflow, keep)))
+    if not finalists:
+        smallest = Dims(*(int(v) for v in tiles[np.argmin(np.prod(tiles.astype(float), axis=1))]))
+        kept = frozenset(fixed.keep or ())
+        require_fit(layer, nest, smallest, arch, machine, precision, dataflow, placement, kept)
+        raise AssertionError(f"layer {layer}: the smallest tile {smallest} fits, yet no candidate did")
+    finalists.sort(key=lambda scored: scored[0])
+    best = [mapping for _, mapping in finalists[: FINALISTS if judge else 1]]
     if judge is None:
-        return finalists[0]
+        return best[0]
     effort = {
-        mapping: int(machine.compute_cycles(nest, tile_array(mapping.tile), dataflow, precision)[0])
-        for mapping in finalists
+        mapping: int(machine.compute_cycles(nest, tile_array(mapping.tile), dataflow, precision)[0]) for mapping in best
     }
-    return min(finalists, key=lambda m: judge(m) + EFFORT * effort[m] * prod(m.counts(nest.dims)))
+    return min(best, key=lambda m: judge(m) + EFFORT * effort[m] * prod(m.counts(nest.dims)))
 
 
-def _finalists(estimate: Estimate, columns: list[int], count: int) -> list[tuple[int, int]]:
-    """The (tile, order) pairs worth running: the best by time and effort, traffic breaking ties."""
+def _keeps(
+    nest: LoopNest, arch: Architecture, precision: Precision, placement: Placement, fixed: LayerMapping
+) -> list[frozenset[str]]:
+    """Sets of tensors that may be worth keeping whole: none, and those that could fit their level at all."""
+    if fixed.keep is not None:
+        return [frozenset(fixed.keep)]
+    widths = Widths.of(precision)
+    whole = {"weight": nest.weight_elements * widths.weight, "input": nest.input_elements(nest.dims) * widths.input}
+    resident = {"weight": placement.weight_resident, "input": placement.input_resident}
+    able = [t for t in ("input", "weight") if not resident[t] and _could_hold(arch, t, whole[t], placement)]
+    return [frozenset(), *(frozenset((t,)) for t in able), *([frozenset(able)] if len(able) == 2 else [])]
+
+
+def _could_hold(arch: Architecture, tensor: str, bits: int, placement: Placement) -> bool:
+    level = arch.holder(tensor)  # type: ignore[arg-type]
+    if level is None:
+        return False
+    room = free_bytes(level, placement)
+    return room is None or ceil_div(bits, 8) <= room
+
+
+def _finalists(estimate: Estimate, columns: list[int], count: int) -> list[tuple[float, int, int]]:
+    """(score, tile, order) of the mappings worth running: the best by time and effort, traffic breaking ties."""
     score = (estimate.cycles[:, columns] + EFFORT * estimate.compute_cycles[:, None]).ravel()
     ranking = np.lexsort((estimate.off_chip_bits[:, columns].ravel(), score))[:count]
-    return [(int(place) // len(columns), columns[int(place) % len(columns)]) for place in ranking]
+    return [
+        (float(score[place]), int(place) // len(columns), columns[int(place) % len(columns)]) for place in ranking
+    ]
 
 
 def _order(loops: tuple[int, ...]) -> Order:
@@ -164,7 +191,7 @@ class Estimate:
 
 def costs(
     nest: LoopNest, tiles: Ints, arch: Architecture, machine: Machine, precision: Precision, dataflow: str,
-    placement: Placement,
+    placement: Placement, keep: frozenset[str] = frozenset(),
 ) -> Estimate:  # fmt: skip
     """What each candidate would cost under each of the six orders."""
     widths = Widths.of(precision)
@@ -181,8 +208,8 @@ def costs(
     rate = off_chip_bits_per_cycle(arch)
     all_cycles, all_bits = [], []
     for order in _ORDERS:
-        weight = 0 if placement.weight_resident else tile_bits["weight"] * _loads(loops, order, "weight")
-        inputs = 0 if placement.input_resident else tile_bits["input"] * _loads(loops, order, "input")
+        weight = 0 if placement.weight_resident else tile_bits["weight"] * _loads(loops, order, "weight", keep)
+        inputs = 0 if placement.input_resident else tile_bits["input"] * _loads(loops, order, "input", keep)
         visits, distinct = _loads(loops, order, "output"), loops[:, 0] * loops[:, 1]
         revisits = visits - distinct
         final = 0 if placement.output_resident else output_bits * distinct
@@ -200,9 +227,11 @@ def _first_load(tile_bits: dict[str, Ints], placement: Placement, rate: float) -
     return np.asarray(np.ceil(bits / rate), dtype=np.int64)
 
 
-def _loads(loops: Ints, order: tuple[int, ...], tensor: str) -> Ints:
-    """How often a tensor's tile changes: loops inside the innermost one that touches it cost nothing."""
+def _loads(loops: Ints, order: tuple[int, ...], tensor: str, keep: frozenset[str] = frozenset()) -> Ints:
+    """How often a tensor's tile is fetched: loops inside the innermost one that touches it cost nothing."""
     relevant = _RELEVANT_LOOPS[tensor]
+    if tensor in keep:
+        return np.asarray(loops[:, list(relevant)].prod(axis=1))
     loads = np.ones(len(loops), dtype=np.int64)
     started = np.zeros(len(loops), dtype=bool)
     for loop in reversed(order):

@@ -38,7 +38,7 @@ def span(axis: Axis, outputs: Ints, taps: Ints) -> Ints:
 
 def demand(
     nest: LoopNest, tiles: Ints, arch: Architecture, machine: Machine, precision: Precision, dataflow: str,
-    placement: Placement,
+    placement: Placement, keep: frozenset[str] = frozenset(),
 ) -> Demand:  # fmt: skip
     """What each of the candidate ``tiles`` (int64[candidates, 8]) asks of the levels on chip."""
     widths = Widths.of(precision)
@@ -58,9 +58,17 @@ def demand(
         bits["output"] = outputs * output_bits
     elif bool(np.any(spills)):
         bits["output"] = np.where(spills, outputs * widths.partial_sum, 0)
+    groups = -(-nest.dims.G // t["G"])
+    for tensor in keep & bits.keys():
+        whole = {"weight": nest.weight_elements, "input": nest.input_elements(nest.dims)}[tensor]
+        bits[tensor] = -(-whole // groups) * getattr(widths, tensor)
     one_tile = tiles >= sizes
     slots = {
-        tensor: np.where(_only_one(one_tile, tensor, nest), 1, slots_of(arch, tensor))  # type: ignore[arg-type]
+        tensor: np.where(
+            groups == 1 if tensor in keep else _only_one(one_tile, tensor, nest),
+            1,
+            slots_of(arch, tensor),  # type: ignore[arg-type]
+        )
         for tensor in bits
     }
     return Demand(bits, slots)
@@ -74,10 +82,10 @@ def _only_one(one_tile: npt.NDArray[np.bool_], tensor: str, nest: LoopNest) -> n
 
 def fits(
     nest: LoopNest, tiles: Ints, arch: Architecture, machine: Machine, precision: Precision, dataflow: str,
-    placement: Placement,
+    placement: Placement, keep: frozenset[str] = frozenset(),
 ) -> npt.NDArray[np.bool_]:  # fmt: skip
     """Which of the candidate tiles fit every level and the engine's accumulators."""
-    need = demand(nest, tiles, arch, machine, precision, dataflow, placement)
+    need = demand(nest, tiles, arch, machine, precision, dataflow, placement, keep)
     ok = np.ones(len(tiles), dtype=bool)
     for level in arch.memory[1:]:
         room = free_bytes(level, placement)
@@ -91,10 +99,10 @@ def fits(
 
 def require_fit(
     layer: str, nest: LoopNest, tile: Dims, arch: Architecture, machine: Machine, precision: Precision,
-    dataflow: str, placement: Placement,
+    dataflow: str, placement: Placement, keep: frozenset[str] = frozenset(),
 ) -> None:  # fmt: skip
     """Raise `InfeasibleError` naming the first level that ``tile`` does not fit, by how much, and what to turn."""
-    need = demand(nest, tile_array(tile), arch, machine, precision, dataflow, placement)
+    need = demand(nest, tile_array(tile), arch, machine, precision, dataflow, placement, keep)
     for level in arch.memory[1:]:
         room = free_bytes(level, placement)
         held = list(level.holds or ())

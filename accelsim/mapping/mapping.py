@@ -28,11 +28,16 @@ RELEVANT: MappingABC[str, frozenset[str]] = {
 
 @dataclass(frozen=True)
 class Mapping:
-    """Tiling, loop order and dataflow of one nest."""
+    """Tiling, loop order and dataflow of one nest.
+
+    A tensor in ``keep`` is fetched tile by tile as it is first needed, and then stays until the layer is done (for
+    grouped layers: until the group is); its level has room for the whole of it.
+    """
 
     tile: Dims
     order: Order
     dataflow: str
+    keep: frozenset[str] = frozenset()
 
     def counts(self, sizes: Dims) -> Dims:
         """How many tiles there are along each dimension."""
@@ -44,6 +49,7 @@ class Mapping:
             "dataflow": self.dataflow,
             "tile": {dim: size for dim, size in self.tile._asdict().items()},
             "order": " ".join(self.order),
+            "keep": sorted(self.keep),
         }
 
 
@@ -86,6 +92,7 @@ class LayerMapping(BaseModel):
     tile: TileSizes = TileSizes()
     order: Annotated[tuple[str, ...] | None, BeforeValidator(_parse_order)] = None
     dataflow: Literal["ws", "os", "is"] | None = None
+    keep: list[Literal["weight", "input"]] | None = None
 
 
 class MappingFile(BaseModel):
@@ -105,7 +112,10 @@ class MappingFile(BaseModel):
             return self.default
         tile = TileSizes(**{**self.default.tile.given(), **own.tile.given()})
         return LayerMapping(
-            tile=tile, order=own.order or self.default.order, dataflow=own.dataflow or self.default.dataflow
+            tile=tile,
+            order=own.order or self.default.order,
+            dataflow=own.dataflow or self.default.dataflow,
+            keep=self.default.keep if own.keep is None else own.keep,
         )
 
 

@@ -71,7 +71,9 @@ def _cost(axes: Axes, label: Text, spot: Spot, crowd: Crowd) -> float:
     """How much a label would cover, and how far it would stick out; 0 is free."""
     samples = _samples(axes, label, spot)
     box = axes.get_window_extent()
-    outside = np.sum((samples < [box.x0 - 1, box.y0 - 1]) | (samples > [box.x1 + 1, box.y1 + 0.12 * box.height]))
+    outside = np.sum(
+        (samples < [box.x0 - 1, box.y0 - 1]) | (samples > [box.x1 + 1, box.y1 + 0.12 * box.height])
+    )
     return float(
         20 * outside
         + 3 * _near(samples, crowd.discs, crowd.radii + _pixels(axes, 0.6))

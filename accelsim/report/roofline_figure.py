@@ -322,8 +322,8 @@ def reference_shares(scene: Scene) -> list[float]:
 def _label(axes: Axes, scene: Scene, show: Shown, area: float, name_layers: int) -> None:
     crowd = _crowd(axes, scene, show, area)
     order = sorted(scene.roofs, key=lambda roof: (not roof.simulated, -roof.roof.peak_gops))
-    own, others = [r for r in order if _is_main(r)], [r for r in order if not _is_main(r)]
-    for roof in own:
+    heads = [roof for roof in order if roof.simulated and _is_head(scene, roof)]
+    for roof in heads:
         _label_ridge(axes, scene, roof, crowd)
     for roof in order:
         _label_peak(axes, scene, roof, crowd)
@@ -333,8 +333,9 @@ def _label(axes: Axes, scene: Scene, show: Shown, area: float, name_layers: int)
         if key not in bandwidths:  # roofs of one machine share their slope, of which the highest has most
             bandwidths.add(key)
             _label_slope(axes, scene, roof, crowd)
-    for roof in others:
-        _label_ridge(axes, scene, roof, crowd)
+    for roof in order:
+        if roof not in heads:
+            _label_ridge(axes, scene, roof, crowd)
     _label_regions(axes, scene, order, crowd)
     for index, group in enumerate(scene.points):
         for point in sorted(group, key=lambda point: -point.share_of_time)[:name_layers]:
@@ -362,19 +363,21 @@ def _dense(axes: Axes, xs: Sequence[float], ys: Sequence[float]) -> Any:
     return np.vstack(parts)
 
 
-def _is_main(roof: MachineRoof) -> bool:
-    """Whether a roof is what the figure is about: that of an engine on which results were run."""
-    return roof.simulated and roof.roof.name != VECTOR
+def _is_head(scene: Scene, roof: MachineRoof) -> bool:
+    """Whether a roof is the highest of its machine: that one carries the machine's name."""
+    same = (other.roof.peak_gops for other in scene.roofs if other.machine == roof.machine)
+    return roof.roof.peak_gops >= max(same)
 
 
 def _words(roof: MachineRoof) -> dict[str, Any]:
     return {"color": style.INK if roof.simulated else style.MUTED, "fontsize": style.SMALL_PT}
 
 
-def peak_words(roof: MachineRoof) -> str:
-    """``tpu_v1 int8: 91.8 TOPS``."""
+def peak_words(scene: Scene, roof: MachineRoof) -> str:
+    """``tpu_v1 int8: 91.8 TOPS``; the lower roofs of the same machine are ``int8×int16: 45.9 TOPS``."""
     unit = "FLOPS" if roof.roof.name.startswith(("fp", "bf")) else "OPS"
-    return f"{roof.machine} {roof.roof.name}: {compact(roof.roof.peak_gops * 1e9, unit)}"
+    words = f"{roof.roof.name.replace('x', '×')}: {compact(roof.roof.peak_gops * 1e9, unit)}"
+    return f"{roof.machine} {words}" if _is_head(scene, roof) else words
 
 
 def _label_peak(axes: Axes, scene: Scene, roof: MachineRoof, crowd: Crowd) -> None:
@@ -385,7 +388,7 @@ def _label_peak(axes: Axes, scene: Scene, roof: MachineRoof, crowd: Crowd) -> No
     spots += [Spot(x, height, 10, 1.5, "left") for x in xs]
     spots.append(Spot(scene.x_end, height, 0, 10.0, "right"))
     spots += [Spot(x, height, 2, -2.0, "left", "top") for x in xs]
-    place(axes, peak_words(roof), spots, crowd, **_words(roof))
+    place(axes, peak_words(scene, roof), spots, crowd, **_words(roof))
 
 
 def _label_slope(axes: Axes, scene: Scene, roof: MachineRoof, crowd: Crowd) -> None:
@@ -415,16 +418,16 @@ def _label_ridge(axes: Axes, scene: Scene, roof: MachineRoof, crowd: Crowd) -> N
         Spot(ridge, height, -2.0, 3.5, "center"), Spot(ridge, height, 0, -4.0, "center", "top"),
         Spot(ridge, height, -5.0, 0, "right", "center"),
     ]  # fmt: skip
-    if _is_main(roof):
+    main = roof.simulated and _is_head(scene, roof)
+    if main:
         spots += [Spot(ridge, height, 8.0, -8.0, "left", "top"), Spot(ridge, height, -2.5, 10.0, "right")]
     words = f"{significant(ridge)} {X_UNITS[scene.axis]}"
-    words = f"ridge {words}" if _is_main(roof) else words
-    place(axes, words, spots, crowd, required=_is_main(roof), **_words(roof))
+    place(axes, f"ridge {words}" if main else words, spots, crowd, required=main, **_words(roof))
 
 
 def _label_regions(axes: Axes, scene: Scene, order: Sequence[MachineRoof], crowd: Crowd) -> None:
     """Where one machine's ridge parts the figure, say which side is bound by what."""
-    ridges = {roof.ridge(scene.axis) for roof in order if _is_main(roof)}
+    ridges = {roof.ridge(scene.axis) for roof in order if roof.simulated and roof.roof.name != VECTOR}
     ridge = next(iter(ridges)) if len(ridges) == 1 else None
     if ridge is None or not scene.x_low < ridge < scene.x_end:
         return

@@ -52,6 +52,12 @@ class Schedule:
         for start, kind in zip(starts, self.classes, strict=True):
             yield Dims(*(int(v) for v in start)), Dims(*(int(v) for v in self.tiles[kind]))
 
+    def slots(self, tensor: str, level_slots: int) -> int:
+        """Places that tiles of ``tensor`` are fetched to: the level's, or one a tile for a tensor that is kept."""
+        if tensor not in self.mapping.keep:
+            return level_slots
+        return max(1, int((self.loads[:, ("weight", "input").index(tensor)] != NOTHING).sum()))
+
     def class_counts(self) -> Ints:
         """How many steps there are of each tile shape."""
         return np.bincount(self.classes, minlength=len(self.tiles)).astype(np.int64)
@@ -72,7 +78,7 @@ def build_schedule(layer: str, nest: LoopNest, mapping: Mapping, widths: Widths,
     sizes = {dim: _sizes(nest.dims, mapping.tile, dim)[index[dim]] for dim in Dims._fields}
     loads = np.stack(
         [
-            _weight_loads(nest, sizes, index, widths, placement),
+            _weight_loads(nest, mapping, sizes, index, widths, placement),
             _input_loads(nest, mapping, sizes, index, widths, placement),
             np.full(steps, NOTHING, dtype=np.int64),
         ],
@@ -108,13 +114,28 @@ def _changes(index: dict[str, npt.NDArray[np.int32]], dims: frozenset[str]) -> n
     return changed
 
 
+def _fetches(
+    index: dict[str, npt.NDArray[np.int32]], dims: frozenset[str], keep: bool, counts: Dims
+) -> npt.NDArray[np.bool_]:
+    """Steps before which a tile is fetched: when it changes or, for a tensor that is kept, when it is first needed."""
+    if not keep:
+        return _changes(index, dims)
+    number = np.zeros(len(next(iter(index.values()))), dtype=np.int64)
+    for dim in sorted(dims):
+        number = number * getattr(counts, dim) + index[dim]
+    first = np.zeros(len(number), dtype=bool)
+    first[np.unique(number, return_index=True)[1]] = True
+    return first
+
+
 def _weight_loads(
-    nest: LoopNest, sizes: dict[str, Ints], index: dict[str, npt.NDArray[np.int32]], widths: Widths, placement: Placement
-) -> Ints:
+    nest: LoopNest, mapping: Mapping, sizes: dict[str, Ints], index: dict[str, npt.NDArray[np.int32]], widths: Widths,
+    placement: Placement,
+) -> Ints:  # fmt: skip
     dims = RELEVANT["weight"] | (frozenset("PQ") if nest.private_weights else frozenset())
     elements = np.prod([sizes[dim] for dim in sorted(dims)], axis=0)
     bits = 0 if placement.weight_resident else widths.weight
-    return np.where(_changes(index, dims), elements * bits, NOTHING)
+    return np.where(_fetches(index, dims, "weight" in mapping.keep, mapping.counts(nest.dims)), elements * bits, NOTHING)
 
 
 def _input_loads(
@@ -127,7 +148,8 @@ def _input_loads(
     elements = sizes["G"] * sizes["N"] * sizes["C"] * rows * columns
     share = placement.input_off_chip
     bits = -(-elements * widths.input * share.numerator // share.denominator)
-    return np.where(_changes(index, RELEVANT["input"]), bits, NOTHING)
+    fetched = _fetches(index, RELEVANT["input"], "input" in mapping.keep, mapping.counts(nest.dims))
+    return np.where(fetched, bits, NOTHING)
 
 
 def _touched_table(axis: Axis, outputs: int, tile: int, taps: int, tap_tile: int) -> Ints:

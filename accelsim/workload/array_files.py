@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from math import prod
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,21 +39,21 @@ class SparseArray(NamedTuple):
 def read_array(file: Path) -> Array | SparseArray:
     """What ``file`` holds; raises ValueError with one line that says what is wrong with it."""
     try:
-        with file.open("rb") as stream:
-            start = stream.read(6)
+        with file.open("rb") as stream:  # ours to close: numpy forgets to, when a zip is damaged
+            return _opened(stream)
     except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from None
-    if start != b"\x93NUMPY" and not start.startswith(b"PK"):
-        raise ValueError("is neither .npy nor .npz, must be one of them; pickles are never loaded")
-    try:
-        return _opened(file)
+        raise ValueError(f"cannot be read: {error.strerror or error}") from None
     except Exception as error:  # numpy's and zipfile's readers raise whatever damaged bytes provoke
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"cannot be read: {first_line}") from None
 
 
-def _opened(file: Path) -> Array | SparseArray:
-    loaded = np.load(file, allow_pickle=False)
+def _opened(stream: BinaryIO) -> Array | SparseArray:
+    start = stream.read(6)
+    if start != b"\x93NUMPY" and not start.startswith(b"PK"):
+        raise ValueError("it is neither .npy nor .npz; pickles are never loaded")
+    stream.seek(0)
+    loaded = np.load(stream, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         return loaded
     with loaded as archive:

@@ -481,7 +481,7 @@ def recurrent_reference(
 
 
 def run_reference(network: Network, seed: int) -> dict[str, tuple[Array, ...]]:
-    """The outputs of every layer, by the rules of this module and the values of `accelsim.workload.values`."""
+    """The outputs of every layer, by the rules above and on the values of `accelsim.workload.values`."""
     tensors: dict[str, tuple[Array, ...]] = {
         name: (value,) for name, value in input_values(network, seed).items()
     }

@@ -27,7 +27,9 @@ def faults(path: Path) -> list[str]:
 
 
 def test_every_unknown_operator_is_named_at_once(tmp_path: Path) -> None:
-    body = "a = Foo(x) b = Relu(a) c = Softplus(b) s = Shape(c) e = Equal(s, s) d = made.up.Bar(c) y = Add(d, x)"
+    body = (
+        "a = Foo(x) b = Relu(a) c = Softplus(b) s = Shape(c) e = Equal(s, s) d = made.up.Bar(c) y = Add(d, x)"
+    )
     found = faults(save(tmp_path, model(body, IMAGE)))
     rest = "is not modelled; replace it in the model, or cut it off (onnx.utils.extract_model)"
     assert found == [
@@ -47,7 +49,7 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "pad of ones": ("y = Pad(x, p, one)", IMAGE, {"p": I64(0, 0, 1, 1, 0, 0, 1, 1), "one": np.float32(1)}, "other than zeros"),
     "batch reduced": ("y = ReduceSum(x)", IMAGE, {}, "it reduces over the batch too"),
     "across the batch": ("y = Softmax<axis=0>(x)", IMAGE, {}, "it works across the batch"),
-    "batch mixed in": ("y = Reshape(x, s)", IMAGE, {"s": I64(8, 2, 16, 16)}, "it mixes the batch (2) with other axes"),
+    "batch mixed in": ("y = Reshape(x, s)", IMAGE, {"s": I64(1, 16, 16, 16)}, "it mixes the batch (2) with other axes"),
     "both directions": (
         'y = LSTM<hidden_size=5, direction="bidirectional">(x, w, r)', "float[10,2,16] x",
         {"w": (2, 20, 16), "r": (2, 20, 5)}, "it runs in both directions",
@@ -87,7 +89,9 @@ def test_no_layer(tmp_path: Path) -> None:
     assert "has no layer" in faults(save(tmp_path, model("y = Identity(x)", IMAGE)))[0]
 
 
-@pytest.mark.parametrize("content", [b"", b"not a model", b"\x00" * 64, b'{"graph": {}}', "schéma: é".encode()])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a model", b"\x00" * 64, b'{"graph": {}}', "schéma: é".encode()]
+)
 def test_no_onnx_at_all(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(content)
@@ -116,7 +120,9 @@ SEEDS = [
     (LIGHT / "light_squeezenet.onnx").read_bytes(),
     (LIGHT / "light_bvlc_alexnet.onnx").read_bytes(),
     model(QDQ_CONV, "float[1,3,8,8] x", **quantized_weights()).SerializeToString(),
-    model("a = Slice(x, s, e) b = Reshape(a, r) y = Softmax(b)", IMAGE, s=I64(0, 1), e=I64(2, 4), r=I64(2, -1)).SerializeToString(),
+    model(
+        "a = Slice(x, s, e) b = Reshape(a, r) y = Softmax(b)", IMAGE, s=I64(0, 1), e=I64(2, 4), r=I64(2, -1)
+    ).SerializeToString(),
 ]
 
 
@@ -131,7 +137,9 @@ def network_or_faults(folder: Path, data: bytes) -> None:
 
 
 def fuzz(function: Any) -> Any:
-    return settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])(function)
+    return settings(
+        max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )(function)
 
 
 @fuzz
@@ -141,7 +149,10 @@ def test_truncated_models(seed: bytes, cut: float, tmp_path: Path) -> None:
 
 
 @fuzz
-@given(seed=st.sampled_from(SEEDS), places=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=4))
+@given(
+    seed=st.sampled_from(SEEDS),
+    places=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=4),
+)
 def test_damaged_models(seed: bytes, places: list[tuple[float, int]], tmp_path: Path) -> None:
     data = bytearray(seed)
     for place, value in places:

@@ -26,7 +26,12 @@ PARAMETERS = {
     "zfnet512": 87_250_536,
 }  # fmt: skip
 # MACs where a table of the literature has this very variant.
-MACS = {"resnet50": 4_089_184_256, "vgg19": 19_632_062_464, "densenet121": 2_834_161_664, "squeezenet": 349_151_936}
+MACS = {
+    "resnet50": 4_089_184_256,
+    "vgg19": 19_632_062_464,
+    "densenet121": 2_834_161_664,
+    "squeezenet": 349_151_936,
+}
 
 
 @pytest.fixture(scope="module", params=sorted(PARAMETERS))

@@ -173,7 +173,7 @@ def test_recurrent_sizes(tmp_path: Path) -> None:
 
 def test_symbolic_batch_is_one_and_can_be_changed(tmp_path: Path) -> None:
     body = "s = Shape<end=1>(x) t = Concat<axis=0>(s, rest) y = Reshape(x, t)"
-    network = read(tmp_path, body, 'float[N,8,4,4] x', rest=I64(8, 16))
+    network = read(tmp_path, body, "float[N,8,4,4] x", rest=I64(8, 16))
     assert network.batch == 1
     assert network.with_batch(5).layers[-1].output_shapes == ((5, 8, 16),)
 
@@ -185,7 +185,9 @@ def test_dead_nodes_are_left_out(tmp_path: Path) -> None:
 
 def test_names_are_clean_and_unique(tmp_path: Path) -> None:
     proto = model("a = Relu(x) b = Relu(a) y = Relu(b)", ROWS)
-    for node, name in zip(proto.graph.node, ("/layer1/layer1.0/relu", "/layer1/layer1.0/relu", ""), strict=True):
+    for node, name in zip(
+        proto.graph.node, ("/layer1/layer1.0/relu", "/layer1/layer1.0/relu", ""), strict=True
+    ):
         node.name = name
     network = read_onnx(save(tmp_path, proto))
     assert [layer.name for layer in network.layers] == ["layer1_layer1_0_relu", "layer1_layer1_0_relu_2", "y"]
@@ -202,9 +204,26 @@ def test_attention_with_shape_arithmetic(tmp_path: Path) -> None:
       a = MatMul(q, k)  sc = Div(a, root)  m = Add(sc, mask)  p = Softmax(m)  o = MatMul(p, v)
       ot = Transpose<perm=[0,2,1,3]>(o)  oj = Reshape(ot, joined)  ow = MatMul(oj, wo)  r = Add(x, ow)
       y = LayerNormalization(r, g, b)"""
-    square = {name: (16, 16) for name in ("wq", "wk", "wv", "wo")}
-    numbers = {"i0": np.int64(0), "i1": np.int64(1), "i0v": I64(0), "two": I64(2), "eight": I64(8), "sixteen": I64(16)}
-    network = read(tmp_path, body, "float[N,10,16] x, float[N,1,1,10] mask", bq=(16,), root=F32(8), g=(16,), b=(16,), **square, **numbers)
+    square = dict.fromkeys(("wq", "wk", "wv", "wo"), (16, 16))
+    numbers = {
+        "i0": np.int64(0),
+        "i1": np.int64(1),
+        "i0v": I64(0),
+        "two": I64(2),
+        "eight": I64(8),
+        "sixteen": I64(16),
+    }
+    network = read(
+        tmp_path,
+        body,
+        "float[N,10,16] x, float[N,1,1,10] mask",
+        bq=(16,),
+        root=F32(8),
+        g=(16,),
+        b=(16,),
+        **square,
+        **numbers,
+    )
     tokens, width = 10, 16
     assert network.macs == 4 * tokens * width * width + 2 * tokens * tokens * width
     assert network.parameters == 4 * width * width + width + 2 * width

@@ -41,7 +41,11 @@ def test_integers_scales_and_zero_points_can_be_fetched(body: str, tmp_path: Pat
     np.testing.assert_array_equal(conv.weight, weights["w"])
     assert conv.bias is not None
     np.testing.assert_array_equal(conv.bias, weights["b"])
-    for found, scale, zero in ((conv.inputs[0], 0.5, 7), (conv.weight_quantization, 0.25, 0), (conv.output, 0.3, 3)):
+    for found, scale, zero in (
+        (conv.inputs[0], 0.5, 7),
+        (conv.weight_quantization, 0.25, 0),
+        (conv.output, 0.3, 3),
+    ):
         assert found is not None
         assert found.scale is not None
         assert found.zero_point is not None
@@ -52,8 +56,15 @@ def test_a_whole_multiplier_is_kept_and_is_exact(tmp_path: Path) -> None:
     """0.5 * 2 / 0.25 is 4: nothing is rounded, so that accelsim's rule and ONNX's give the same integers."""
     weights = quantized_weights(xz=np.uint8(0), ws=np.float32(2), ys=np.float32(0.25), yz=np.uint8(9))
     weights["w"] = (weights["w"] // 64).astype(np.int8)
-    body = QUANTIZED_CONV.replace("<pads=[1,1,1,1]>", "").replace("p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(r)", "")
-    proto = model(body.replace("y = DequantizeLinear(p, ys, yz)", "y = DequantizeLinear(r, ys, yz)"), X, **weights)
+    body = QUANTIZED_CONV.replace("<pads=[1,1,1,1]>", "").replace(
+        "p = MaxPool<kernel_shape=[2,2], strides=[2,2]>(r)", ""
+    )
+    proto = model(
+        body.replace("y = DequantizeLinear(p, ys, yz)", "y = DequantizeLinear(r, ys, yz)"),
+        X,
+        opset=19,
+        **weights,
+    )
     layer = read_onnx(save(tmp_path, proto)).layers[0]
     assert layer.requantize == Requantize(multiplier=4, shift=0, zero_point=9)
     x = np.random.default_rng(1).uniform(0, 5, (1, 3, 8, 8)).astype(np.float32)
@@ -65,7 +76,10 @@ def test_a_whole_multiplier_is_kept_and_is_exact(tmp_path: Path) -> None:
     np.testing.assert_array_equal((out - 9).astype(np.float32) * np.float32(0.25), expected[0])
 
 
-@pytest.mark.parametrize("change", [{"xz": np.uint8(7)}, {"ws": np.float32(0.2)}, {"ws": np.float32([2] * 4), "wz": np.int8([0] * 4)}])
+@pytest.mark.parametrize(
+    "change",
+    [{"xz": np.uint8(7)}, {"ws": np.float32(0.2)}, {"ws": np.float32([2] * 4), "wz": np.int8([0] * 4)}],
+)
 def test_what_is_not_exact_is_left_to_the_rule(change: dict[str, Any], tmp_path: Path) -> None:
     weights = quantized_weights(xz=np.uint8(0), ws=np.float32(2), ys=np.float32(0.25)) | change
     assert read_onnx(save(tmp_path, model(QUANTIZED_CONV, X, **weights))).layers[0].requantize == Requantize()
@@ -111,7 +125,10 @@ def test_runtimes_own_quantized_operators(tmp_path: Path) -> None:
 
 def test_weights_alone_quantized(tmp_path: Path) -> None:
     body = "wd = DequantizeLinear(w, ws, wz) t = Transpose<perm=[1,0]>(wd) y = MatMul(x, t)"
-    path = save(tmp_path, model(body, "float[2,6] x", **quantized_weights(w=np.arange(24, dtype=np.int8).reshape(4, 6))))
+    path = save(
+        tmp_path,
+        model(body, "float[2,6] x", **quantized_weights(w=np.arange(24, dtype=np.int8).reshape(4, 6))),
+    )
     assert formats(read_onnx(path)) == [("linear", "int8 fp32 fp32 fp32")]
     weight = initializers(path)["y"].weight
     assert weight is not None

@@ -205,10 +205,10 @@ def _release(loads, tensor, step, row, free, when):  # type: ignore[no-untyped-d
 
 
 @kernel
-def _head_only(step, table, at):  # type: ignore[no-untyped-def]
+def _head_only(step, table, psum_bits, at):  # type: ignore[no-untyped-def]
     """One queue: only what comes first in the schedule asks; the other times of ``at`` are struck out."""
     weight_step, input_step = table[WEIGHT, L_ASKS], table[INPUT, L_ASKS]
-    if at[PSUM] != NEVER and min(weight_step, input_step) > step:
+    if psum_bits > 0 and min(weight_step, input_step) > step:
         at[WEIGHT] = at[INPUT] = NEVER
     elif weight_step <= input_step:
         at[INPUT] = at[PSUM] = NEVER
@@ -245,7 +245,7 @@ def _serve(step, loads, table, frees, readies, queue, out, port, options):  # ty
     if out[S_PSUM_BITS] > 0 and out[S_WAITING] == 0:
         at[PSUM] = max(max(frees[PSUM][out[S_SLOT]], out[S_SENT]), out[S_ISSUED])
     if options[O_QUEUE_PER_TENSOR] == 0:
-        _head_only(step, table, at)
+        _head_only(step, table, out[S_PSUM_BITS], at)
     tensor = WEIGHT
     for other in (INPUT, PSUM):
         if at[other] < at[tensor]:

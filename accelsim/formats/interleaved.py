@@ -1,0 +1,124 @@
+"""Column-interleaved CSC over processing elements: what EIE and ESE keep in their memories.
+
+Row r of the matrix belongs to PE r mod N, where it is row r // N. Each PE has its slice of every column as entries
+of (weight, number of zeros before it in the slice), and a pointer to where each column begins.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from accelsim.formats.matrix import Array, Coo, Int64s
+from accelsim.formats.relative import check_index_bits, pad_runs, unpad_runs
+from accelsim.formats.size import Size
+from accelsim.units import ceil_div
+
+
+@dataclass(frozen=True, eq=False)
+class InterleavedCsc:
+    """A matrix over ``pes`` PEs with relative row indices of ``index_bits``.
+
+    The entries lie column by column, within a column PE by PE: those of column c in PE p are ``starts[c * pes + p]``
+    to ``starts[c * pes + p + 1]``. In each PE's own memory they lie column by column; see `pointers`.
+
+    starts: int64[columns * pes + 1]. zeros: zeros before each entry, uint8 or uint16. values: weights (or codes), 0 for
+    a padding zero.
+    """
+
+    shape: tuple[int, int]
+    pes: int
+    index_bits: int
+    starts: Int64s
+    zeros: Array
+    values: Array
+
+    @classmethod
+    def encode(cls, matrix: Coo, pes: int, index_bits: int) -> InterleavedCsc:
+        """`InfeasibleError` unless ``index_bits`` is 1 to 16."""
+        check_index_bits(index_bits)
+        pe, order = _column_order(matrix, pes)
+        segment = matrix.cols[order] * pes + pe[order]
+        local = matrix.rows[order] // pes
+        gaps = np.diff(local, prepend=-1) - 1
+        first = np.diff(segment, prepend=-1) != 0
+        gaps[first] = local[first]
+        zeros, values, before = pad_runs(gaps, matrix.values[order], index_bits)
+        counts = np.bincount(segment, minlength=matrix.shape[1] * pes)
+        starts = before[np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))]
+        return cls(matrix.shape, pes, index_bits, starts, zeros, values)
+
+    def decode(self) -> Coo:
+        segment = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+        rows = unpad_runs(self.zeros, self.starts) * self.pes + segment % self.pes
+        kept = self.values != 0
+        return Coo.of(self.shape, rows[kept], segment[kept] // self.pes, self.values[kept])
+
+    @property
+    def depth(self) -> int:
+        """Rows of the matrix that a PE holds, at most."""
+        return ceil_div(self.shape[0], self.pes)
+
+    @property
+    def entries(self) -> int:
+        """Entries of all PEs, padding zeros among them."""
+        return len(self.values)
+
+    @property
+    def nonzeros(self) -> int:
+        return int(np.count_nonzero(self.values))
+
+    @property
+    def padding(self) -> int:
+        return self.entries - self.nonzeros
+
+    def lengths(self) -> Int64s:
+        """Entries of every column in every PE, int64[columns, pes]."""
+        return np.diff(self.starts).reshape(self.shape[1], self.pes)
+
+    def pointers(self) -> Int64s:
+        """Where each column begins in each PE's own memory, in entries, int64[columns + 1, pes]."""
+        table = np.zeros((self.shape[1] + 1, self.pes), np.int64)
+        np.cumsum(self.lengths(), axis=0, out=table[1:])
+        return table
+
+    def entries_per_pe(self) -> Int64s:
+        """Entries in each PE's memory, int64[pes]."""
+        return np.asarray(self.lengths().sum(axis=0))
+
+    def with_bias(self, bias: npt.NDArray[np.int64]) -> InterleavedCsc:
+        """The same with ``bias`` (a value a row) as one more column; its values keep their own width."""
+        column = Coo.from_dense(np.asarray(bias).reshape(-1, 1))
+        more = InterleavedCsc.encode(Coo((self.shape[0], 1), column.rows, column.cols, column.values), self.pes,
+                                     self.index_bits)  # fmt: skip
+        return InterleavedCsc(
+            (self.shape[0], self.shape[1] + 1), self.pes, self.index_bits,
+            np.concatenate((self.starts, more.starts[1:] + self.starts[-1])),
+            np.concatenate((self.zeros, more.zeros)), np.concatenate((self.values, more.values)),
+        )  # fmt: skip
+
+    def size(self, value_bits: int, pointer_bits: int) -> Size:
+        """Values (or codes) and indices of the non-zeros, one pointer more than columns in each PE, padding zeros."""
+        real = self.nonzeros
+        return Size(
+            values_bits=real * value_bits,
+            indices_bits=real * self.index_bits,
+            pointers_bits=self.pes * (self.shape[1] + 1) * pointer_bits,
+            padding_bits=(self.entries - real) * (value_bits + self.index_bits),
+        )
+
+
+def _column_order(matrix: Coo, pes: int) -> tuple[Int64s, Int64s]:
+    """(PE of every non-zero, the order by column, PE and row): stable sorts by the smaller keys first.
+
+    16-bit keys are sorted in linear time; rows come in order already.
+    """
+    pe = matrix.rows % pes
+    order = np.argsort(_short(pe, pes), kind="stable")
+    return pe, order[np.argsort(_short(matrix.cols, matrix.shape[1])[order], kind="stable")]
+
+
+def _short(keys: Int64s, limit: int) -> Array:
+    return keys.astype(np.uint16) if limit <= 1 << 16 else keys
