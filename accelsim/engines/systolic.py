@@ -8,7 +8,7 @@ pixels on the columns and streams channels. See docs/engines/systolic.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
@@ -29,7 +29,7 @@ from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
 from accelsim.schedule.build import Schedule
 from accelsim.units import ceil_div
-from accelsim.workload.precision import Precision
+from accelsim.workload.precision import NumberFormat, Precision
 
 ACCUMULATORS = "accumulators"
 _DATAFLOW = {"os": kernels.OS, "ws": kernels.WS, "is": kernels.IS}
@@ -69,6 +69,7 @@ class SystolicArray:
 
     arch: Architecture
     spec: SystolicSpec
+    _speeds: dict[tuple[NumberFormat, NumberFormat], tuple[int, int]] = field(default_factory=dict, compare=False)
 
     @property
     def name(self) -> str:
@@ -141,8 +142,11 @@ class SystolicArray:
 
     def _speed(self, precision: Precision) -> tuple[int, int]:
         """(reduction elements a PE takes at once, cycles it takes for one)."""
-        rate = relative_throughput(self.spec.precision, precision, self.name)
-        return (int(rate), 1) if rate >= 1 else (1, ceil(1 / rate))
+        key = (precision.weight, precision.input)
+        if key not in self._speeds:
+            rate = relative_throughput(self.spec.precision, precision, self.name)
+            self._speeds[key] = (int(rate), 1) if rate >= 1 else (1, ceil(1 / rate))
+        return self._speeds[key]
 
     def fold_grid(self, tile: Dims, dataflow: str, precision: Precision, private: bool = False) -> FoldGrid:
         """How ``tile`` is cut into folds. With ``private`` kernels every output pixel is a group of its own."""

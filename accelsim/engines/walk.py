@@ -37,7 +37,8 @@ def timeline_options(
     return np.array(
         [
             stationary, int(skewed), buffers, ticks, per_bit, arch.off_chip.latency.in_cycles(arch.clock),
-            input_slots or slots_of(arch, "input"), slots_of(arch, "output"), 0,
+            input_slots or slots_of(arch, "input"), slots_of(arch, "output"),
+            int(arch.off_chip.requests == "per_tensor"),
         ],
         dtype=np.int64,
     )  # fmt: skip

@@ -613,7 +613,7 @@ def _qdq_scales(node: Node) -> Scales:
 
 
 def _check_weights(op: Op, shapes: tuple[Shape, ...], weight: Constant | None) -> None:
-    """Refuse weights of another size than the operator has for its inputs (ONNX's inference lets some pass)."""
+    """Refuse weights of another size than the operator has for its inputs (ONNX lets some pass)."""
     expected = op.weight_shape(shapes) if isinstance(op, _PRODUCTS) else None
     if expected is not None and weight is not None and prod(expected) != prod(weight.shape):
         raise ValueError(

@@ -179,12 +179,14 @@ class _Topology:
 
     def _convolution(self, cells: list[Cell], sizes: list[int], stride_width: int) -> None:
         h, w, r, s, channels, filters, stride = sizes
-        for window, size, index in ((r, h, 3), (s, w, 4)):
-            if window > size:
-                self.fault(cells[index], CONV_COLUMNS[index],
-                           f"is {window}, must not be larger than {CONV_COLUMNS[index - 2]} = {size} "
-                           "(SCALE-Sim does not pad)")  # fmt: skip
-                return
+        too_large = [index for window, size, index in ((r, h, 3), (s, w, 4)) if window > size]
+        for index in too_large:
+            bound = f"{CONV_COLUMNS[index - 2]} = {sizes[index - 3]} (SCALE-Sim does not pad)"
+            self.fault(
+                cells[index], CONV_COLUMNS[index], f"is {sizes[index - 1]}, must not be larger than {bound}"
+            )
+        if too_large:
+            return
         op = Conv2d(op="conv2d", K=filters, R=r, S=s, stride=(stride, stride_width), bias=False, ceil=True)
         if "DP" not in cells[0].text:
             self._add(cells[0], op, (channels, h, w))

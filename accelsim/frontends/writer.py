@@ -17,7 +17,8 @@ from accelsim.workload.ops import Linear, Matmul, Op, Shape
 from accelsim.workload.precision import Precision
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_/-]*(\.[A-Za-z0-9_/-]+)*")
-_NOT_TEXT = {"true", "false", "null", "y", "n", "yes", "no", "on", "off"}
+_NOT_TEXT = {"true", "false", "null", "yes", "no", "on", "off"}  # the last four for readers of YAML 1.1
+_SYMMETRIC = {"stride", "pad", "dilation", "window", "scale"}  # one number stands for both ways
 _FORMATS = ("weight", "input", "accumulator", "output")
 
 
@@ -99,7 +100,7 @@ def _operator(op: Op) -> dict[str, Any]:
     """The operator's fields that differ from their defaults."""
     fields = type(op).model_fields
     return {
-        (info.alias or name): _short(getattr(op, name))
+        (info.alias or name): _short(getattr(op, name)) if name in _SYMMETRIC else getattr(op, name)
         for name, info in fields.items()
         if name != "op" and (info.is_required() or getattr(op, name) != info.default)
     }
@@ -109,11 +110,11 @@ def _short(value: Any) -> Any:
     """``(1, 1)`` -> ``1``, and four pads -> ``[vertical, horizontal]``, where that says the same."""
     if not isinstance(value, tuple):
         return value
-    if len(value) in (2, 4) and len(set(value)) == 1 and isinstance(value[0], int):
+    if len(set(value)) == 1:
         return value[0]
     if len(value) == 4 and value[0] == value[1] and value[2] == value[3]:
         return [value[0], value[2]]
-    return list(value)
+    return value
 
 
 def _values(sketch: LayerSketch, folder: Path | None) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from accelsim.units import ceil_div
 from accelsim.workload.precision import Precision
 
 FINALISTS = 4
-EFFORT = 1 / 8  # what a cycle of the engine costs beside a cycle of time: half-empty tiles hidden behind memory are not free
+EFFORT = 1 / 4  # what a cycle of the engine costs beside a cycle of time: half-empty tiles hidden behind memory are not free
 _PIXELS, _CHANNELS, _REDUCTION = ("N", "P", "Q"), ("K",), ("C", "R", "S")
 _LOOPS = (_PIXELS, _CHANNELS, _REDUCTION)
 _ORDERS: tuple[tuple[int, ...], ...] = tuple(permutations(range(3)))

@@ -18,14 +18,14 @@ from accelsim.yaml_io import load_document
 
 WORKLOADS = Path(__file__).parents[2] / "workloads"
 
-# Parameters: published with the models (torchvision: resnet50, vgg19, densenet121, squeezenet1_1; Caffe's zoo: AlexNet
-# 60,965,224, GoogLeNet 6,998,552); ZFNet, Inception v2 and ShuffleNet from their papers' tables, to three digits.
+# Parameters: torchvision's tables (resnet50, vgg19, densenet121, squeezenet1_1) and Caffe's models (AlexNet,
+# GoogLeNet); of ZFNet-512, Inception v2 and this ShuffleNet there is no table: the brute-force count stands alone.
 PARAMETERS = {
-    "bvlc_alexnet": 60_965_224, "densenet121": 7_978_856, "inception_v1": 6_998_552, "inception_v2": 11_194_984,
-    "resnet50": 25_557_032, "shufflenet": 1_393_320, "squeezenet": 1_235_496, "vgg19": 143_667_240,
-    "zfnet512": 87_250_536,
+    "bvlc_alexnet": 60_965_224, "densenet121": 7_978_856, "inception_v1": 6_998_552,
+    "inception_v2": 11_194_984, "resnet50": 25_557_032, "shufflenet": 1_393_320, "squeezenet": 1_235_496,
+    "vgg19": 143_667_240, "zfnet512": 87_250_536,
 }  # fmt: skip
-# MACs where a table of the literature has this very variant.
+# MACs where a table has this very variant: torchvision's 4.09, 19.63, 2.83 and 0.35 G.
 MACS = {
     "resnet50": 4_089_184_256,
     "vgg19": 19_632_062_464,
@@ -92,7 +92,7 @@ def _products(network: Network) -> list[tuple[object, ...]]:
 
 
 def _dims(layer: Layer) -> tuple[object, ...]:
-    """Everything that makes a product what it is; a linear layer's input may or may not be flattened before it."""
+    """What makes a product what it is; a linear layer's input may or may not be flattened before it."""
     window = (layer.op.stride, layer.op.pad, layer.op.groups) if isinstance(layer.op, Conv2d) else ()
     inputs = layer.input_shapes[0] if window else prod(layer.input_shapes[0])
     return layer.macs, layer.weight_shape, inputs, layer.output_shapes[0], window

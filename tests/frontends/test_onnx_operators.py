@@ -1,5 +1,7 @@
 """Does each operator become what it should, with the right shapes, sizes and place for the batch?"""
 
+# ruff: noqa: E501 (a table reads better with a case a line)
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -237,11 +237,14 @@ def _may_start(table, queue, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _serve(step, loads, table, frees, readies, queue, out, port, options):  # type: ignore[no-untyped-def]
-    """Give the port to whoever comes next; see the module's text. ``frees`` and ``readies``: of the slots, by tensor."""
-    at = np.full(3, NEVER, np.int64)
+def _serve(step, loads, table, frees, readies, queue, out, at, port, options):  # type: ignore[no-untyped-def]
+    """Give the port to whoever comes next; see the module's text. ``frees`` and ``readies``: of the slots, by tensor.
+
+    ``at`` int64[3] is room for the cycles from which on the tensors ask.
+    """
     at[WEIGHT] = _asks_at(table[WEIGHT], frees[WEIGHT], loads.shape[0])
     at[INPUT] = _asks_at(table[INPUT], frees[INPUT], loads.shape[0])
+    at[PSUM] = NEVER
     if out[S_PSUM_BITS] > 0 and out[S_WAITING] == 0:
         at[PSUM] = max(max(frees[PSUM][out[S_SLOT]], out[S_SENT]), out[S_ISSUED])
     if options[O_QUEUE_PER_TENSOR] == 0:
@@ -267,7 +270,7 @@ def _serve(step, loads, table, frees, readies, queue, out, port, options):  # ty
 
 
 @kernel
-def _supply(step, loads, table, frees, readies, queue, out, port, options):  # type: ignore[no-untyped-def]
+def _supply(step, loads, table, frees, readies, queue, out, at, port, options):  # type: ignore[no-untyped-def]
     """Serve the port until ``step`` may start."""
     for tensor in range(2):
         table[tensor, L_CURRENT] += loads[step, tensor] >= 0
@@ -279,7 +282,7 @@ def _supply(step, loads, table, frees, readies, queue, out, port, options):  # t
         _place_resident(loads, INPUT, table[INPUT], readies[INPUT], frees[INPUT])
         if _may_start(table, queue, out):
             return
-        _serve(step, loads, table, frees, readies, queue, out, port, options)
+        _serve(step, loads, table, frees, readies, queue, out, at, port, options)
 
 
 @kernel
@@ -338,6 +341,7 @@ def run_timeline(classes, loads, stores, grids, folds, options, port, weight_fre
     frees = (weight_free, np.zeros(options[O_SLOTS_INPUT], np.int64), np.zeros(options[O_SLOTS_OUTPUT], np.int64))
     readies = (np.zeros_like(frees[WEIGHT]), np.zeros_like(frees[INPUT]))
     queue = np.zeros((options[O_SLOTS_OUTPUT], 3), np.int64)
+    asks = np.zeros(3, np.int64)
     out = np.zeros(STORE_FIELDS, np.int64)
     out[S_SLOT], out[S_NEW] = -1, 1
     table = np.zeros((2, LOAD_FIELDS), np.int64)
@@ -346,7 +350,7 @@ def run_timeline(classes, loads, stores, grids, folds, options, port, weight_fre
         table[tensor, L_ASKS] = _next_asking(loads, tensor, 0)
         table[tensor, L_CURRENT] = -1
     for step in range(classes.shape[0]):
-        _supply(step, loads, table, frees, readies, queue, out, port, options)
+        _supply(step, loads, table, frees, readies, queue, out, asks, port, options)
         weights, inputs = _ready_at(table[WEIGHT], readies[WEIGHT]), _ready_at(table[INPUT], readies[INPUT])
         output = frees[PSUM][out[S_SLOT]] if out[S_NEW] == 1 else np.int64(0)
         held, moving = np.int64(0), max(max(weights, inputs), output)
