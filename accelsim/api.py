@@ -18,6 +18,7 @@ from accelsim.arch.spec import Architecture
 from accelsim.errors import Fault, InputError
 from accelsim.mapping.mapping import MappingFile
 from accelsim.workload.network import Network
+from accelsim.workload.retype import as_integers
 
 if TYPE_CHECKING:
     from accelsim.engines.base import Array, LayerRun
@@ -123,7 +124,8 @@ def prepare(
         faults += error.faults
     if faults or net is None or hardware is None or fixed is None:
         raise InputError(faults)
-    return net, hardware, fixed, notes
+    net, more = as_integers(net, list(getattr(hardware.engine, "precision", {})))
+    return net, hardware, fixed, [*notes, *more]
 
 
 def _selected(network: Network, names: Iterable[str]) -> Network:

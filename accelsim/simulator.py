@@ -45,6 +45,12 @@ class Simulator:
             runs.append(run)
         return runs, _notes(runs, self.arch)
 
+    def run_one(self, layer: Layer, plan: Plan, engine: Engine) -> LayerRun:
+        """One layer in cycles mode, with what ``plan`` keeps on chip around it."""
+        from accelsim.engines.walk import Carry
+
+        return self._layer(layer, plan, engine, Carry.start(self.arch), None)
+
     def _layer(self, layer: Layer, plan: Plan, engine: Engine, carry: Carry, operands: Operands | None) -> LayerRun:
         lowered = lower(layer)
         if any(isinstance(work, LoopNest) for work in lowered.work):

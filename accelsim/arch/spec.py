@@ -44,24 +44,32 @@ Throughput = Annotated[dict[str, Ratio], BeforeValidator(_parse_throughput)]
 
 
 def relative_throughput(table: dict[str, Fraction], precision: Precision, engine: str) -> Fraction:
-    """MACs a unit does in a cycle at ``precision``; raises `InfeasibleError` for a precision that is not listed.
+    """MACs a unit does in a cycle at ``precision``, relative to its first.
 
-    Signed and unsigned integers of one width run alike.
+    A precision that is not listed runs as the fastest listed one that holds both operands (a 4-bit weight in an 8-bit
+    multiplier); `InfeasibleError` if there is none. Signed and unsigned integers of one width run alike.
     """
     weight, activation = _signless(precision.weight), _signless(precision.input)
-    known = {tuple(_signless(parse_format(part)) for part in key.split("x")): rate for key, rate in table.items()}
-    rate = known.get((weight, activation)) or (known.get((weight,)) if weight == activation else None)
-    if rate is None:
-        raise InfeasibleError(
-            f"the {engine} engine's precision",
-            demand=f"weight {precision.weight} x input {precision.input}",
-            bound=", ".join(table),
-            levers=(
-                f"add {weight}x{activation} (or {weight}) with its relative speed to engine.precision",
-                "give the network another precision, e.g. --set workload.precision.weight=int8",
-            ),
-        )
-    return rate
+    pairs = {key: [_signless(parse_format(part)) for part in key.split("x")] for key in table}
+    known = {(formats[0], formats[-1]): table[key] for key, formats in pairs.items()}
+    if (weight, activation) in known:
+        return known[weight, activation]
+    wide = [rate for (w, a), rate in known.items() if _holds(w, weight) and _holds(a, activation)]
+    if wide:
+        return max(wide)
+    raise InfeasibleError(
+        f"the {engine} engine's precision",
+        demand=f"weight {precision.weight} x input {precision.input}",
+        bound=", ".join(table),
+        levers=(
+            f"add {weight}x{activation} (or {weight}) with its relative speed to engine.precision",
+            "give the network another precision, e.g. --set workload.precision.weight=int8",
+        ),
+    )
+
+
+def _holds(wide: NumberFormat, narrow: NumberFormat) -> bool:
+    return wide.kind == narrow.kind and wide.bits >= narrow.bits
 
 
 def _signless(number: NumberFormat) -> NumberFormat:

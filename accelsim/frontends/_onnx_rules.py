@@ -292,10 +292,13 @@ def _batch_norm(call: Call) -> Plan:
     if call.number("training_mode", 0):
         raise NotModelledError("it is in training mode")
     call.unused(1, "its second output (the running mean) is used")
-    if len(call.tensor().shape) < 2:
-        raise NotModelledError("its input has no channels")
+    channels = call.tensor().shape[1:2]
     names = ("scale", "shift", "mean", "variance")
-    arrays = {name: call.weights(i + 1, f"its {name}").name for i, name in enumerate(names)}
+    constants = {name: call.weights(i + 1, f"its {name}") for i, name in enumerate(names)}
+    if not channels or any(constant.shape != channels for constant in constants.values()):
+        shapes = ", ".join(f"{name} {list(constant.shape)}" for name, constant in constants.items())
+        raise NotModelledError(f"its input {list(call.tensor().shape)} does not go with {shapes}")
+    arrays = {name: constant.name for name, constant in constants.items()}
     return Plan((BatchNorm(op="batchnorm"),), reads=(call.tensor(),), more=arrays)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from fractions import Fraction
 from math import prod
@@ -71,13 +71,13 @@ def read_onnx_with_notes(path: Path) -> tuple[Network, list[str]]:
     return reader.network(), [f"{path}: {note}" for note in reader.notes()]
 
 
-def initializers(path: Path) -> dict[str, LayerArrays]:
-    """Weights, biases, scales and zero points of every layer that has any, by layer name."""
+def initializers(path: Path, layers: Collection[str] | None = None) -> dict[str, LayerArrays]:
+    """Weights, biases, scales and zero points by layer name: of ``layers``, or of all that have any."""
     reader = _translated(path)
     arrays = ArrayReader(reader.file, reader.values)
-    return {
-        name: arrays.layer(names) for name, names in reader.names_of_arrays.items() if names != ArrayNames()
-    }
+    wanted = reader.names_of_arrays if layers is None else layers
+    found = {name: reader.names_of_arrays.get(name, ArrayNames()) for name in wanted}
+    return {name: arrays.layer(names) for name, names in found.items() if names != ArrayNames()}
 
 
 def _translated(path: Path) -> _Reader:
@@ -180,7 +180,7 @@ class _Reader:
         sizes, open_sizes = [], []
         for index, dim in enumerate(entry.type.tensor_type.shape.dim):
             is_batch = index == axis or (dim.dim_param and dim.dim_param == symbol)
-            size = 1 if is_batch and not dim.HasField("dim_value") else int(dim.dim_value)
+            size = 1 if is_batch and dim.dim_value < 1 else int(dim.dim_value)  # some exporters write 0 or -1
             sizes.append(size)
             if size < 1:
                 open_sizes.append(dim.dim_param or f"axis {index}")

@@ -154,6 +154,8 @@ class Lowered:
         if not nests:
             return {}
         if isinstance(self.layer.op, Recurrent):
+            if self.layer.op.projection:
+                return {}  # two products of different sizes: the mapping shows each
             shape = self.layer.input_shapes[0]
             rows, features = self.layer.op.weight_shape(self.layer.input_shapes)
             return Dims(N=shape[0] * self.layer.op.steps(shape), K=rows, C=features)._asdict()

@@ -142,14 +142,24 @@ def _input_loads(
     nest: LoopNest, mapping: Mapping, sizes: dict[str, Ints], index: dict[str, npt.NDArray[np.int32]], widths: Widths,
     placement: Placement,
 ) -> Ints:  # fmt: skip
-    tile = mapping.tile
-    rows = _touched_table(nest.rows, nest.dims.P, tile.P, nest.dims.R, tile.R)[index["P"], index["R"]]
-    columns = _touched_table(nest.columns, nest.dims.Q, tile.Q, nest.dims.S, tile.S)[index["Q"], index["S"]]
-    elements = sizes["G"] * sizes["N"] * sizes["C"] * rows * columns
+    dims, tile, keep = nest.dims, mapping.tile, "input" in mapping.keep
+    images = sizes["G"] * sizes["N"] * sizes["C"]
+    if keep:  # what the tiles before have fetched of a window's rows and columns is still there
+        rows = _new_positions(nest.rows, dims.P, tile.P, dims.R)[index["P"]]
+        columns = _new_positions(nest.columns, dims.Q, tile.Q, dims.S)[index["Q"]]
+    else:
+        rows = _touched_table(nest.rows, dims.P, tile.P, dims.R, tile.R)[index["P"], index["R"]]
+        columns = _touched_table(nest.columns, dims.Q, tile.Q, dims.S, tile.S)[index["Q"], index["S"]]
     share = placement.input_off_chip
-    bits = -(-elements * widths.input * share.numerator // share.denominator)
-    fetched = _fetches(index, RELEVANT["input"], "input" in mapping.keep, mapping.counts(nest.dims))
-    return np.where(fetched, bits, NOTHING)
+    bits = -(-images * rows * columns * widths.input * share.numerator // share.denominator)
+    relevant = RELEVANT["input"] - frozenset("RS") if keep else RELEVANT["input"]
+    return np.where(_fetches(index, relevant, keep, mapping.counts(dims)), bits, NOTHING)
+
+
+def _new_positions(axis: Axis, outputs: int, tile: int, taps: int) -> Ints:
+    """Input positions of one axis that each tile of outputs is the first to touch."""
+    ends = [min(start + tile, outputs) for start in range(0, outputs, tile)]
+    return np.diff([0, *(axis.touched(0, end, 0, taps) for end in ends)]).astype(np.int64)
 
 
 def _touched_table(axis: Axis, outputs: int, tile: int, taps: int, tap_tile: int) -> Ints:

@@ -3,7 +3,8 @@
 Gates are stacked as PyTorch stacks them: input, forget, candidate, output for an LSTM; reset, update,
 candidate for a GRU, whose reset gate scales what the state gives the candidate (ONNX: linear_before_reset).
 
-Integers: let g = min(output bits, 16). A gate is its accumulator, requantized by the layer's scale (by
+Integers: let g be the fewest of the output's bits, the input's and 16, so that the hidden state is an operand of
+the next step's products. A gate is its accumulator, requantized by the layer's scale (by
 default `default_shift` of features + recurrent features) to a signed g-bit number of g-4 fraction bits.
 sigmoid and tanh of it are signed g-bit numbers of g-1 fraction bits. The cell state is int16 with 12 fraction
 bits (+-8); the hidden state has the output's format, with g-1 fraction bits. Each line is exact up to one
@@ -123,7 +124,7 @@ class _FixedUnit:
     """On integers. Products of two 16-bit gates and a 16-bit state stay far within 64 bits."""
 
     def __init__(self, layer: Layer) -> None:
-        bits = min(layer.precision.output.bits, 16)
+        bits = min(layer.precision.output.bits, layer.precision.input.bits, 16)
         self.out = layer.precision.output
         self.gate = NumberFormat("int", bits)
         self.fraction = bits - 1

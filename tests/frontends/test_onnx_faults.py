@@ -60,7 +60,7 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "cell state": (
         "a, h, y = LSTM<hidden_size=5>(x, w, r)", "float[10,2,16] x", {"w": (1, 20, 16), "r": (1, 20, 5)}, "the last cell state",
     ),
-    "shapes that do not fit": ("y = Conv(x, w)", IMAGE, {"w": (4, 7, 3, 3)}, "does not fit"),
+    "weights that do not fit": ("y = Conv(x, w)", IMAGE, {"w": (4, 7, 3, 3)}, "does not fit"),
     "broadcast of the input": ("y = Add(x, b)", "float[2,1,6] x", {"b": (2, 5, 6)}, "its output would be [2, 1, 6] here"),
     "undefined name": ("y = Add(x, nowhere)", IMAGE, {}, 'reads "nowhere", which nothing before it makes'),
     "backward slice": (
@@ -78,6 +78,12 @@ def test_refused(case: str, tmp_path: Path) -> None:
     assert len(found) == 1
     assert words in found[0]
     assert found[0].startswith('node "')
+
+
+def test_scales_of_another_size_in_an_old_opset(tmp_path: Path) -> None:
+    """ONNX's inference did not compare them before opset 14."""
+    proto = model("y = BatchNormalization(x, g, g, m, g)", IMAGE, opset=9, g=(8,), m=(9,))
+    assert "does not go with scale [8], shift [8], mean [9], variance [8]" in faults(save(tmp_path, proto))[0]
 
 
 def test_open_shapes(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from accelsim.yaml_io import load_document
 WORKLOADS = Path(__file__).parents[2] / "workloads"
 
 # Parameters: torchvision's tables (resnet50, vgg19, densenet121, squeezenet1_1) and Caffe's models (AlexNet,
-# GoogLeNet); of ZFNet-512, Inception v2 and this ShuffleNet there is no table: the brute-force count stands alone.
+# GoogLeNet); of ZFNet-512, Inception v2 and this ShuffleNet there is no table: the count stands alone.
 PARAMETERS = {
     "bvlc_alexnet": 60_965_224, "densenet121": 7_978_856, "inception_v1": 6_998_552,
     "inception_v2": 11_194_984, "resnet50": 25_557_032, "shufflenet": 1_393_320, "squeezenet": 1_235_496,

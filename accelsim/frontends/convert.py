@@ -1,0 +1,38 @@
+"""``accelsim convert``: other tools' files as accelsim's YAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from accelsim.errors import Fault, InputError, join_allowed
+
+SUFFIXES = (".onnx", ".csv", ".cfg")
+
+
+def convert(source: Path, target: Path) -> tuple[str, list[str]]:
+    """The YAML text for ``source``, and notes on what the conversion could not carry over.
+
+    .onnx and SCALE-Sim's .csv topologies become networks, SCALE-Sim's .cfg an architecture. ``target`` is where the
+    text will stand: file names inside it are relative to that. Raises `InputError`.
+    """
+    suffix = source.suffix.lower()
+    if suffix == ".cfg":
+        from accelsim.frontends.scalesim import read_scalesim_cfg
+
+        data, notes = read_scalesim_cfg(source)
+        return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110), notes
+    if suffix == ".onnx":
+        from accelsim.frontends.onnx import read_onnx
+
+        network, notes = read_onnx(source), []
+    elif suffix == ".csv":
+        from accelsim.frontends.scalesim import read_scalesim_topology
+
+        network, notes = read_scalesim_topology(source)
+    else:
+        raise InputError(Fault(str(source), "", f"ends in {suffix!r}, must end in {join_allowed(SUFFIXES)}"))
+    from accelsim.frontends.writer import write_network
+
+    return write_network(network, target.parent), notes

@@ -1,0 +1,212 @@
+"""``accelsim explain``: a layer's loop nest, its tiles, what each buffer holds, and what bounds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from accelsim.arch.spec import Architecture, Tensor
+from accelsim.counters import Counters
+from accelsim.engines.base import LayerRun
+from accelsim.engines.mapped import MappedEngine, PlannedNest
+from accelsim.engines.registry import engine_of
+from accelsim.engines.systolic import Fold, SystolicArray
+from accelsim.mapping.fit import demand
+from accelsim.mapping.loopnest import DIMS
+from accelsim.mapping.machine import Widths, off_chip_bits_per_cycle, tile_array
+from accelsim.mapping.mapping import MappingFile
+from accelsim.schedule.build import NOTHING
+from accelsim.schedule.residency import Plan
+from accelsim.simulator import Simulator, plan_network
+from accelsim.units import ceil_div, format_bytes
+from accelsim.workload.network import Layer, Network
+
+_NAMES = {
+    "N": "image", "K": "output channel", "C": "input channel", "P": "output row", "Q": "output column",
+    "R": "filter row", "S": "filter column", "G": "group",
+}  # fmt: skip
+
+
+def explain(network: Network, layer: Layer, arch: Architecture, mapping: MappingFile) -> str:
+    """The explanation of ``layer`` as text; the layer runs in its place in the network, so that residency is true."""
+    engine = engine_of(arch, mapping)
+    plan = plan_network(network, arch, engine)
+    run = Simulator(arch, mapping).run_one(layer, plan, engine)
+    lines = [*_headline(layer, run), *_placement(layer, plan, arch)]
+    if isinstance(engine, MappedEngine):
+        for nest in engine.planned(layer, plan):
+            lines += _nest(nest, layer, arch, engine)
+    return "\n".join([*lines, *_bounds(layer, run, arch)])
+
+
+def _headline(layer: Layer, run: LayerRun) -> list[str]:
+    shapes = " and ".join("x".join(map(str, shape)) for shape in layer.input_shapes)
+    out = ", ".join("x".join(map(str, shape)) for shape in layer.output_shapes)
+    formats = layer.precision
+    return [
+        f"{layer.name}: {layer.op.op}, {shapes} -> {out}",
+        f"  {layer.macs:,} MACs, {layer.parameters:,} parameters; weight {formats.weight}, input {formats.input}, "
+        f"accumulator {formats.accumulator}, output {formats.output}",
+        f"  runs on: {run.engine}" + (f" ({_plain(run)})" if run.engine == "none" else ""),
+        "",
+    ]
+
+
+def _plain(run: LayerRun) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in run.mapping.items())
+
+
+def _placement(layer: Layer, plan: Plan, arch: Architecture) -> list[str]:
+    placement = plan.placements[layer.name]
+    level = arch.holder("output")
+    where = level.name if level else arch.off_chip.name
+    share = float(placement.input_off_chip)
+    coming = "is on chip already" if share == 0 else "is fetched" if share == 1 else f"is fetched for {share:.0%}"
+    leaving = f"stays in {where}" if placement.output_resident else f"goes to {arch.off_chip.name}"
+    lines = [f"between layers: its input {coming}; its output {leaving}"]
+    for name, size in placement.reserved_bytes.items():
+        if size:
+            lines.append(f"  {format_bytes(size)} of {name} hold tensors that live across this layer")
+    return [*lines, ""]
+
+
+# ---- the nest ---------------------------------------------------------------------------------------------------
+
+
+def _nest(planned: PlannedNest, layer: Layer, arch: Architecture, engine: MappedEngine) -> list[str]:
+    nest, mapping = planned.nest, planned.mapping
+    part = f" ({nest.part}, {nest.repeat} times)" if nest.part else ""
+    return [
+        f"loop nest{part}, dataflow {mapping.dataflow}:",
+        *_loops(planned, arch),
+        "",
+        *_buffers(planned, layer, arch, engine),
+        "",
+        *_folds(planned, layer, engine),
+    ]
+
+
+def _loops(planned: PlannedNest, arch: Architecture) -> Iterator[str]:
+    """The loops over tiles, outermost first, then what the tile holds."""
+    sizes, mapping = planned.nest.dims, planned.mapping
+    counts = mapping.counts(sizes)
+    yield f"  {arch.off_chip.name}: " + " ".join(f"{d}={s}" for d, s in sizes._asdict().items() if s > 1)
+    indent = "    "
+    for dim in mapping.order:
+        count, step = getattr(counts, dim), getattr(mapping.tile, dim)
+        if count > 1:
+            size = getattr(sizes, dim)
+            ragged = f", the last {size - step * (count - 1)}" if size % step else ""
+            yield f"{indent}for {dim.lower()} in {count} tiles of {step}{ragged}    # {_NAMES[dim]}"
+            indent += "  "
+    tile = " ".join(f"{d}={getattr(mapping.tile, d)}" for d in DIMS if getattr(mapping.tile, d) > 1)
+    yield f"{indent}tile: {tile or 'one element'}  ({mapping.tile.macs:,} MACs, {planned.schedule.steps:,} tiles)"
+
+
+def _buffers(planned: PlannedNest, layer: Layer, arch: Architecture, engine: MappedEngine) -> list[str]:
+    """One line a tensor: where it is held, how much of it, how often each element crosses the far port."""
+    need = demand(
+        planned.nest, tile_array(planned.mapping.tile), arch, engine.unit, layer.precision,
+        planned.mapping.dataflow, planned.placement, planned.mapping.keep,
+    )  # fmt: skip
+    rows = [("tensor", "held in", "a tile", "tiles held", "of the level", "fetched or stored")]
+    for tensor in ("weight", "input", "output"):
+        rows.append(_buffer_row(tensor, need.tile_bits, need.slots, planned, layer, arch))
+    return ["buffers:", *_columns(rows)]
+
+
+def _buffer_row(tensor: Tensor, bits: dict, slots: dict, planned: PlannedNest, layer: Layer, arch: Architecture) -> tuple[str, ...]:  # type: ignore[type-arg]  # fmt: skip
+    level = arch.holder(tensor)
+    where = level.name if level else "nowhere: streamed"
+    if tensor not in bits:
+        return (tensor, where, "all of it", "-", "-", "not at all: it stays on chip")
+    one, held = int(bits[tensor][0]), int(slots[tensor][0])
+    share = f"{100 * one * held / 8 / level.size:.3g} %" if level and level.size else "-"
+    kept = " (kept whole)" if tensor in planned.mapping.keep else ""
+    return (tensor, where, format_bytes(one / 8) + kept, str(held), share, _times(tensor, planned, layer))
+
+
+def _times(tensor: str, planned: PlannedNest, layer: Layer) -> str:
+    """How many times over the tensor crosses the far port."""
+    schedule, widths = planned.schedule, Widths.of(layer.precision)
+    if tensor == "output":
+        partial = int(schedule.stores[(schedule.stores != NOTHING) & schedule.partial].sum())
+        extra = f", and {format_bytes(partial / 8)} of partial sums out and in again" if partial else ""
+        return f"{'stored once' if not planned.placement.output_resident else 'not stored'}{extra}"
+    column = ("weight", "input").index(tensor)
+    loads = schedule.loads[:, column]
+    moved = int(loads[loads != NOTHING].sum())
+    nest = planned.nest
+    whole = nest.weight_elements if tensor == "weight" else nest.input_elements(nest.dims)
+    return f"{moved / max(1, whole * getattr(widths, tensor)):.3g} x ({format_bytes(moved / 8)})"
+
+
+def _folds(planned: PlannedNest, layer: Layer, engine: MappedEngine) -> list[str]:
+    """How the array takes the common tile."""
+    unit = engine.unit
+    if not isinstance(unit, SystolicArray):
+        return []
+    dataflow = planned.mapping.dataflow
+    grid = unit.fold_grid(planned.mapping.tile, dataflow, layer.precision, planned.nest.private_weights)
+    on_rows, on_cols, streamed = {
+        "os": ("pixels", "channels", "reduction"), "ws": ("reduction", "channels", "pixels"),
+        "is": ("reduction", "pixels", "channels"),
+    }[dataflow]  # fmt: skip
+    total = grid.groups * grid.outer * grid.inner
+    rows = [("folds", f"{on_rows} on rows", f"{on_cols} on columns", f"{streamed} streamed", "cycles alone", "PEs used")]
+    seen: dict[Fold, int] = {}
+    for fold, count in zip(grid.shapes, grid.counts(), strict=True):
+        seen[fold] = seen.get(fold, 0) + count
+    for fold, count in seen.items():
+        if count:
+            cycles = int(unit.fold_record(fold, dataflow)[-1])
+            used = fold.used_rows * fold.used_cols / (unit.spec.rows * unit.spec.cols)
+            rows.append((f"{count:,}", str(fold.used_rows), str(fold.used_cols), f"{fold.vectors:,}", f"{cycles:,}", f"{used:.1%}"))
+    return [f"a tile on the {unit.spec.rows} x {unit.spec.cols} array: {total:,} folds", *_columns(rows), ""]
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+# ---- what bounds it -----------------------------------------------------------------------------------------------
+
+
+def _bounds(layer: Layer, run: LayerRun, arch: Architecture) -> list[str]:
+    counters = run.counters
+    if not counters.cycles:
+        return ["it takes no cycles of its own"]
+    lines = [f"{counters.cycles:,} cycles, {counters.cycles / arch.clock * 1e6:.4g} us: {_where(counters)}"]
+    floors = {"all PEs always busy": _compute_floor(run), f"{arch.off_chip.name} always busy": _memory_floor(counters, arch)}
+    for name, floor in floors.items():
+        if floor:
+            lines.append(f"  with {name} it would take {floor:,} ({floor / counters.cycles:.1%} of the cycles)")
+    return [*lines, f"  bound by {_verdict(floors, counters)}"]
+
+
+def _where(counters: Counters) -> str:
+    stalls = [(count, cause) for cause, count in counters.stalls.to_dict().items() if count]
+    parts = [f"{counters.busy_cycles / counters.cycles:.1%} busy"]
+    return ", ".join(parts + [f"{count / counters.cycles:.1%} {cause}" for count, cause in sorted(stalls, reverse=True)])
+
+
+def _compute_floor(run: LayerRun) -> int:
+    peak = run.peak_macs_per_cycle
+    return ceil_div(run.counters.macs * peak.denominator, peak.numerator) if peak else 0
+
+
+def _memory_floor(counters: Counters, arch: Architecture) -> int:
+    rate = off_chip_bits_per_cycle(arch)
+    moved = sum(t.read_bits + t.write_bits for t in counters.traffic.get(arch.off_chip.name, {}).values())
+    return ceil_div(moved * rate.denominator, rate.numerator) if rate else 0
+
+
+def _verdict(floors: dict[str, int], counters: Counters) -> str:
+    name, floor = max(floors.items(), key=lambda item: item[1])
+    if floor >= 0.8 * counters.cycles:
+        return f"{'the array' if name.startswith('all') else name.split()[0]}: {floor / counters.cycles:.0%} of what is possible"
+    cause, count = max(counters.stalls.to_dict().items(), key=lambda item: item[1])
+    idle = "PEs that the tiles leave empty" if counters.busy_cycles > 2 * count else f"{cause} stalls"
+    return f"neither roof: what costs most is {idle}"
+
+
