@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-_NUMBER = r"\s*([0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*"
+_NUMBER = r"\s*([0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,2})?|\.[0-9]{1,40})\s*"
 _DECIMAL = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _SECONDS = {"s": Fraction(1), "ms": Fraction(1, 10**3), "us": Fraction(1, 10**6), "ns": Fraction(1, 10**9)}
@@ -74,6 +74,11 @@ def _split(text: Any, unit_pattern: str, example: str) -> tuple[Fraction, str]:
     return Fraction(match[1].rstrip(".") or "0"), match[2]
 
 
+def _scale(prefix: str) -> int:
+    """``"k"`` or ``"K"`` -> 1000, ``"ki"`` or ``"Ki"`` -> 1024."""
+    return _BINARY[prefix.capitalize()] if prefix.endswith("i") else _DECIMAL[prefix]
+
+
 def _positive(value: Fraction, text: Any) -> Fraction:
     if value <= 0:
         raise ValueError(f"is {text!r}, must be greater than zero")
@@ -85,19 +90,18 @@ def parse_frequency_hz(text: Any) -> int:
     if isinstance(text, int) and not isinstance(text, bool) and text >= 10**4:
         return text  # a bare count of hertz, as a result file holds it
     value, unit = _split(text, r"([kMG]?Hz)", '"700 MHz"')
-    return round(_positive(value * _DECIMAL[unit[:-2]], text))
+    hertz = round(_positive(value * _DECIMAL[unit[:-2]], text))
+    if hertz < 1:
+        raise ValueError(f"is {text!r}, must be at least 1 Hz")
+    return hertz
 
 
 def parse_bytes(text: Any) -> int:
     """``"24 MiB"`` -> 25165824, ``"32 KB"`` -> 32000; a bare integer is bytes."""
     if isinstance(text, int) and not isinstance(text, bool):
         return int(_positive(Fraction(text), text))
-    value, unit = _split(text, r"([kKMGT]?i?B)", '"256 KiB"')
-    prefix = unit[:-1]
-    scale = _BINARY.get(prefix.capitalize() if prefix.endswith("i") else prefix) or _DECIMAL.get(prefix)
-    if scale is None:
-        raise ValueError(f'is {text!r}, has an unknown unit, must be such as "256 KiB" or "32 KB"')
-    size = _positive(value * scale, text)
+    value, unit = _split(text, r"((?:[kKMGT]i?)?B)", '"256 KiB"')
+    size = _positive(value * _scale(unit[:-1]), text)
     if size.denominator != 1:
         raise ValueError(f"is {text!r}, must be a whole number of bytes")
     return int(size)
@@ -107,10 +111,10 @@ def parse_bandwidth(text: Any) -> Bandwidth:
     """``"34 GB/s"``, ``"25.6 GiB/s"``, ``"400 Mb/s"`` or ``"256 B/cycle"`` -> `Bandwidth`."""
     if isinstance(text, Bandwidth):
         return text
-    value, unit = _split(text, r"([kKMGT]?i?[Bb]/(?:s|cycle))", '"34 GB/s" or "256 B/cycle"')
+    value, unit = _split(text, r"((?:[kKMGT]i?)?[Bb]/(?:s|cycle))", '"34 GB/s" or "256 B/cycle"')
     amount, per = unit.split("/")
-    scale = Fraction((_DECIMAL | _BINARY)[amount[:-1]]) / (8 if amount.endswith("b") else 1)
-    rate = _positive(value * scale, text)
+    scale = _scale(amount[:-1])
+    rate = _positive(value * scale / (8 if amount.endswith("b") else 1), text)
     return Bandwidth(bytes_per_second=rate) if per == "s" else Bandwidth(bytes_per_cycle=rate)
 
 
@@ -118,7 +122,7 @@ def parse_duration(text: Any) -> Duration:
     """``"100 ns"`` or ``"12 cycles"`` -> `Duration`; zero is allowed."""
     if isinstance(text, Duration):
         return text
-    if text == 0:
+    if text == 0 and not isinstance(text, bool):
         return Duration(cycles=0)
     value, unit = _split(text, r"(s|ms|us|ns|cycles?)", '"100 ns" or "12 cycles"')
     if not unit.startswith("cycle"):
@@ -130,8 +134,11 @@ def parse_duration(text: Any) -> Duration:
 
 def parse_ratio(value: Any) -> Fraction:
     """``"1/4"``, ``0.5`` or ``2`` -> an exact positive fraction."""
+    text = str(value).replace(" ", "")
     try:
-        ratio = Fraction(str(value).replace(" ", ""))
+        if isinstance(value, bool) or len(text) > 40 or re.search(r"[eE][+-]?[0-9]{3}", text):
+            raise ValueError
+        ratio = Fraction(text)
     except (ValueError, ZeroDivisionError):
         raise ValueError(f'is {value!r}, must be a positive number or ratio, such as 1 or "1/4"') from None
     return _positive(ratio, value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,6 +20,10 @@ from accelsim.errors import Fault, InputError, join_allowed, nearest
 
 KeyPath = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
+MOST_DIGITS = 18
+MOST_VALUES = 1_000_000
+_PLAIN = "tag:yaml.org,2002:"
+_KINDS = ("map", "seq", "str", "int", "float", "bool", "null")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -120,14 +125,22 @@ class _Builder:
         self.marks: dict[KeyPath, tuple[int, int]] = {}
         self.faults: list[Fault] = []
         self._open: list[yaml.Node] = []
+        self._built = 0
 
     def build(self, node: yaml.Node, path: KeyPath) -> Any:
         self.marks.setdefault(path, (node.start_mark.line + 1, node.start_mark.column + 1))
         if any(node is outer for outer in self._open):
             self._fault(node, path, "refers to itself")
             return None
+        self._built += 1
+        if self._built > MOST_VALUES:  # a few anchors that use each other can stand for billions
+            self._fault(node, path, f"expands to too many values, at most {MOST_VALUES:,} are taken")
+            raise InputError(self.faults)
         self._open.append(node)
         try:
+            if not node.tag.startswith(_PLAIN) or node.tag.removeprefix(_PLAIN) not in _KINDS:
+                self._fault(node, path, f"has the tag {node.tag}, which is not supported here")
+                return None
             if isinstance(node, yaml.MappingNode):
                 return self._mapping(node, path)
             if isinstance(node, yaml.SequenceNode):
@@ -150,29 +163,30 @@ class _Builder:
         return result
 
     def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
-        kind = node.tag.rsplit(":", 1)[-1]
-        if kind == "bool":
-            return node.value.lower() == "true"
-        if kind == "null":
-            return None
-        if kind == "int":
-            return self._integer(node, path)
-        if kind == "float":
-            value = float(node.value.replace(".inf", "inf").replace(".nan", "nan"))
-            if value != value or value in (float("inf"), float("-inf")):
-                self._fault(node, path, f"is {node.value}, must be a finite number")
-            return value
-        if kind == "str":
-            return node.value
-        self._fault(node, path, f"has the tag {node.tag}, which is not supported here")
-        return None
+        kind = node.tag.removeprefix(_PLAIN)
+        try:
+            if kind == "bool":
+                return {"true": True, "false": False}[node.value.lower()]
+            if kind == "int":
+                return self._integer(node, path)
+            if kind == "float":
+                return self._float(node, path)
+        except (KeyError, ValueError):  # a tag in the file that its value does not bear: !!int x
+            self._fault(node, path, f"is {_found(node.value)}, but its tag says {kind}")
+        return node.value if kind == "str" else None
+
+    def _float(self, node: yaml.Node, path: KeyPath) -> float:
+        value = float(node.value.replace(".inf", "inf").replace(".nan", "nan"))
+        if not isfinite(value):
+            self._fault(node, path, f"is {node.value}, must be a finite number")
+        return value
 
     def _integer(self, node: yaml.Node, path: KeyPath) -> int:
-        digits = node.value
-        if len(digits) > 25:
-            self._fault(node, path, f"has {len(digits)} digits, at most 18 are taken")
+        digits = node.value.lstrip("+-")
+        if len(digits) > MOST_DIGITS:
+            self._fault(node, path, f"has {len(digits)} digits, at most {MOST_DIGITS} are taken")
             return 0
-        return int(digits)
+        return int(node.value)
 
     def _fault(self, node: yaml.Node, path: KeyPath, message: str) -> None:
         mark = node.start_mark
@@ -325,7 +339,7 @@ def _list_index(data: list[Any], key: str | int, source: str, done: KeyPath) -> 
     names = [item.get("name") if isinstance(item, dict) else None for item in data]
     if str(key) in names:
         return names.index(str(key))
-    if str(key).isdigit() and int(key) < len(data):
+    if str(key).isdecimal() and int(key) < len(data):
         return int(key)
     allowed = [str(n) for n in names if n is not None] or [str(i) for i in range(len(data))]
     raise InputError(

@@ -46,25 +46,30 @@ def random_layer(shape: tuple[int, int, float, float], seed: int) -> tuple[Coo, 
 
 def main() -> None:
     """Print a row a layer, and the ratios over all nine."""
-    options = kernels.options_of(capacity=7, row_entries=8, pack=64)
     total = np.zeros(3)
     print(f"{'layer':8} {'cycles':>8} {'us@800MHz':>9} {'scipy ms':>9} {'stepped':>8} {'events':>8}")
     for name, shape in LAYERS.items():
         matrix, vector = random_layer(shape, 1)
         packed = InterleavedCsc.encode(matrix, 64, 4)
         pointers = packed.pointers().astype(np.int32)
+        rows = kernels.decode_rows(packed.starts, packed.zeros, 64, packed.depth)
+        options = kernels.options_of(depth=packed.depth, capacity=7, row_entries=8, pack=64)
         csc = sparse.csc_array(matrix.to_scipy("csc").astype(np.float32))
         x = vector.astype(np.float32)
-        sums, counts = np.zeros((64, packed.depth), np.int64), np.zeros(kernels.COUNT_FIELDS, np.int64)
+        sums, counts = np.zeros(64 * packed.depth, np.int64), np.zeros(kernels.COUNT_FIELDS, np.int64)
 
-        def run(kernel: Callable[..., None], args: tuple[object, ...] = (
-            vector, packed.starts, pointers, packed.zeros, packed.values, options, sums, counts)) -> None:  # fmt: skip
-            args[-1][:] = 0  # type: ignore[index]
-            kernel(*args)
+        def run(
+            kernel: Callable[..., None], indices: np.ndarray, packed: InterleavedCsc = packed,
+            args: tuple[np.ndarray, ...] = (vector, packed.starts, pointers),
+            rest: tuple[np.ndarray, ...] = (packed.values, options, sums, counts),
+        ) -> None:  # fmt: skip
+            counts[:] = 0
+            kernel(*args, indices, *rest)
 
-        run(kernels.step), run(kernels.run_events)  # compiled, or loaded
-        seconds = np.array([best(lambda m=csc, v=x: m @ v), best(lambda: run(kernels.step)),
-                            best(lambda: run(kernels.run_events))])  # fmt: skip
+        pair = ((kernels.step, packed.zeros), (kernels.run_events, rows))
+        for kernel, indices in pair:
+            run(kernel, indices)  # compiled, or loaded
+        seconds = np.array([best(lambda m=csc, v=x: m @ v), *(best(lambda p=p, r=run: r(*p)) for p in pair)])
         total += seconds
         cycles = int(counts[kernels.C_CYCLES])
         ratios = seconds / seconds[0]

@@ -220,13 +220,27 @@ class SystolicArray:
             return {**bits, "output": sums // max(1, grid.inner if dataflow != "os" else 1) * widths.output}
         return {**bits, "partial_sum": 2 * sums * widths.partial_sum}
 
-    def _contention(self, schedule: Schedule, loads: Ints, grids: list[FoldGrid], widths: Widths) -> Ints:
-        """Cycles that a step's issue falls short of what the ports on chip need, transfers included; int64[steps]."""
+    def _classes(
+        self, schedule: Schedule, loads: Ints, grids: list[FoldGrid], widths: Widths
+    ) -> tuple[list[tuple[int, int]], npt.NDArray[np.int32]]:
+        """Kinds of step, and each step's: a tile shape, and the cycles by which its issue is too short for the ports
+        on chip, which carry its operands and its transfers."""
         dataflow = schedule.mapping.dataflow
         exposed = dataflow != "os" and self.spec.weight_buffers == 1
         issue = np.array([self._issue_cycles(grid, dataflow, exposed) for grid in grids], dtype=np.int64)
         operands = [self._operand_bits(grid, dataflow, widths) for grid in grids]
-        return port_contention(self.arch, schedule, loads, operands, issue)
+        short = port_contention(self.arch, schedule, loads, operands, issue)
+        both = np.stack([schedule.classes.astype(np.int64), short], axis=1)
+        kinds, classes = np.unique(both, axis=0, return_inverse=True)
+        return [(int(kind), int(cycles)) for kind, cycles in kinds], classes.astype(np.int32).reshape(-1)
+
+    def _fold_rows(self, grid: FoldGrid, dataflow: str, short: int) -> list[list[int]]:
+        """The fold table of one kind of step; the last fold (of each group) waits for what the ports fall ``short``."""
+        rows = [self._fold_row(fold, dataflow) for fold in grid.shapes]
+        wait = ceil_div(short, grid.groups)
+        for column in (tl.F_ISSUE, tl.F_LAST_MAC, tl.F_END, tl.F_WAIT, tl.F_INTERVAL):
+            rows[-1][column] += wait
+        return rows
 
     def _issue_cycles(self, grid: FoldGrid, dataflow: str, exposed: bool) -> int:
         records = [self.fold_record(fold, dataflow) for fold in grid.shapes]
@@ -272,23 +286,19 @@ class SystolicArray:
 
     def run(self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry) -> Counters:
         """Walk ``schedule`` and count; ``carry`` is brought forward to the next layer."""
-        widths = Widths.of(precision)
-        dataflow = schedule.mapping.dataflow
+        widths, dataflow = Widths.of(precision), schedule.mapping.dataflow
         private = schedule.nest.private_weights
         grids = [
             self.fold_grid(Dims(*(int(v) for v in tile)), dataflow, precision, private) for tile in schedule.tiles
         ]
-        folds = np.array(
-            [[self._fold_row(fold, dataflow) for fold in grid.shapes] for grid in grids], dtype=np.int64
-        )
         loads = self._streamed(schedule, grids, widths, placement)
+        kinds, classes = self._classes(schedule, loads, grids, widths)
         result = tl.run_timeline(
-            schedule.classes,
+            classes,
             loads,
             schedule.stores,
-            # CONTENTION self._contention(schedule, loads, grids, widths),
-            np.array([[g.groups, g.outer, g.inner] for g in grids], dtype=np.int64),
-            folds,
+            np.array([[grids[kind].groups, grids[kind].outer, grids[kind].inner] for kind, _ in kinds], dtype=np.int64),
+            np.array([self._fold_rows(grids[kind], dataflow, short) for kind, short in kinds], dtype=np.int64),
             timeline_options(
                 self.arch,
                 _STATIONARY[dataflow],

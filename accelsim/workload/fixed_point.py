@@ -72,12 +72,14 @@ def shift_rounded(values: Array, shift: int) -> Array:
 
 
 def default_shift(precision: Precision, reduction: int) -> int:
-    """The shift that brings a sum of ``reduction`` random products to 1/8 of the output format's range.
+    """The shift that keeps activations as large, for their format's range, from layer to layer.
 
-    A uniform integer of b bits has a standard deviation near 2**(b - 1.75).
+    A uniform weight of b bits has a standard deviation near 2**(b - 1.75), a sum of ``reduction`` products
+    grows by its root, and half a bit makes good what rectifiers take away. Less would saturate, more would
+    leave a deep network with nothing but zeros.
     """
-    spread = (precision.weight.bits - 1.75) + (precision.input.bits - 1.75) + 0.5 * log2(reduction)
-    return max(0, round(spread - (precision.output.bits - 3)))
+    growth = (precision.weight.bits - 1.75) + 0.5 * log2(reduction) - 0.5
+    return max(0, round(growth + precision.input.bits - precision.output.bits))
 
 
 def reduction_length(layer: Layer) -> int:

@@ -3,12 +3,12 @@
 Gates are stacked as PyTorch stacks them: input, forget, candidate, output for an LSTM; reset, update,
 candidate for a GRU, whose reset gate scales what the state gives the candidate (ONNX: linear_before_reset).
 
-Integers: let g be the fewest of the output's bits, the input's and 16, so that the hidden state is an operand of
-the next step's products. A gate is its accumulator, requantized by the layer's scale (by
-default `default_shift` of features + recurrent features) to a signed g-bit number of g-4 fraction bits.
-sigmoid and tanh of it are signed g-bit numbers of g-1 fraction bits. The cell state is int16 with 12 fraction
-bits (+-8); the hidden state has the output's format, with g-1 fraction bits. Each line is exact up to one
-rounding, half away from zero, and saturates (i, f, o, r, z: sigmoids; c: tanh of the candidate):
+Integers: let g be the fewest of the output's bits, the input's and 16, so that the hidden state is an operand
+of the next step's products. A gate is its accumulator, requantized by the layer's scale (by default
+`default_shift` of features + recurrent features) to a signed g-bit number of g-4 fraction bits. sigmoid and
+tanh of it are signed g-bit numbers of g-1 fraction bits. The cell state is int16 with 12 fraction bits (+-8);
+the hidden state has the output's format, with g-1 fraction bits. Each line is exact up to one rounding, half
+away from zero, and saturates (i, f, o, r, z: sigmoids; c: tanh of the candidate):
 
     LSTM    cell = f * cell + i * c                  hidden = o * tanh(cell)
     GRU     candidate = given + round(r * fed_back)  hidden = (1 - z) * c + z * hidden

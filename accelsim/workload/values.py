@@ -244,9 +244,24 @@ def _seeded(wanted: _Wanted, seed: int) -> Array:
         return _drawn(wanted, random, size, nonzero=False).reshape(wanted.shape)
     count = round(density * size)
     result = np.zeros(size, wanted.storage)
-    places = random.choice(size, count, replace=False, shuffle=False)
-    result[places] = _drawn(wanted, random, count, nonzero=True)
+    result[_places(random, size, count)] = _drawn(wanted, random, count, nonzero=True)
     return result.reshape(wanted.shape)
+
+
+def _places(random: np.random.Generator, size: int, count: int) -> npt.NDArray[np.bool_]:
+    """``count`` of ``size`` places, every choice of them as likely as any other."""
+    if 2 * count > size:
+        return ~_places(random, size, size - count)
+    chosen = np.zeros(size, dtype=np.bool_)
+    if 50 * count < size:
+        chosen[random.choice(size, count, replace=False, shuffle=False)] = True
+        return chosen
+    np.less(random.random(size, dtype=np.float32), count / size, out=chosen)  # nearly, and much the faster
+    while surplus := int(np.count_nonzero(chosen)) - count:
+        tried = np.unique(random.integers(0, size, 4 * abs(surplus)))
+        wrong = tried[chosen[tried] == (surplus > 0)]
+        chosen[random.choice(wrong, min(abs(surplus), wrong.size), replace=False)] ^= True
+    return chosen
 
 
 def _drawn(wanted: _Wanted, random: np.random.Generator, count: int, nonzero: bool) -> Array:
@@ -402,7 +417,7 @@ def _refuse(
     first = int(np.argmax(bad))
     place = sparse.place(first) if sparse else np.unravel_index(first, values.shape)
     count = int(np.count_nonzero(bad))
-    more = f"; so are {count - 1} more" if count > 1 else ""
+    more = f"; and {count - 1} more" if count > 1 else ""
     found = values.ravel()[first]
     raise wanted.fault(f"element {[int(i) for i in place]} is {found}, must be {allowed}{more}", file)
 

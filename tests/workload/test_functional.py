@@ -1,4 +1,4 @@
-"""Do the reference functions mean what their table says? Worked cases, plain loops and onnx's reference say so."""
+"""Do the reference functions mean what their tables say? Worked cases, plain loops and onnx tell."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ FLOAT = {"weight": "fp32", "input": "fp32", "accumulator": "fp32", "output": "fp
 def layer_of(op: Op, *shapes: Shape, scale: Requantize | None = None, **precision: str) -> Layer:
     """A layer alone; shapes with their batch, which all share."""
     inputs = {f"x{i}": shape[1:] for i, shape in enumerate(shapes)}
-    sketch = LayerSketch("layer", op, tuple(inputs), Precision(**precision), requantize=scale or Requantize())  # type: ignore[arg-type]
+    sketch = LayerSketch("layer", op, tuple(inputs), Precision(**precision), requantize=scale or Requantize())
     return build_network("test", shapes[0][0], inputs, (sketch,)).layers[0]
 
 
 def run(op: Op, *inputs: Any, **precision: str) -> Any:
     """The first output of ``op`` on lists or arrays, put in the storage type of ``precision.input``."""
-    storage = Precision(**precision).input.storage  # type: ignore[arg-type]
+    storage = Precision(**precision).input.storage
     arrays = tuple(np.asarray(x, dtype=storage) for x in inputs)
     layer = layer_of(op, *(x.shape for x in arrays), **precision)
     outputs = evaluate(layer, arrays)
@@ -131,11 +131,11 @@ class TestRequantize:
 
     def of(self, accumulators: list[int], scale: Requantize | None = None, **precision: str) -> list[int]:
         layer = layer_of(Linear(out=2), (1, 1024), scale=scale, **precision)
-        return requantize(np.array(accumulators), layer, reduction_length(layer)).tolist()  # type: ignore[no-any-return]
+        return requantize(np.array(accumulators), layer, reduction_length(layer)).tolist()
 
     def test_default_shift(self) -> None:
-        # 12.5 + 5 - 5 = 12.5: shift 12
-        assert self.of([2048, -2048, 2047, 4096 * 127, 4096 * 200, -(2**40)]) == [1, -1, 0, 127, 127, -128]
+        # 6.25 + 5 - 0.5: shift 11
+        assert self.of([1024, -1024, 1023, 2048 * 127, 2048 * 200, -(2**40)]) == [1, -1, 0, 127, 127, -128]
 
     def test_bare_accumulator(self) -> None:
         assert self.of([2**31 - 1, -5, 2**31], output="int32") == [2**31 - 1, -5, 2**31 - 1]
@@ -169,7 +169,9 @@ class TestRequantize:
         result = requantize(np.array([0.1, -7.25]), layer, 4)
         assert result.dtype == np.float32
         assert result.tolist() == np.array([0.1, -7.25], dtype=np.float32).tolist()
-        layer = layer_of(Linear(out=2), (1, 4), scale=Requantize(multiplier=3, shift=1, zero_point=1), accumulator="fp32")
+        layer = layer_of(
+            Linear(out=2), (1, 4), scale=Requantize(multiplier=3, shift=1, zero_point=1), accumulator="fp32"
+        )
         assert requantize(np.array([1.0, -1.0, 1e9]), layer, 4).tolist() == [3, -1, 127]
 
 
@@ -204,12 +206,14 @@ def pools(draw: st.DrawFn) -> Pool2d:
 
 
 class TestPools:
-    image = [[[[1, -2, 4], [-5, 8, 7], [-8, -9, 3]]]]
+    image = ((((1, -2, 4), (-5, 8, 7), (-8, -9, 3)),),)
 
     def test_max(self) -> None:
         assert run(Pool2d(op="maxpool2d", window=2, stride=1), self.image).tolist() == [[[[8, 8], [8, 8]]]]
         # padding is no zero: the window at the lower left holds -8 alone
-        assert run(Pool2d(op="maxpool2d", window=2, stride=2, pad=1), self.image).tolist() == [[[[1, 4], [-5, 8]]]]
+        assert run(Pool2d(op="maxpool2d", window=2, stride=2, pad=1), self.image).tolist() == [
+            [[[1, 4], [-5, 8]]]
+        ]
 
     def test_average_rounds_away(self) -> None:
         average = Pool2d(op="avgpool2d", window=(1, 2), stride=1)
@@ -218,14 +222,14 @@ class TestPools:
     def test_average_at_the_edge(self) -> None:
         # windows hold 6 and 6, 6: of a padded image they are 6/2 and 12/2
         edge = {"op": "avgpool2d", "window": (1, 2), "stride": (1, 2), "pad": (0, 0, 1, 0)}
-        assert run(Pool2d(**edge), [[[[6, 6, 6]]]]).tolist() == [[[[6, 6]]]]  # type: ignore[arg-type]
-        assert run(Pool2d(**edge, count_include_pad=True), [[[[6, 6, 6]]]]).tolist() == [[[[3, 6]]]]  # type: ignore[arg-type]
+        assert run(Pool2d(**edge), [[[[6, 6, 6]]]]).tolist() == [[[[6, 6]]]]
+        assert run(Pool2d(**edge, count_include_pad=True), [[[[6, 6, 6]]]]).tolist() == [[[[3, 6]]]]
         # what ceil adds beyond the padding does not count
         ceil = Pool2d(op="avgpool2d", window=(1, 2), stride=2, ceil=True, count_include_pad=True)
         assert run(ceil, [[[[6, 6, 6]]]]).tolist() == [[[[6, 6]]]]
 
     @given(op=pools(), shape=st.tuples(small, small, st.integers(1, 6), st.integers(1, 6)), seed=seeds)
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=80, deadline=None)
     def test_as_by_hand(self, op: Pool2d, shape: Shape, seed: int) -> None:
         try:
             layer = layer_of(op, shape)
@@ -236,7 +240,9 @@ class TestPools:
 
     def test_global(self) -> None:
         assert run(GlobalPool(op="globalmaxpool"), self.image).tolist() == [[[[8]]]]
-        assert run(GlobalPool(op="globalavgpool"), [[[[1, 2], [3, 4]], [[-1, -2], [-3, -4]]]]).tolist() == [[[[3]], [[-3]]]]
+        assert run(GlobalPool(op="globalavgpool"), [[[[1, 2], [3, 4]], [[-1, -2], [-3, -4]]]]).tolist() == [
+            [[[3]], [[-3]]]
+        ]
 
 
 class TestElementwise:
@@ -249,14 +255,20 @@ class TestElementwise:
 
     def test_broadcast(self) -> None:
         assert run(Elementwise(op="maximum"), [[[1, 5], [3, 2]]], [[4, 1]]).tolist() == [[[4, 5], [4, 2]]]
-        assert run(Elementwise(op="minimum"), [[[[1]], [[9]]]], [[[[4, 5]]]]).tolist() == [[[[1, 1]], [[4, 5]]]]
+        assert run(Elementwise(op="minimum"), [[[[1]], [[9]]]], [[[[4, 5]]]]).tolist() == [
+            [[[1, 1]], [[4, 5]]]
+        ]
 
     def test_mul_keeps_the_scale(self) -> None:
         # 64 * 64 / 128 = 32; 1 * 64 / 128 = 0.5 -> 1; -128 * -128 / 128 = 128 -> 127
-        assert run(Elementwise(op="mul"), [[64, 1, -1, -128]], [[64, 64, 64, -128]]).tolist() == [[32, 1, -1, 127]]
+        assert run(Elementwise(op="mul"), [[64, 1, -1, -128]], [[64, 64, 64, -128]]).tolist() == [
+            [32, 1, -1, 127]
+        ]
         assert run(Elementwise(op="mul"), [[64]], [[64]], [[64]]).tolist() == [[16]]
         top = 2**31 - 1
-        assert run(Elementwise(op="mul"), [[top]], [[top]], input="int32", output="int32").tolist() == [[top - 1]]
+        assert run(Elementwise(op="mul"), [[top]], [[top]], input="int32", output="int32").tolist() == [
+            [top - 1]
+        ]
 
     def test_div_is_its_inverse(self) -> None:
         # 32 * 128 / 64 = 64; 1 * 128 / 3 = 42.67; by zero
@@ -271,20 +283,32 @@ class TestElementwise:
         assert run(Elementwise(op="mul", value=0.5), values).tolist() == [[8, -8, 2]]
         assert run(Elementwise(op="div", value=2), values).tolist() == [[8, -8, 2]]
         assert run(Elementwise(op="div", value=0), [[1, -1, 0]]).tolist() == [[127, -128, 0]]
-        assert run(Elementwise(op="pow", value=2), [[16, -32, 6]]).tolist() == [[16, 64, 2]]  # (6/16)**2 = 2.25/16
+        assert run(Elementwise(op="pow", value=2), [[16, -32, 6]]).tolist() == [
+            [16, 64, 2]
+        ]  # (6/16)**2 = 2.25/16
         assert run(Elementwise(op="mul"), values).tolist() == values
 
     def test_pow(self) -> None:
         # 2 ** 1.5 = 2.83 = 45.25 / 16; (-1) ** 0.5 is not a number; 0 ** -1 is infinite
         assert run(Elementwise(op="pow"), [[32, -16, 0]], [[24, 8, -16]]).tolist() == [[45, 0, 127]]
 
-    @given(st.sampled_from(["add", "sub", "mul", "div", "maximum", "minimum"]), st.integers(-128, 127), st.integers(-128, 127))
+    @given(
+        st.sampled_from(["add", "sub", "mul", "div", "maximum", "minimum"]),
+        st.integers(-128, 127),
+        st.integers(-128, 127),
+    )
     def test_as_by_hand(self, name: Any, a: int, b: int) -> None:
         expected: dict[str, Callable[[], Fraction | int]] = {
-            "add": lambda: a + b, "sub": lambda: a - b, "maximum": lambda: max(a, b), "minimum": lambda: min(a, b),
-            "mul": lambda: Fraction(a * b, 128), "div": lambda: Fraction(128 * a, b) if b else (a > 0) * 999 - (a < 0) * 999,
-        }  # fmt: skip
-        assert run(Elementwise(op=name), [[a]], [[b]]).tolist() == [[clamp(rounded(Fraction(expected[name]())))]]
+            "add": lambda: a + b,
+            "sub": lambda: a - b,
+            "maximum": lambda: max(a, b),
+            "minimum": lambda: min(a, b),
+            "mul": lambda: Fraction(a * b, 128),
+            "div": lambda: Fraction(128 * a, b) if b else (a > 0) * 999 - (a < 0) * 999,
+        }
+        assert run(Elementwise(op=name), [[a]], [[b]]).tolist() == [
+            [clamp(rounded(Fraction(expected[name]())))]
+        ]
 
 
 ALL_INT8 = np.arange(-128, 128, dtype=np.int8)[None]
@@ -339,15 +363,17 @@ class TestActivations:
         expected = [clamp(rounded(min(1.0, max(0.0, 0.2 * (int(x) / 16) + 0.5)) * 128)) for x in ALL_INT8[0]]
         assert run(Activation(op="hard_sigmoid"), ALL_INT8).tolist() == [expected]
 
-    @pytest.mark.parametrize("name", Activation.model_fields["op"].annotation.__args__)  # type: ignore[union-attr]
+    @pytest.mark.parametrize("name", Activation.model_fields["op"].annotation.__args__)
     def test_many_values_go_through_a_table(self, name: Any) -> None:
         for text in ("int8", "uint8", "int5"):
             storage = parse_format(text)
             many = np.tile(np.arange(storage.lowest, storage.highest + 1), 20)[None]
-            one_by_one = [run(Activation(op=name), [[v]], input=text)[0, 0] for v in many[0, : 1 << storage.bits]]
+            one_by_one = [
+                run(Activation(op=name), [[v]], input=text)[0, 0] for v in many[0, : 1 << storage.bits]
+            ]
             assert run(Activation(op=name), many, input=text).tolist() == [one_by_one * 20]
 
-    @pytest.mark.parametrize("name", Activation.model_fields["op"].annotation.__args__)  # type: ignore[union-attr]
+    @pytest.mark.parametrize("name", Activation.model_fields["op"].annotation.__args__)
     def test_floats_are_float32(self, name: Any) -> None:
         result = run(Activation(op=name), [[0.5, 2.0, 0.0]], **FLOAT)
         assert result.dtype == np.float32
@@ -396,7 +422,10 @@ class TestReduce:
         values = [[[1, 2], [3, 100]], [[-1, -2], [-3, -100]]]
         assert run(Reduce(op="reduce_sum", axes=(2,)), values).tolist() == [[[3], [103]], [[-3], [-103]]]
         assert run(Reduce(op="reduce_sum", axes=(1, 2), keepdims=False), [[[100, 100]]]).tolist() == [127]
-        assert run(Reduce(op="reduce_mean", axes=(-1,), keepdims=False), values).tolist() == [[2, 52], [-2, -52]]
+        assert run(Reduce(op="reduce_mean", axes=(-1,), keepdims=False), values).tolist() == [
+            [2, 52],
+            [-2, -52],
+        ]
         assert run(Reduce(op="reduce_max", axes=(1,)), values).tolist() == [[[3, 100]], [[-1, -2]]]
         assert run(Reduce(op="reduce_mean", axes=(0, 1, 2)), values).tolist() == [[[0]]]
 
@@ -422,10 +451,14 @@ class TestMoves:
         layer = layer_of(Embedding(rows=3, features=2), (1, 2))
         table = np.array([[1, 2], [3, 4], [5, 6]], dtype=np.int8)
         assert evaluate(layer, (np.array([[2, 0]]),), table)[0].tolist() == [[[5, 6], [1, 2]]]
-        with pytest.raises(InputError, match="layer layer: input: looks up row -1, must be 0 to 2: its table has 3 rows"):
+        with pytest.raises(
+            InputError, match="layer layer: input: looks up row -1, must be 0 to 2: its table has 3 rows"
+        ):
             evaluate(layer, (np.array([[2, -1]]),), table)
         mixed = layer_of(Embedding(rows=3, features=2), (1, 2), weight="int8", output="fp32")
-        assert evaluate(mixed, (np.array([[0, 1]]),), table)[0].tolist() == [[[1 / 16, 2 / 16], [3 / 16, 4 / 16]]]
+        assert evaluate(mixed, (np.array([[0, 1]]),), table)[0].tolist() == [
+            [[1 / 16, 2 / 16], [3 / 16, 4 / 16]]
+        ]
 
     def test_from_one_kind_of_number_to_the_other(self) -> None:
         assert run(Reshape(op="flatten"), [[24, -8]], output="fp32").tolist() == [[1.5, -0.5]]
@@ -457,10 +490,10 @@ class TestAgainstOnnx:
     def test_pools(self, window: Any, stride: Any, pad: int, include: bool) -> None:
         image = floats(0, (2, 2, 6, 7))
         attributes = {"kernel_shape": window, "strides": stride, "pads": (pad,) * 4}
-        average = Pool2d(op="avgpool2d", window=window, stride=stride, pad=pad, count_include_pad=include)  # type: ignore[arg-type]
+        average = Pool2d(op="avgpool2d", window=window, stride=stride, pad=pad, count_include_pad=include)
         expected = onnx_result("AveragePool", [image], count_include_pad=int(include), **attributes)
         assert np.allclose(run(average, image, **FLOAT), expected, atol=1e-6)
-        largest = Pool2d(op="maxpool2d", window=window, stride=stride, pad=pad)  # type: ignore[arg-type]
+        largest = Pool2d(op="maxpool2d", window=window, stride=stride, pad=pad)
         assert np.array_equal(run(largest, image, **FLOAT), onnx_result("MaxPool", [image], **attributes))
 
     @pytest.mark.parametrize("window", [2, 3])
@@ -474,28 +507,46 @@ class TestAgainstOnnx:
     @pytest.mark.parametrize(
         ("name", "onnx_name"),
         [
-            ("relu", "Relu"), ("elu", "Elu"), ("sigmoid", "Sigmoid"), ("hard_sigmoid", "HardSigmoid"), ("tanh", "Tanh"),
-            ("gelu", "Gelu"), ("hard_swish", "HardSwish"), ("exp", "Exp"), ("erf", "Erf"), ("abs", "Abs"), ("neg", "Neg"),
-            ("reciprocal", "Reciprocal"), ("leaky_relu", "LeakyRelu"),
+            ("relu", "Relu"),
+            ("elu", "Elu"),
+            ("sigmoid", "Sigmoid"),
+            ("hard_sigmoid", "HardSigmoid"),
+            ("tanh", "Tanh"),
+            ("gelu", "Gelu"),
+            ("hard_swish", "HardSwish"),
+            ("exp", "Exp"),
+            ("erf", "Erf"),
+            ("abs", "Abs"),
+            ("neg", "Neg"),
+            ("reciprocal", "Reciprocal"),
+            ("leaky_relu", "LeakyRelu"),
         ],
-    )  # fmt: skip
+    )
     def test_activations(self, name: Any, onnx_name: str) -> None:
         values = floats(1, (3, 40))
-        assert np.allclose(run(Activation(op=name), values, **FLOAT), onnx_result(onnx_name, [values]), atol=1e-6)
+        assert np.allclose(
+            run(Activation(op=name), values, **FLOAT), onnx_result(onnx_name, [values]), atol=1e-6
+        )
 
     def test_norms(self) -> None:
         values = floats(2, (2, 7, 3, 4))
-        assert np.allclose(run(Softmax(axis=1), values, **FLOAT), onnx_result("Softmax", [values], axis=1), atol=1e-6)
+        assert np.allclose(
+            run(Softmax(axis=1), values, **FLOAT), onnx_result("Softmax", [values], axis=1), atol=1e-6
+        )
         expected = onnx_result("LayerNormalization", [values, np.ones(4, np.float32)])
         assert np.allclose(run(LayerNorm(), values, **FLOAT), expected, atol=1e-5)
-        values = floats(3, (7, 7, 2, 2))  # onnx's reference mistakes the batch for the channels, so let both be 7
+        values = floats(
+            3, (7, 7, 2, 2)
+        )  # onnx's reference mistakes the batch for the channels, so let both be 7
         expected = onnx_result("LRN", [values], size=5)
         assert np.allclose(run(LocalResponseNorm(size=5), values, **FLOAT), expected, atol=1e-6)
 
     @pytest.mark.parametrize("name", ["add", "sub", "mul", "div"])
     def test_elementwise(self, name: Any) -> None:
         a, b = floats(3, (2, 3, 4)), floats(4, (2, 1, 4))
-        assert np.allclose(run(Elementwise(op=name), a, b, **FLOAT), onnx_result(name.title(), [a, b]), atol=1e-6)
+        assert np.allclose(
+            run(Elementwise(op=name), a, b, **FLOAT), onnx_result(name.title(), [a, b]), atol=1e-6
+        )
 
 
 def naive_conv(image: Any, weights: Any, op: Conv2d, shape: Shape) -> Any:
@@ -514,14 +565,19 @@ def naive_conv(image: Any, weights: Any, op: Conv2d, shape: Shape) -> Any:
 
 class TestMacs:
     @given(data=st.data(), seed=seeds)
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=40, deadline=None)
     def test_convolution(self, data: st.DataObject, seed: int) -> None:
         depth, per_group, groups = data.draw(small), data.draw(small), data.draw(small)
         op = Conv2d(
-            K=per_group * groups, R=data.draw(small), S=data.draw(small), groups=groups,
-            stride=data.draw(st.tuples(small, small)), pad=data.draw(pads), dilation=data.draw(st.tuples(small, small)),
+            K=per_group * groups,
+            R=data.draw(small),
+            S=data.draw(small),
+            groups=groups,
+            stride=data.draw(st.tuples(small, small)),
+            pad=data.draw(pads),
+            dilation=data.draw(st.tuples(small, small)),
             ceil=data.draw(st.booleans()),
-        )  # fmt: skip
+        )
         shape = (data.draw(small), depth * groups, data.draw(st.integers(1, 6)), data.draw(st.integers(1, 6)))
         try:
             layer = layer_of(op, shape)
@@ -543,11 +599,18 @@ class TestMacs:
             K=data.draw(small), R=data.draw(small), S=data.draw(small),
             stride=data.draw(st.tuples(small, small)), pad=data.draw(pads),
         )  # fmt: skip
-        shape = (data.draw(small), data.draw(small), data.draw(st.integers(3, 5)), data.draw(st.integers(3, 5)))
+        shape = (
+            data.draw(small),
+            data.draw(small),
+            data.draw(st.integers(3, 5)),
+            data.draw(st.integers(3, 5)),
+        )
         layer = layer_of(op, shape)
         assert layer.weight_shape is not None
         image, weights = drawn(seed, shape), drawn(seed + 1, layer.weight_shape)
-        result = mac_reference(layer, (image,), weights, np.ones(layer.output_shapes[0][1:], dtype=np.int64)) - 1
+        result = (
+            mac_reference(layer, (image,), weights, np.ones(layer.output_shapes[0][1:], dtype=np.int64)) - 1
+        )
         same = Conv2d(K=op.K, R=op.R, S=op.S, stride=op.stride, pad=op.pad)
         for p, q in product(*map(range, layer.output_shapes[0][2:])):
             expected = naive_conv(image, weights[p, q], same, layer.output_shapes[0])
@@ -558,7 +621,9 @@ class TestMacs:
         for shape in ((2, 12), (2, 3, 12), (2, 3, 2, 2)):
             values, layer = drawn(1, shape), layer_of(Linear(out=5), shape)
             rows = values.reshape(-1, 12)
-            expected = [[sum(int(a) * int(b) for a, b in zip(row, w, strict=True)) for w in weights] for row in rows]
+            expected = [
+                [sum(int(a) * int(b) for a, b in zip(row, w, strict=True)) for w in weights] for row in rows
+            ]
             result = mac_reference(layer, (values,), weights, np.arange(5))
             assert np.array_equal(result.reshape(-1, 5), np.array(expected) + np.arange(5))
             assert result.shape == layer.output_shapes[0]
@@ -606,11 +671,19 @@ def hand_lstm(gates: list[int], cell: int, bits: int = 8) -> tuple[int, int]:
 class TestRecurrent:
     unscaled = Requantize(shift=0)
 
-    @given(st.lists(st.integers(-128, 127), min_size=4, max_size=4), st.integers(-(2**15), 2**15 - 1), st.sampled_from([8, 16]))
+    @given(
+        st.lists(st.integers(-128, 127), min_size=4, max_size=4),
+        st.integers(-(2**15), 2**15 - 1),
+        st.sampled_from([8, 16]),
+    )
     @settings(deadline=None)
     def test_lstm_step(self, gates: list[int], cell: int, bits: int) -> None:
         layer = layer_of(
-            Recurrent(op="lstm", hidden=1), (1, 3), scale=self.unscaled, input=f"int{bits}", output=f"int{bits}"
+            Recurrent(op="lstm", hidden=1),
+            (1, 3),
+            scale=self.unscaled,
+            input=f"int{bits}",
+            output=f"int{bits}",
         )
         state = CellState(np.zeros((1, 1), np.int8), np.array([[cell]], np.int16))
         halves = np.array([gates]) // 2
@@ -621,23 +694,26 @@ class TestRecurrent:
 
     def test_lstm_by_hand(self) -> None:
         # i = sigmoid(1) = 94, f = sigmoid(0) = 64, c = tanh(2) = 123, o = sigmoid(8) = 127 (of 128)
-        # cell = 0.5 * 1.0 + 94 * 123 / 128**2 = 1.2057 (4938.5 / 4096 -> 4939); tanh = 0.8353 (107); 127 * 107 / 128 = 106.2
+        # cell = 0.5 * 1.0 + 94 * 123 / 128**2 = 1.2057 (4938.5 / 4096 -> 4939)
+        # tanh = 0.8353 (107); 127 * 107 / 128 = 106.2
         layer = layer_of(Recurrent(op="lstm", hidden=1), (1, 3), scale=self.unscaled)
         state = CellState(np.zeros((1, 1), np.int8), np.array([[4096]], np.int16))
         after = recurrent_cell(layer, np.array([[16, 0, 32, 127]]), np.zeros((1, 4), np.int64), state)
         assert (after.hidden[0, 0], after.cell[0, 0]) == (106, 4939)
 
     def test_gates_are_requantized_by_default(self) -> None:
-        layer = layer_of(Recurrent(op="lstm", hidden=5), (1, 11))  # 16 products: 12.5 + 2 - 5 = 9.5, shift 10 to even
+        layer = layer_of(Recurrent(op="lstm", hidden=5), (1, 11))  # 16 products: 6.25 + 2 - 0.5, shift 8
         unscaled = layer_of(Recurrent(op="lstm", hidden=5), (1, 11), scale=self.unscaled)
         gates = np.arange(-10, 10)[None]
         nothing = np.zeros_like(gates)
-        after = recurrent_cell(layer, gates * 1024, nothing, initial_state(layer))
+        after = recurrent_cell(layer, gates * 256, nothing, initial_state(layer))
         assert np.array_equal(after.cell, recurrent_cell(unscaled, gates, nothing, initial_state(layer)).cell)
 
     def test_peepholes(self) -> None:
         layer = layer_of(Recurrent(op="lstm", hidden=1, peepholes=True), (1, 3), scale=self.unscaled)
-        state = CellState(np.zeros((1, 1), np.int8), np.array([[320]], np.int16))  # 10/128 in the scale of the hidden state
+        state = CellState(
+            np.zeros((1, 1), np.int8), np.array([[320]], np.int16)
+        )  # 10/128 in the scale of the hidden state
         nothing = np.zeros((1, 4), np.int64)
         after = recurrent_cell(layer, nothing, nothing, state, np.array([[3], [-2], [0]]))
         assert after.cell[0, 0] == hand_lstm([30, -20, 0, 0], 320)[1]
@@ -645,7 +721,11 @@ class TestRecurrent:
         # the output gate sees the new cell state: 160 / 32 = 5
         assert shown.hidden[0, 0] == hand_lstm([0, 0, 0, 25], 320)[0]
 
-    @given(st.lists(st.integers(-128, 127), min_size=3, max_size=3), st.integers(-128, 127), st.integers(-128, 127))
+    @given(
+        st.lists(st.integers(-128, 127), min_size=3, max_size=3),
+        st.integers(-128, 127),
+        st.integers(-128, 127),
+    )
     @settings(deadline=None)
     def test_gru_step(self, given_: list[int], fed_back: int, hidden: int) -> None:
         layer = layer_of(Recurrent(op="gru", hidden=1), (1, 3), scale=self.unscaled)
@@ -669,12 +749,17 @@ class TestRecurrent:
         expected = onnx_result(
             "LSTM",
             [
-                x.transpose(1, 0, 2), w[None, order, :3], w[None, order, 3:],
-                np.concatenate([bias[order], 0 * bias])[None], np.zeros(0, np.int32), np.zeros((1, 2, 4), np.float32),
-                np.zeros((1, 2, 4), np.float32), peepholes[[0, 2, 1]].reshape(1, -1),
+                x.transpose(1, 0, 2),
+                w[None, order, :3],
+                w[None, order, 3:],
+                np.concatenate([bias[order], 0 * bias])[None],
+                np.zeros(0, np.int32),
+                np.zeros((1, 2, 4), np.float32),
+                np.zeros((1, 2, 4), np.float32),
+                peepholes[[0, 2, 1]].reshape(1, -1),
             ],
             hidden_size=4,
-        )  # fmt: skip
+        )
         result = recurrent_reference(layer, x, w, bias, peepholes=peepholes)
         assert result.shape == (2, 5, 4)
         assert np.allclose(result.transpose(1, 0, 2), expected[:, 0], atol=1e-5)
@@ -699,7 +784,9 @@ class TestRecurrent:
         x = drawn(2, (3, 4, 5)).astype(np.int8)
         result = recurrent_reference(layer, x, weights, None, projection)
         assert result.shape == (3, 4, 2)
-        first = recurrent_cell(layer, x[:, 0] @ weights[:, :5].T, np.zeros((3, 24), np.int64), initial_state(layer))
+        first = recurrent_cell(
+            layer, x[:, 0] @ weights[:, :5].T, np.zeros((3, 24), np.int64), initial_state(layer)
+        )
         projected = requantize(first.hidden.astype(np.int64) @ projection.T, layer, 6)
         assert np.array_equal(result[:, 0], projected)
 
@@ -754,16 +841,28 @@ class TestNetwork:
     @pytest.mark.parametrize("text", ["int8", "fp32"])
     def test_runs(self, text: str) -> None:
         accumulator = "int32" if text == "int8" else text
-        network = a_network(Precision(weight=text, input=text, output=text, accumulator=accumulator))  # type: ignore[arg-type]
+        network = a_network(Precision(weight=text, input=text, output=text, accumulator=accumulator))
         outputs, again = run_reference(network, 3), run_reference(network, 3)
         assert list(outputs) == [layer.name for layer in network.layers]
         for layer in network.layers:
-            for output, same, shape in zip(outputs[layer.name], again[layer.name], layer.output_shapes, strict=True):
+            for output, same, shape in zip(
+                outputs[layer.name], again[layer.name], layer.output_shapes, strict=True
+            ):
                 assert output.shape == shape
                 assert output.dtype == layer.precision.output.storage
                 assert output.tobytes() == same.tobytes()
-        assert np.any(outputs["scores"][0])
+        assert np.any(outputs["fc"][0])
 
     def test_another_seed(self) -> None:
         network = a_network(Precision())
-        assert np.any(run_reference(network, 3)["scores"][0] != run_reference(network, 4)["scores"][0])
+        assert np.any(run_reference(network, 3)["fc"][0] != run_reference(network, 4)["fc"][0])
+
+    def test_deep_networks_neither_die_nor_saturate(self) -> None:
+        layers = []
+        for i in range(24):
+            layers += [LayerSketch(f"fc{i}", Linear(out=64), ("x",) if i == 0 else None)]
+            layers += [LayerSketch(f"relu{i}", Activation(op="relu"))] if i % 2 else []
+        outputs = run_reference(build_network("deep", 4, {"x": (64,)}, tuple(layers)), 0)
+        for i in range(24):
+            values = np.abs(outputs[f"fc{i}"][0].astype(np.int64))
+            assert 8 < np.sqrt(np.square(values).mean()) < 120

@@ -122,9 +122,11 @@ class TestSeed:
         assert np.array_equal(weight_values(both.layer("b"), 5), weight_values(one.layer("b"), 5))
         assert np.array_equal(input_values(both, 5)["x"], input_values(one, 5)["x"])
         streams = [
-            weight_values(both.layer("a"), 5), weight_values(both.layer("b"), 5), weight_values(both.layer("b"), 6),
+            weight_values(both.layer("a"), 5),
+            weight_values(both.layer("b"), 5),
+            weight_values(both.layer("b"), 6),
             np.repeat(input_values(both, 5)["x"], 4, axis=0),
-        ]  # fmt: skip
+        ]
         assert len({values.tobytes() for values in streams}) == 4
 
     def test_values_of_today_are_those_of_tomorrow(self) -> None:
@@ -176,12 +178,11 @@ class TestSeed:
 
 
 def test_default_shift() -> None:
-    assert default_shift(Precision(), 1) == 8  # 6.25 + 6.25 - 5 = 7.5, to even
-    assert default_shift(Precision(), 4096) == 14  # 12.5 + 6 - 5 = 13.5
+    assert default_shift(Precision(), 1) == 6  # 6.25 - 0.5
+    assert default_shift(Precision(), 4096) == 12  # 6.25 + 6 - 0.5
+    assert default_shift(Precision(output="uint4"), 4096) == 16
     assert default_shift(Precision(output="int32"), 4096) == 0
-    assert (
-        default_shift(Precision(weight="int4", input="int16", output="int16"), 64) == 6
-    )  # 2.25 + 14.25 + 3 - 13
+    assert default_shift(Precision(weight="int4", input="int16", output="int16"), 64) == 5  # 2.25 + 3 - 0.5
 
 
 @pytest.fixture
@@ -239,7 +240,7 @@ class TestDenseFiles:
         wrong = COUNTING.copy()
         wrong[2, 5], wrong[7, 0] = 300, -129
         file = saved(folder / "w.npy", wrong)
-        expected = f"{file}: layer.weight: element [2, 5] is 300, must be -128 to 127 (int8); so are 1 more"
+        expected = f"{file}: layer.weight: element [2, 5] is 300, must be -128 to 127 (int8); and 1 more"
         assert message(lambda: weight_values(linear(**from_file(file)), 0)) == expected
 
     @pytest.mark.parametrize(("value", "shown"), [(0.5, "0.5"), (np.nan, "nan"), (-np.inf, "-inf")])
@@ -380,15 +381,21 @@ class TestSparseFiles:
             ({"indices": np.array([1, 6, 0])}, "the sparse element [0, 6] lies outside of 8 x 6"),
             ({"indices": np.array([1, -1, 0])}, "the sparse element [0, -1] lies outside of 8 x 6"),
             ({"indices": np.array([1.0, 4.0, 0.0])}, "its indices are of type float64, must be integers"),
-            ({"indptr": np.array([0, 2, 1, 2, 2, 2, 2, 3, 3])}, "its 9 pointers do not rise from 0 to at most 3"),
-            ({"indptr": np.array([0, 2, 2, 2, 2, 2, 2, 3, 9])}, "its 9 pointers do not rise from 0 to at most 3"),
+            (
+                {"indptr": np.array([0, 2, 1, 2, 2, 2, 2, 3, 3])},
+                "its 9 pointers do not rise from 0 to at most 3",
+            ),
+            (
+                {"indptr": np.array([0, 2, 2, 2, 2, 2, 2, 3, 9])},
+                "its 9 pointers do not rise from 0 to at most 3",
+            ),
             ({"data": np.array([1, 2])}, "its csr parts differ in length"),
             ({"data": np.array(["a", "b", "c"])}, "it holds values of type <U1"),
             ({"data": np.array([1, 2, 300])}, "element [6, 0] is 300, must be -128 to 127 (int8)"),
             ({"data": np.array([1, np.nan, 3])}, "element [0, 4] is nan"),
             ({"format": np.array(b"lil")}, "the sparse format is lil, must be csr, csc, bsr, coo or dia"),
         ],
-    )  # fmt: skip
+    )
     def test_parts_that_do_not_agree(self, folder: Path, changes: dict[str, Any], words: str) -> None:
         np.savez(folder / "w.npz", **csr_parts(**changes))
         assert words in message(lambda: weight_values(linear(**from_file(folder / "w.npz")), 0))
@@ -414,7 +421,8 @@ class TestCodebook:
         file = saved(folder / "w.npy", [[0, 4, 2], [3, -1, 0]])
         text = message(lambda: weight_values(linear(2, 3, **from_file(file, book)), 0))
         assert text == (
-            f"{file}: layer.weight: element [0, 1] is 4, must be 0 to 3 (an index into the codebook of 4); so are 1 more"
+            f"{file}: layer.weight: element [0, 1] is 4, must be 0 to 3 "
+            "(an index into the codebook of 4); and 1 more"
         )
         np.savez(folder / "w.npz", **csr_parts(data=np.array([1, 2, 4])))
         text = message(lambda: weight_values(linear(**from_file(folder / "w.npz", book)), 0))
@@ -440,7 +448,7 @@ class TestCodebook:
             lambda: weight_values(layer, 0)
         )
 
-    def test_seeded(self, folder: Path, book: Path) -> None:
+    def test_seeded(self, book: Path) -> None:
         layer = linear(20, 20, weight=ValueSource(codebook=book, density=0.3))
         values = weight_values(layer, 0)
         assert np.count_nonzero(values) == 120
@@ -471,7 +479,8 @@ class TestInputs:
         assert np.array_equal(input_values(self.network(file, Linear(out=2), 1, (2, 3, 4)), 0)["x"], [image])
         text = message(lambda: input_values(self.network(file, Conv2d(K=1, R=1, S=1), 2, (2, 3, 4)), 0))
         assert text.endswith(
-            "has the shape 24, must be 2 x 2 x 3 x 4 or 1 x 2 x 3 x 4 or 2 x 3 x 4 (the batch first, or one sample for all of it)"
+            "has the shape 24, must be 2 x 2 x 3 x 4 or 1 x 2 x 3 x 4 or 2 x 3 x 4 "
+            "(the batch first, or one sample for all of it)"
         )
 
     def test_matrix(self, folder: Path) -> None:

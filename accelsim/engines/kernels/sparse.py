@@ -32,6 +32,7 @@ Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
 
 (
+    O_DEPTH,
     O_CAPACITY,
     O_EMPTY_SLOTS,
     O_ROW_ENTRIES,
@@ -39,12 +40,13 @@ Int64s = npt.NDArray[np.int64]
     O_TAIL,
     O_PACK,
     O_PACK_IDLE,
+    O_ROW_SHIFT,
     O_CHECKED,
     O_LOWEST,
     O_HIGHEST,
     O_SATURATE,
     OPTION_FIELDS,
-) = range(12)
+) = range(14)
 """Indices into the options, see `options_of`; the last is their number."""
 
 (
@@ -81,11 +83,26 @@ bypass; additions that did not fit the accumulator.
 USEFUL, WORKING = 1, 2
 """Marks of a period: some PE shows a non-zero; some PE shows a padding zero or an empty column."""
 
+(
+    T_FIRST_USEFUL,
+    T_LAST_USEFUL,
+    T_LAST_ENTRY,
+    T_FIRST_SLOT,
+    T_LAST_SLOT,
+    T_LAST_PUSH,
+    T_LAST_POP,
+    T_TAKEN,
+    TIME_FIELDS,
+) = range(9)
+"""Periods and edges that both formulations find; NOTHING where there is none. A slot is an entry or an empty column.
+T_TAKEN: the edge at which the fetch unit takes its last pack."""
+
 NOTHING = -1
 
 
 def options_of(
     *,
+    depth: int,
     capacity: int,
     row_entries: int,
     pack: int,
@@ -98,6 +115,7 @@ def options_of(
 ) -> Int64s:
     """Pack the options for the kernels, int64[OPTION_FIELDS].
 
+    depth:       accumulators of a PE.
     capacity:    entries that a queue holds, >= 1 (a ring that is full one short of its depth holds depth - 1).
     row_entries: entries in a row of the entry memory, >= 1.
     pack:        activations scanned at a time, >= 1.
@@ -108,9 +126,10 @@ def options_of(
     saturate:    what overflows stays at the limit (it wraps otherwise).
     """
     low, high = limits if limits is not None else (0, 0)
+    shift = row_entries.bit_length() - 1 if row_entries & (row_entries - 1) == 0 else -1
     fields = (
-        capacity, empty_slots, row_entries, lead, tail, pack, int(pack_idle), int(limits is not None), low, high,
-        int(saturate),
+        depth, capacity, empty_slots, row_entries, lead, tail, pack, int(pack_idle), shift, int(limits is not None), low,
+        high, int(saturate),
     )  # fmt: skip
     return np.array(fields, dtype=np.int64)
 
@@ -158,31 +177,51 @@ def _charge_period(counts, pending, mark, held, finished):  # type: ignore[no-un
 
 
 @kernel
+def _note_times(times, period, mark, showing, has_entry):  # type: ignore[no-untyped-def]
+    """Remember the first and last periods of each kind."""
+    if mark & USEFUL:
+        times[T_LAST_USEFUL] = period
+        if times[T_FIRST_USEFUL] == NOTHING:
+            times[T_FIRST_USEFUL] = period
+    if has_entry:
+        times[T_LAST_ENTRY] = period
+    if showing:
+        times[T_LAST_SLOT] = period
+        if times[T_FIRST_SLOT] == NOTHING:
+            times[T_FIRST_SLOT] = period
+
+
+@kernel
 def _close(counts, times, options, pes):  # type: ignore[no-untyped-def]
-    """Fill in what is known only at the end. times: first and last useful period, last entry, last slot, last push,
-    last pop, last pack taken, first slot; NOTHING where there is none."""
-    first, last, last_entry, last_slot, last_push, last_pop, taken, first_slot = times
-    cycles = max(taken, last_pop, options[O_TAIL] + 3)  # no layer is done sooner than its pipeline is long
-    if last_entry != NOTHING:
-        cycles = max(cycles, last_entry + options[O_TAIL])
-    if last_slot != NOTHING:
-        cycles = max(cycles, last_slot + 1)
+    """Fill in what is known only at the end: cycles, what came before the first useful MAC and after the last."""
+    cycles = max(times[T_TAKEN], times[T_LAST_POP], options[O_TAIL] + 3)  # at least the length of the pipeline
+    if times[T_LAST_ENTRY] != NOTHING:
+        cycles = max(cycles, times[T_LAST_ENTRY] + options[O_TAIL])
+    if times[T_LAST_SLOT] != NOTHING:
+        cycles = max(cycles, times[T_LAST_SLOT] + 1)
         slots = counts[C_ENTRIES] + counts[C_EMPTY_SLOTS]
-        counts[C_STARVED] = pes * (last_slot - first_slot + 1) - slots
+        counts[C_STARVED] = pes * (times[T_LAST_SLOT] - times[T_FIRST_SLOT] + 1) - slots
     counts[C_CYCLES] = cycles
-    counts[C_SCANS] = cycles - counts[C_BROADCASTS] - counts[C_HELD]
-    if last_push != NOTHING:
-        counts[C_TAIL] = cycles - last_push
-        counts[C_SCANS] -= counts[C_TAIL]
-    if first == NOTHING:
+    if times[T_LAST_PUSH] != NOTHING:
+        counts[C_TAIL] = cycles - times[T_LAST_PUSH]
+    counts[C_SCANS] = cycles - counts[C_BROADCASTS] - counts[C_HELD] - counts[C_TAIL]
+    if times[T_FIRST_USEFUL] == NOTHING:
         counts[C_FILL] = cycles
     else:
-        counts[C_FILL] += first + options[O_LEAD]
-        counts[C_DRAIN] = cycles - (last + 1 + options[O_LEAD])
+        counts[C_FILL] += times[T_FIRST_USEFUL] + options[O_LEAD]
+        counts[C_DRAIN] = cycles - (times[T_LAST_USEFUL] + 1 + options[O_LEAD])
 
 
 # ----------------------------------------------------------------------------------------------------
 # Stepped, period by period.
+
+S_LEFT, S_PLACE, S_ROW, S_SCALE, S_POPPED, S_LINE_LEFT, S_LINE, S_READY, STATE_FIELDS = range(9)
+"""Rows of the state, a column a PE; the last is their number.
+
+Entries of the column that are still to be shown (-1: an empty column takes its slot); where the next one lies; the
+accumulator of the last one; the activation, 0 where nothing is shown; activations popped so far; entries left in the
+row of entry memory at hand; that row as the column ends; (scratch) the PEs that can pop.
+"""
 
 
 @kernel
@@ -197,27 +236,157 @@ def _scan(activations, place, options):  # type: ignore[no-untyped-def]
     for column in range(place, end):
         if activations[column] != 0:
             return column
-    return NOTHING
+    return np.int64(NOTHING)
 
 
 @kernel
-def _pop(pe, state, written, columns, pes, starts, pointers, options, counts):  # type: ignore[no-untyped-def]
-    """PE ``pe`` is free: take the next activation from its queue, if there is one, and read its two pointers."""
-    popped, left, place, address, column = state
-    left[pe] = 0
-    while popped[pe] < written:
-        taken = columns[popped[pe] % columns.shape[0]]
-        popped[pe] += 1
-        column[pe] = taken
-        length = pointers[taken + 1, pe] - pointers[taken, pe]
-        if length > 0:
-            left[pe] = length
-            place[pe] = starts[taken * pes + pe]
-            address[pe] = pointers[taken, pe]
-            return
-        if options[O_EMPTY_SLOTS]:
-            left[pe] = -1
-            return
+def _line_of(address, options):  # type: ignore[no-untyped-def]
+    """Row of the entry memory that holds entry ``address``."""
+    if options[O_ROW_SHIFT] >= 0:
+        return address >> options[O_ROW_SHIFT]
+    return address // options[O_ROW_ENTRIES]
+
+
+@kernel
+def _multiply_add(state, zeros, values, sums):  # type: ignore[no-untyped-def]
+    """The entry that each PE shows, into its accumulator. A PE that shows none adds 0. Returns products that are 0."""
+    nothing = 0
+    for pe in range(state.shape[1]):
+        here = np.uint32(state[S_PLACE, pe])  # unsigned: no check for negative places
+        shows = state[S_LEFT, pe] > 0
+        row = state[S_ROW, pe] + (np.int64(zeros[here]) + 1) * shows
+        product = np.int64(values[here]) * state[S_SCALE, pe]
+        sums[np.uint32(row)] += product
+        nothing += product == 0
+        state[S_ROW, pe] = row
+    return nothing
+
+
+@kernel
+def _multiply_add_checked(state, zeros, values, sums, options, counts):  # type: ignore[no-untyped-def]
+    """`_multiply_add` with every addition held against the accumulator's limits."""
+    nothing = 0
+    for pe in range(state.shape[1]):
+        product = np.int64(0)
+        if state[S_LEFT, pe] > 0:
+            here = state[S_PLACE, pe]
+            row = state[S_ROW, pe] + np.int64(zeros[here]) + 1
+            product = np.int64(values[here]) * state[S_SCALE, pe]
+            sums[row] = _add(sums[row], product, options, counts)
+            state[S_ROW, pe] = row
+        nothing += product == 0
+    return nothing
+
+
+@kernel
+def _advance(state, row_entries):  # type: ignore[no-untyped-def]
+    """Every PE one entry further. Returns (PEs that showed an entry, an empty column; rows fetched)."""
+    entries, empties, reads = 0, 0, 0
+    for pe in range(state.shape[1]):
+        left, line_left = state[S_LEFT, pe], state[S_LINE_LEFT, pe]
+        shows, empty = np.int64(left > 0), np.int64(left < 0)
+        fetch = shows & np.int64(line_left == 0)
+        left += empty - shows
+        entries += shows
+        empties += empty
+        reads += fetch
+        state[S_LINE_LEFT, pe] = line_left + fetch * row_entries - shows
+        state[S_LEFT, pe] = left
+        state[S_PLACE, pe] += shows & np.int64(left > 0)
+    return entries, empties, reads
+
+
+@kernel
+def _pop(state, pe, column, scale, starts, pointers, options, shown, zeros):  # type: ignore[no-untyped-def]
+    """Read both pointers of ``column`` and set the PE up for its entries; ``shown``: it showed one until now.
+
+    Returns (rows fetched for it, whether its first entry needs the sum that the last one is making).
+    """
+    pes = pointers.shape[1]
+    address = np.int64(pointers[column, pe])
+    length = np.int64(pointers[column + 1, pe]) - address
+    state[S_POPPED, pe] += 1
+    if length == 0:
+        state[S_LEFT, pe] = -options[O_EMPTY_SLOTS]
+        return 0, 0
+    line = _line_of(address, options)
+    fetch = line != state[S_LINE, pe]
+    place = starts[column * pes + pe]
+    before = pe * options[O_DEPTH] - 1
+    bypass = shown and before + zeros[place] + 1 == state[S_ROW, pe]
+    state[S_LEFT, pe], state[S_PLACE, pe], state[S_ROW, pe], state[S_SCALE, pe] = length, place, before, scale
+    state[S_LINE_LEFT, pe] = options[O_ROW_ENTRIES] * (line + 1) - address
+    state[S_LINE, pe] = _line_of(address + length - 1, options)
+    return int(fetch), int(bypass)
+
+
+@kernel
+def _pop_all(  # type: ignore[no-untyped-def]
+    state, sent, written, activations, starts, pointers, zeros, options, counts
+):
+    """The edge: every PE that has finished takes the next activation from its queue, if there is one.
+
+    ``sent``: columns broadcast so far, ``written`` of them. All queues hold the same words and differ only in what has
+    been popped: word k is ``sent[k]``, and lies at k mod depth in a ring. Returns whether any PE has a column now.
+    """
+    pes = state.shape[1]
+    ready = 0
+    for pe in range(pes):
+        state[S_READY, ready] = pe
+        ready += state[S_LEFT, pe] == 0
+    for i in range(ready):
+        pe = state[S_READY, i]
+        shown = state[S_SCALE, pe] != 0
+        state[S_SCALE, pe] = 0
+        while state[S_POPPED, pe] < written and state[S_LEFT, pe] == 0:
+            column = sent[state[S_POPPED, pe]]
+            scale = activations[column]
+            fetch, bypass = _pop(state, pe, column, scale, starts, pointers, options, shown, zeros)
+            counts[C_ROW_READS] += fetch
+            counts[C_BYPASSES] += bypass
+    return ready < pes or np.any(state[S_LEFT] != 0)
+
+
+@kernel
+def _smallest(row):  # type: ignore[no-untyped-def]
+    least = row[0]
+    for value in row:
+        least = min(least, value)
+    return least
+
+
+@kernel
+def _period(  # type: ignore[no-untyped-def]
+    state, sent, written, activations, starts, pointers, zeros, values, options, sums, counts
+):
+    """One period of all PEs, and the edge that ends it. Returns (mark, columns shown, PEs that have a column now)."""
+    nothing = state.shape[1]
+    if len(values) > 0:
+        if options[O_CHECKED]:
+            nothing = _multiply_add_checked(state, zeros, values, sums, options, counts)
+        else:
+            nothing = _multiply_add(state, zeros, values, sums)
+    entries, empties, reads = _advance(state, options[O_ROW_ENTRIES])
+    useful = state.shape[1] - nothing
+    counts[C_ENTRIES] += entries
+    counts[C_PADDING] += entries - useful
+    counts[C_EMPTY_SLOTS] += empties
+    counts[C_ROW_READS] += reads
+    mark = (USEFUL if useful > 0 else 0) | (WORKING if entries + empties > useful else 0)
+    busy = _pop_all(state, sent, written, activations, starts, pointers, zeros, options, counts)
+    return mark, entries + empties, busy
+
+
+@kernel
+def _fetch(place, found, held, activations, options):  # type: ignore[no-untyped-def]
+    """The fetch unit at an edge: where it scans next, and whether it takes another pack at this edge."""
+    pack, columns = options[O_PACK], activations.shape[0]
+    if held:
+        return place, False
+    if found != NOTHING:
+        return found + 1, found + 1 < columns and (found + 1) % pack == 0
+    following = (place // pack + 1) * pack if options[O_PACK_IDLE] else columns
+    return following, following < columns
 
 
 @kernel
@@ -230,109 +399,46 @@ def step(activations, starts, pointers, zeros, values, options, sums, counts):  
     zeros       : uint8[entries]           zeros before each entry in the PE's slice of the column
     values      : int16[entries]           weights, 0 for a padding zero (any integer type)
     options     : see `options_of`
-    sums        : int64[pes, depth]        the accumulators: read, added to
+    sums        : int64[pes * depth]       the accumulators, PE by PE: added to
     counts      : int64[COUNT_FIELDS]      filled in
     """
-    pes = pointers.shape[1]
-    capacity = options[O_CAPACITY]
-    queue = np.zeros(capacity, np.int64)  # all queues hold the same words: only their read pointers differ
-    popped, left = np.zeros(pes, np.int64), np.zeros(pes, np.int64)
-    place, address, column = np.zeros(pes, np.int64), np.zeros(pes, np.int64), np.zeros(pes, np.int64)
-    state = (popped, left, place, address, column)
-    row, row_held = np.zeros(pes, np.int64), np.full(pes, NOTHING, np.int64)
-    last_row, last_shown = np.zeros(pes, np.int64), np.full(pes, -2, np.int64)
-    pending = np.zeros(COUNT_FIELDS, np.int64)
-    written = np.int64(0)
-    slowest = np.int64(0)  # pops of the PE that has popped least
-    scan_place, packs = np.int64(0), activations.shape[0]  # edge 1 loads the first pack
-    first_useful, last_useful, last_entry, last_slot = NOTHING, NOTHING, NOTHING, NOTHING
-    last_push, last_pop, first_slot, taken = NOTHING, NOTHING, NOTHING, np.int64(1)
-    row_entries, checked = options[O_ROW_ENTRIES], options[O_CHECKED]
+    pes, columns = pointers.shape[1], activations.shape[0]
+    state = np.zeros((STATE_FIELDS, pes), np.int64)
+    state[S_LINE] = NOTHING
     remaining = np.int64(0)
     for value in activations:
         remaining += value != 0
-    period = np.int64(1)
+    sent = np.zeros(remaining, np.int64)
+    pending = np.zeros(COUNT_FIELDS, np.int64)
+    times = np.full(TIME_FIELDS, NOTHING, np.int64)
+    times[T_TAKEN] = 1  # edge 1 loads the first pack
+    written, slowest, place, period = np.int64(0), np.int64(0), np.int64(0), np.int64(1)
     while True:
-        # What the fetch unit sees in this period.
-        found = _scan(activations, scan_place, options) if scan_place < packs else NOTHING
-        held = found != NOTHING and written - slowest >= capacity
-        finished = remaining == 0
+        found = _scan(activations, place, options) if place < columns else np.int64(NOTHING)
+        held = found != NOTHING and written - slowest >= options[O_CAPACITY]
+        before, entries = slowest, counts[C_ENTRIES]
+        mark, showing, busy = _period(
+            state, sent, written, activations, starts, pointers, zeros, values, options, sums, counts
+        )
+        slowest = _smallest(state[S_POPPED])
+        _note_times(times, period, mark, showing, counts[C_ENTRIES] > entries)
+        if before < written and slowest == written:
+            times[T_LAST_POP] = period + 1
+        _charge_period(counts, pending, mark, held, written == len(sent))
         counts[C_HELD] += held
-        # What the PEs do in it, and at the edge that ends it.
-        mark, showing = 0, False
-        waiting = slowest < written
-        slowest = written
-        for pe in range(pes):
-            if left[pe] > 0:
-                showing = True
-                here = place[pe]
-                fresh = last_row[pe] if last_shown[pe] == period - 1 else NOTHING
-                row[pe] += np.int64(zeros[here]) + 1
-                line = address[pe] // row_entries
-                if line != row_held[pe]:
-                    row_held[pe] = line
-                    counts[C_ROW_READS] += 1
-                counts[C_ENTRIES] += 1
-                counts[C_BYPASSES] += fresh == row[pe] - 1
-                weight = np.int64(values[here])
-                if weight != 0:
-                    mark |= USEFUL
-                    counts[C_MACS] += 1
-                    product = weight * activations[column[pe]]
-                    if checked:
-                        sums[pe, row[pe] - 1] = _add(sums[pe, row[pe] - 1], product, options, counts)
-                    else:
-                        sums[pe, row[pe] - 1] += product
-                else:
-                    mark |= WORKING
-                    counts[C_PADDING] += 1
-                last_row[pe] = row[pe] - 1
-                last_shown[pe] = period
-                last_entry = period
-                place[pe] = here + 1
-                address[pe] += 1
-                left[pe] -= 1
-                if left[pe] == 0:
-                    row[pe] = 0
-            elif left[pe] < 0:
-                showing = True
-                mark |= WORKING
-                counts[C_EMPTY_SLOTS] += 1
-                left[pe] = 0
-            if left[pe] == 0:
-                _pop(pe, state, written, queue, pes, starts, pointers, options, counts)
-            slowest = min(slowest, popped[pe])
-        if waiting and slowest == written:
-            last_pop = period + 1
-        if showing:
-            last_slot = period
-            if first_slot == NOTHING:
-                first_slot = period
-        if mark & USEFUL:
-            last_useful = period
-            if first_useful == NOTHING:
-                first_useful = period
-        _charge_period(counts, pending, mark, held, finished)
-        # What the fetch unit does at that edge.
         if found != NOTHING and not held:
-            queue[written % capacity] = found
+            sent[written] = found
             written += 1
-            remaining -= 1
-            last_push = period + 1
-            scan_place = found + 1
-            if scan_place < packs and scan_place % options[O_PACK] == 0:
-                taken = period + 1
-        elif found == NOTHING and scan_place < packs:
-            scan_place = (scan_place // options[O_PACK] + 1) * options[O_PACK]
-            if options[O_PACK_IDLE] == 0:
-                scan_place = packs
-            elif scan_place < packs:
-                taken = period + 1
-        if scan_place >= packs and slowest == written and not np.any(left != 0):
+            times[T_LAST_PUSH] = period + 1
+        if place < columns:
+            place, takes = _fetch(place, found, held, activations, options)
+            if takes:
+                times[T_TAKEN] = period + 1
+        if place >= columns and slowest == written and not busy:
             break
         period += 1
     counts[C_BROADCASTS] = written
-    times = (first_useful, last_useful, last_entry, last_slot, last_push, last_pop, taken, first_slot)
+    counts[C_MACS] = counts[C_ENTRIES] - counts[C_PADDING]
     _close(counts, times, options, pes)
 
 
@@ -361,147 +467,201 @@ def find_broadcasts(activations, options, columns, idle):  # type: ignore[no-unt
 
 
 @kernel
-def _longest(columns, count, pointers):  # type: ignore[no-untyped-def]
-    """A bound of the periods that the broadcasts can take: each the longest of its slices, and a scan."""
-    total = np.int64(0)
+def _most_periods(columns, idle, count, pointers):  # type: ignore[no-untyped-def]
+    """A bound of the periods that the broadcasts take: the longest slice of each, its scans and two edges."""
+    total = np.int64(4)
     for k in range(count):
         column = columns[k]
         most = np.int64(1)
         for pe in range(pointers.shape[1]):
-            most = max(most, np.int64(pointers[column + 1, pe] - pointers[column, pe]))
-        total += most + 2
+            most = max(most, np.int64(pointers[column + 1, pe]) - np.int64(pointers[column, pe]))
+        total += most + idle[k] + 2
     return total
 
 
 @kernel
-def _stream(place, end, weight_scale, row, values, zeros, accumulators, marks, period):  # type: ignore[no-untyped-def]
-    """The entries of one column in one PE, unchecked sums. Returns (padding zeros, row of the last entry)."""
-    padding = 0
-    for here in range(place, end):
-        row += np.int64(zeros[here]) + 1
-        weight = np.int64(values[here])
-        accumulators[row] += weight * weight_scale
-        is_padding = weight == 0
-        padding += is_padding
-        marks[period] |= WORKING if is_padding else USEFUL
-        period += 1
-    return padding, row
+def decode_rows(starts, zeros, pes, depth):  # type: ignore[no-untyped-def]
+    """The accumulator of every entry, uint32[entries + 1]: the address adders' state, worked out once a matrix.
+
+    The accumulators lie PE by PE. One more at the end, so that an empty last slice can be looked at. Unsigned, so
+    that they index without a check for negative places, which would double the time of a sum.
+    """
+    rows = np.zeros(len(zeros) + 1, np.uint32)
+    for segment in range(len(starts) - 1):
+        row = segment % pes * depth - 1
+        for here in range(starts[segment], starts[segment + 1]):
+            row += np.int64(zeros[here]) + 1
+            rows[here] = row
+    return rows
 
 
 @kernel
-def _stream_checked(  # type: ignore[no-untyped-def]
-    place, end, weight_scale, row, values, zeros, accumulators, marks, period, options, counts
-):
-    """`_stream` with every addition held against the accumulator's limits."""
+def _accumulate(place, end, scale, rows, values, sums):  # type: ignore[no-untyped-def]
+    """The entries of one column, all PEs. Returns its padding zeros."""
+    for here in range(place, end):
+        sums[rows[here]] += np.int64(values[here]) * scale
     padding = 0
     for here in range(place, end):
-        row += np.int64(zeros[here]) + 1
+        padding += values[here] == 0
+    return padding
+
+
+@kernel
+def _accumulate_checked(place, end, scale, rows, values, sums, options, counts):  # type: ignore[no-untyped-def]
+    """`_accumulate` with every addition held against the accumulator's limits."""
+    padding = 0
+    for here in range(place, end):
         weight = np.int64(values[here])
         if weight == 0:
             padding += 1
-            marks[period] |= WORKING
         else:
-            accumulators[row] = _add(accumulators[row], weight * weight_scale, options, counts)
-            marks[period] |= USEFUL
-        period += 1
-    return padding, row
+            sums[rows[here]] = _add(sums[rows[here]], weight * scale, options, counts)
+    return padding
 
 
 @kernel
-def _charge_all(marks, columns_pushed, idle, count, options, counts):  # type: ignore[no-untyped-def]
-    """Charge every period up to the last marked one. ``columns_pushed``: the edge of each broadcast."""
+def _pop_times(start, stop, push, free, pops, lengths, empty_slots):  # type: ignore[no-untyped-def]
+    """When each PE pops the broadcast written at edge ``push``, and is free again.
+
+    start, stop: int32[pes], the column's pointers. Fills pops and lengths. Returns (latest pop, latest end).
+    """
+    latest, end = np.int64(0), np.int64(0)
+    for pe in range(len(start)):
+        length = np.int64(stop[pe]) - np.int64(start[pe])
+        pop = max(push + 1, free[pe])
+        lengths[pe], pops[pe] = length, pop
+        free[pe] = pop + max(length, empty_slots)
+        latest = max(latest, pop)
+        end = max(end, free[pe])
+    return latest, end
+
+
+@kernel
+def _fetch_rows(start, lengths, held, options):  # type: ignore[no-untyped-def]
+    """Rows of entry memory that the column's entries need and that are not at hand yet."""
+    reads = np.int64(0)
+    for pe in range(len(start)):
+        first = _line_of(np.int64(start[pe]), options)
+        last = _line_of(np.int64(start[pe]) + lengths[pe] - 1, options)
+        there = np.int64(lengths[pe] > 0)
+        reads += there * (last - first + np.int64(first != held[pe]))
+        held[pe] = last if there else held[pe]
+    return reads
+
+
+@kernel
+def _bypass(place, lengths, pops, rows, last_rows, last_ends):  # type: ignore[no-untyped-def]
+    """Slices whose first entry needs the sum that the PE's entry right before it is making."""
+    taken = np.int64(0)
+    for pe in range(len(lengths)):
+        length = lengths[pe]
+        there = length > 0
+        first = np.int64(rows[np.uint32(place)])
+        taken += there & (last_ends[pe] == pops[pe]) & (last_rows[pe] == first)
+        place += length
+        last = np.int64(rows[np.uint32(place - there)])
+        last_rows[pe] = last if there else last_rows[pe]
+        last_ends[pe] = pops[pe] + length if there else last_ends[pe]
+    return taken
+
+
+@kernel
+def _mark_slices(marks, solid, place, lengths, pops, values, empty_slots):  # type: ignore[no-untyped-def]
+    """Mark the periods from ``solid`` on in which something is shown; all before it are useful, or past.
+
+    Returns the new ``solid``.
+    """
+    for pe in range(len(lengths)):
+        length, period = lengths[pe], pops[pe]
+        if length == 0 and empty_slots > 0:
+            marks[period] |= WORKING
+        elif period + length > solid:
+            skipped = max(np.int64(0), solid - period)
+            for here in range(place + skipped, place + length):
+                marks[period + skipped] |= WORKING if values[here] == 0 else USEFUL
+                skipped += 1
+            while marks[solid] & USEFUL:
+                solid += 1
+        place += length
+    return solid
+
+
+@kernel
+def _charge_until(  # type: ignore[no-untyped-def]
+    charged, until, following, marks, pushed, idle, count, counts, times
+):
+    """Charge the periods from ``charged`` up to ``until``: no more can be shown in them.
+
+    ``following``: the first broadcast that was not written by ``charged``. Returns it for ``until``.
+    """
     pending = np.zeros(COUNT_FIELDS, np.int64)
-    last = NOTHING
-    for period in range(len(marks)):
-        if marks[period]:
-            last = period
-    first_useful, last_useful = NOTHING, NOTHING
-    following = 0  # the broadcast that is not written yet in this period
-    for period in range(1, last + 1):
-        while following < count and columns_pushed[following] <= period:
+    for period in range(charged, until):
+        while following < count and pushed[following] <= period:
             following += 1
         held = False
         if following < count:
-            before = columns_pushed[following - 1] if following > 0 else 1
-            could = before + idle[following]  # the first period in which it is found
-            held = could <= period < columns_pushed[following] - 1
+            before = pushed[following - 1] if following > 0 else np.int64(1)
+            held = before + idle[following] <= period < pushed[following] - 1
         _charge_period(counts, pending, marks[period], held, following == count)
-        if marks[period] & USEFUL:
-            last_useful = period
-            if first_useful == NOTHING:
-                first_useful = period
-    return first_useful, last_useful
+        _note_times(times, period, marks[period], 0, False)
+    return following
 
 
 @kernel
-def run_events(activations, starts, pointers, zeros, values, options, sums, counts):  # type: ignore[no-untyped-def]
-    """`step`, broadcast by broadcast: the same arguments, the same counts, the same sums."""
-    pes = pointers.shape[1]
-    capacity = options[O_CAPACITY]
+def run_events(activations, starts, pointers, rows, values, options, sums, counts):  # type: ignore[no-untyped-def]
+    """`step`, broadcast by broadcast: the same counts, the same sums. ``rows``: see `decode_rows`; else as `step`.
+
+    Without accumulators (``sums`` of length 0) nothing is added up: control only.
+    """
+    pes, capacity, empty_slots = pointers.shape[1], options[O_CAPACITY], options[O_EMPTY_SLOTS]
     columns, idle = np.empty(activations.shape[0], np.int64), np.empty(activations.shape[0], np.int64)
     count, trailing = find_broadcasts(activations, options, columns, idle)
-    scans = np.int64(0)
-    for k in range(count):
-        scans += idle[k]
-    marks = np.zeros(_longest(columns, count, pointers) + scans + 4, np.uint8)
+    marks = np.zeros(_most_periods(columns, idle, count, pointers), np.uint8)
     pushed = np.zeros(max(count, 1), np.int64)
-    popped_by_all = np.zeros(capacity, np.int64)  # edge at which the last PE has popped broadcast k, by k mod capacity
-    free = np.zeros(pes, np.int64)  # edge from which a PE can pop
-    row_held = np.full(pes, NOTHING, np.int64)
-    last_row, last_end = np.full(pes, NOTHING, np.int64), np.zeros(pes, np.int64)
-    row_entries, empty_slots, checked = options[O_ROW_ENTRIES], options[O_EMPTY_SLOTS], options[O_CHECKED]
-    push, first_slot, last_entry, last_slot = np.int64(1), NOTHING, NOTHING, NOTHING
-    entries, padding, empties, row_reads, bypasses = 0, 0, 0, 0, 0
+    popped_by_all = np.zeros(capacity, np.int64)  # edge at which the last PE pops broadcast k, by k mod capacity
+    free, held = np.zeros(pes, np.int64), np.full(pes, NOTHING, np.int64)
+    pops, lengths = np.zeros(pes, np.int64), np.zeros(pes, np.int64)
+    last_rows, last_ends = np.full(pes, NOTHING, np.int64), np.zeros(pes, np.int64)
+    times = np.full(TIME_FIELDS, NOTHING, np.int64)
+    push, ring, solid = np.int64(1), np.int64(0), np.int64(1)
     for k in range(count):
         column = columns[k]
         earliest = push + 1 + idle[k]
         push = earliest
         if k >= capacity:
-            push = max(push, popped_by_all[k % capacity] + 1)
+            push = max(earliest, popped_by_all[ring] + 1)
         pushed[k] = push
         counts[C_HELD] += push - earliest
-        scale = activations[column]
-        latest = np.int64(0)
-        place = starts[column * pes]
-        for pe in range(pes):
-            address = np.int64(pointers[column, pe])
-            length = np.int64(pointers[column + 1, pe]) - address
-            pop = max(push + 1, free[pe])
-            latest = max(latest, pop)
-            if length == 0:
-                if empty_slots:
-                    marks[pop] |= WORKING
-                    empties += 1
-                    last_slot = max(last_slot, pop)
-                free[pe] = pop + empty_slots
-                continue
-            end = pop + length
-            line, last_line = address // row_entries, (address + length - 1) // row_entries
-            row_reads += last_line - line + (line != row_held[pe])
-            row_held[pe] = last_line
-            bypasses += last_end[pe] == pop and last_row[pe] == zeros[place]
-            if checked:
-                padded, row = _stream_checked(
-                    place, place + length, scale, np.int64(-1), values, zeros, sums[pe], marks, pop, options, counts
-                )
-            else:
-                padded, row = _stream(
-                    place, place + length, scale, np.int64(-1), values, zeros, sums[pe], marks, pop
-                )
-            padding += padded
-            entries += length
-            last_row[pe], last_end[pe], free[pe] = row, end, end
-            last_entry = max(last_entry, end - 1)
-            place += length
-        popped_by_all[k % capacity] = latest
-        if first_slot == NOTHING and (last_entry != NOTHING or last_slot != NOTHING):
-            first_slot = push + 1
+        place, end = starts[column * pes], starts[(column + 1) * pes]
+        latest, done = _pop_times(
+            pointers[column], pointers[column + 1], push, free, pops, lengths, empty_slots
+        )
+        popped_by_all[ring] = latest
+        ring = ring + 1 if ring + 1 < capacity else 0
+        times[T_LAST_POP] = latest
+        counts[C_ROW_READS] += _fetch_rows(pointers[column], lengths, held, options)
+        counts[C_BYPASSES] += _bypass(place, lengths, pops, rows, last_rows, last_ends)
+        solid = max(solid, push + 1)  # nothing is shown before that any more
+        solid = _mark_slices(marks, solid, place, lengths, pops, values, empty_slots)
+        counts[C_ENTRIES] += end - place
+        if options[O_CHECKED]:
+            padding = _accumulate_checked(place, end, activations[column], rows, values, sums, options, counts)
+        else:
+            padding = _accumulate(place, end, activations[column], rows, values, sums)
+        counts[C_PADDING] += padding
+        if empty_slots > 0:
+            counts[C_EMPTY_SLOTS] += np.sum(lengths == 0)
+        if end > place or empty_slots > 0:
+            times[T_LAST_SLOT] = max(times[T_LAST_SLOT], done - 1)
+            if times[T_FIRST_SLOT] == NOTHING:
+                times[T_FIRST_SLOT] = push + 1
+    for pe in range(pes):
+        if last_ends[pe] > 0:
+            times[T_LAST_ENTRY] = max(times[T_LAST_ENTRY], last_ends[pe] - 1)
     counts[C_BROADCASTS] = count
-    counts[C_ENTRIES], counts[C_PADDING], counts[C_MACS] = entries, padding, entries - padding
-    counts[C_EMPTY_SLOTS], counts[C_ROW_READS], counts[C_BYPASSES] = empties, row_reads, bypasses
-    first_useful, last_useful = _charge_all(marks, pushed, idle, count, options, counts)
-    last_push = pushed[count - 1] if count > 0 else np.int64(NOTHING)
-    last_pop = popped_by_all[(count - 1) % capacity] if count > 0 else np.int64(NOTHING)
-    last_slot = max(last_entry, last_slot)
-    times = (first_useful, last_useful, last_entry, last_slot, last_push, last_pop, push + trailing, first_slot)
+    counts[C_MACS] = counts[C_ENTRIES] - counts[C_PADDING]
+    times[T_TAKEN] = push + trailing
+    if count > 0:
+        times[T_LAST_PUSH] = push
+    _charge_until(np.int64(1), times[T_LAST_SLOT] + 1, 0, marks, pushed, idle, count, counts, times)
     _close(counts, times, options, pes)

@@ -140,8 +140,8 @@ LOAD_FIELDS = 5
 Q_READY, Q_BITS, Q_SLOT = range(3)
 
 # Outputs: stores that wait, the cycle in which the last one had left, the slot of the output tile in use, whether it is
-# new in this step, the bits of partial sums it still waits for, the cycle from which on the step before is issued.
-S_WAITING, S_SENT, S_SLOT, S_NEW, S_PSUM_BITS, S_ISSUED = range(6)
+# new in this step, the next step that fetches partial sums, the cycle from which on the step before is issued.
+S_WAITING, S_SENT, S_SLOT, S_NEW, S_PSUM_STEP, S_ISSUED = range(6)
 STORE_FIELDS = 6
 
 
@@ -205,10 +205,10 @@ def _release(loads, tensor, step, row, free, when):  # type: ignore[no-untyped-d
 
 
 @kernel
-def _head_only(step, table, psum_bits, at):  # type: ignore[no-untyped-def]
+def _head_only(table, psum_step, at):  # type: ignore[no-untyped-def]
     """One queue: only what comes first in the schedule asks; the other times of ``at`` are struck out."""
     weight_step, input_step = table[WEIGHT, L_ASKS], table[INPUT, L_ASKS]
-    if psum_bits > 0 and min(weight_step, input_step) > step:
+    if psum_step < min(weight_step, input_step):
         at[WEIGHT] = at[INPUT] = NEVER
     elif weight_step <= input_step:
         at[INPUT] = at[PSUM] = NEVER
@@ -226,12 +226,12 @@ def _is_waiting(queue, waiting, slot):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _may_start(table, queue, out):  # type: ignore[no-untyped-def]
+def _may_start(step, table, queue, out):  # type: ignore[no-untyped-def]
     """Whether a step's operands are placed and its output tile has a slot, with its partial sums in it."""
     return (
         table[WEIGHT, L_PLACED] > table[WEIGHT, L_CURRENT]
         and table[INPUT, L_PLACED] > table[INPUT, L_CURRENT]
-        and out[S_PSUM_BITS] == 0
+        and out[S_PSUM_STEP] != step
         and not (out[S_NEW] == 1 and _is_waiting(queue, out[S_WAITING], out[S_SLOT]))
     )
 
@@ -245,10 +245,10 @@ def _serve(step, loads, table, frees, readies, queue, out, at, port, options):  
     at[WEIGHT] = _asks_at(table[WEIGHT], frees[WEIGHT], loads.shape[0])
     at[INPUT] = _asks_at(table[INPUT], frees[INPUT], loads.shape[0])
     at[PSUM] = NEVER
-    if out[S_PSUM_BITS] > 0 and out[S_WAITING] == 0:
+    if out[S_PSUM_STEP] == step and out[S_WAITING] == 0:
         at[PSUM] = max(max(frees[PSUM][out[S_SLOT]], out[S_SENT]), out[S_ISSUED])
     if options[O_QUEUE_PER_TENSOR] == 0:
-        _head_only(step, table, out[S_PSUM_BITS], at)
+        _head_only(table, out[S_PSUM_STEP], at)
     tensor = WEIGHT
     for other in (INPUT, PSUM):
         if at[other] < at[tensor]:
@@ -258,12 +258,12 @@ def _serve(step, loads, table, frees, readies, queue, out, at, port, options):  
     ):
         _send_oldest(queue, out, port, frees[PSUM], options)
         return
-    bits = out[S_PSUM_BITS] if tensor == PSUM else loads[table[tensor, L_ASKS], tensor]
+    bits = loads[step if tensor == PSUM else table[tensor, L_ASKS], tensor]
     port[0] = max(port[0], _ticks(at[tensor], options)) + bits * options[O_TICKS_PER_BIT]
     when = _cycle(port[0], options) + options[O_LATENCY]
     if tensor == PSUM:
         frees[PSUM][out[S_SLOT]] = when
-        out[S_PSUM_BITS] = 0
+        out[S_PSUM_STEP] = _next_asking(loads, PSUM, step + 1)
     else:
         table[tensor, L_ASKS] = _next_asking(loads, tensor, table[tensor, L_ASKS] + 1)
         _place(loads, tensor, table[tensor], readies[tensor], when)
@@ -276,11 +276,10 @@ def _supply(step, loads, table, frees, readies, queue, out, at, port, options): 
         table[tensor, L_CURRENT] += loads[step, tensor] >= 0
     if out[S_NEW] == 1:
         out[S_SLOT] = (out[S_SLOT] + 1) % frees[PSUM].shape[0]
-        out[S_PSUM_BITS] = max(np.int64(0), loads[step, PSUM])
     while True:
         _place_resident(loads, WEIGHT, table[WEIGHT], readies[WEIGHT], frees[WEIGHT])
         _place_resident(loads, INPUT, table[INPUT], readies[INPUT], frees[INPUT])
-        if _may_start(table, queue, out):
+        if _may_start(step, table, queue, out):
             return
         _serve(step, loads, table, frees, readies, queue, out, at, port, options)
 
@@ -343,7 +342,7 @@ def run_timeline(classes, loads, stores, grids, folds, options, port, weight_fre
     queue = np.zeros((options[O_SLOTS_OUTPUT], 3), np.int64)
     asks = np.zeros(3, np.int64)
     out = np.zeros(STORE_FIELDS, np.int64)
-    out[S_SLOT], out[S_NEW] = -1, 1
+    out[S_SLOT], out[S_NEW], out[S_PSUM_STEP] = -1, 1, _next_asking(loads, PSUM, 0)
     table = np.zeros((2, LOAD_FIELDS), np.int64)
     for tensor in range(2):
         table[tensor, L_NEXT] = _next_tile(loads, tensor, 0)

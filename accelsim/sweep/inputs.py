@@ -1,0 +1,295 @@
+"""From a point of a space to what the simulator takes, and to the key by which its result is known.
+
+A result is known by the content of its inputs: the network with every shape and precision, the architecture, the
+mapping, the mode and (in values mode) the seed, as canonical JSON, together with the version of the model. Names of
+files, comments and the order of keys do not matter; a digit of a buffer's size does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import accelsim
+from accelsim import catalogue
+from accelsim.arch.loader import read_architecture
+from accelsim.arch.spec import Architecture
+from accelsim.errors import Fault, InputError, nearest
+from accelsim.mapping.loopnest import DIMS, lower
+from accelsim.mapping.mapping import MappingFile
+from accelsim.sweep.space import Assignment
+from accelsim.sweep.spec import Spec
+from accelsim.workload.network import Layer, Network, ValueSource
+from accelsim.yaml_io import Document, load_document, with_override
+
+_NOT_THE_MODEL = ("sweep", "validation", "report", "frontends", "cli.py", "plot.py", "check.py", "__init__.py")
+_STILL_THE_MODEL = ("report/model.py", "report/result.py", "report/rows.py")
+
+
+@cache
+def model_version() -> str:
+    """The package's version and a digest of the code and tables that results follow from."""
+    root = Path(accelsim.__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".csv") and _in_model(p.relative_to(root))):
+        digest.update(path.relative_to(root).as_posix().encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return f"{accelsim.__version__}+{digest.hexdigest()[:12]}"
+
+
+def _in_model(path: Path) -> bool:
+    return path.parts[0] not in _NOT_THE_MODEL or path.as_posix() in _STILL_THE_MODEL
+
+
+# ---- a point ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a sweep: a network, an architecture, and the keys that differ from them."""
+
+    network: str
+    arch: str
+    assignment: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a simulation takes, resolved; ``network_id`` names the network's content."""
+
+    network: Network
+    network_id: str
+    arch: Architecture
+    mapping: MappingFile
+    seed: int | None
+
+    @property
+    def key(self) -> bytes:
+        """32 bytes that only these inputs have."""
+        content = {
+            "model": model_version(),
+            "network": self.network_id,
+            "arch": self.arch.model_dump(mode="json", by_alias=True, exclude={"description"}),
+            "mapping": self.mapping.model_dump(mode="json", by_alias=True, exclude={"name"}),
+            "seed": self.seed,
+        }
+        return hashlib.sha256(canonical(content).encode()).digest()
+
+
+def canonical(content: Any) -> str:
+    """The one JSON text of plain data."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def network_id(network: Network) -> str:
+    """Digest of everything about a network that a result depends on."""
+    layers = [_layer_content(layer) for layer in network.layers]
+    content = {"name": network.name, "batch": network.batch, "inputs": dict(network.inputs), "layers": layers}
+    return hashlib.sha256(canonical(content).encode()).hexdigest()
+
+
+def _layer_content(layer: Layer) -> dict[str, Any]:
+    sources = {"weight": layer.weight, "input": layer.input_values, "bias": layer.bias}
+    return {
+        "name": layer.name,
+        "op": layer.op.model_dump(mode="json"),
+        "inputs": [str(ref) for ref in layer.inputs],
+        "shapes": [layer.input_shapes, layer.output_shapes],
+        "precision": layer.precision.model_dump(mode="json"),
+        "values": {name: _source_content(source) for name, source in sources.items() if source is not None},
+        "requantize": asdict(layer.requantize),
+        "epilogue": layer.epilogue,
+    }
+
+
+def _source_content(source: ValueSource) -> dict[str, Any]:
+    """Files count by what is in them."""
+    plain: dict[str, Any] = source.model_dump(mode="json")
+    for name in ("file", "codebook"):
+        path = getattr(source, name, None)
+        if path is not None:
+            plain[name] = _file_digest(Path(path))
+    return plain
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        stat = path.stat()
+    except OSError:
+        return "missing"
+    return _digest_of(str(path), stat.st_mtime_ns, stat.st_size)
+
+
+@cache
+def _digest_of(path: str, changed_ns: int, size: int) -> str:
+    del changed_ns, size
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+# ---- resolving ----------------------------------------------------------------------------------------------------
+
+
+class Resolver:
+    """Reads every file once, and applies a point's keys to them."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self._networks: dict[str, tuple[Network, str] | InputError] = {}
+        self._archs: dict[str, Architecture | InputError] = {}
+        self._documents: dict[str, Document] = {}
+        self.notes: dict[str, None] = {}
+
+    def inputs(self, point: Point) -> Inputs:
+        """Resolve a point; raises `InputError` with the faults of all its inputs."""
+        overrides = {**self.spec.settings, **point.assignment}
+        faults: list[Fault] = []
+        network: tuple[Network, str] | None = None
+        arch: Architecture | None = None
+        mapping: MappingFile | None = None
+        try:
+            network = self.network(point.network, overrides)
+        except InputError as error:
+            faults += error.faults
+        try:
+            arch = self.arch(point.arch, overrides)
+        except InputError as error:
+            faults += error.faults
+        try:
+            mapping = catalogue.load_mapping(self.spec.mapping, overrides)
+            if network is not None:
+                catalogue.check_mapping_names(mapping, network[0], self.spec.mapping or "mapping")
+        except InputError as error:
+            faults += error.faults
+        if faults or network is None or arch is None or mapping is None:
+            raise InputError(faults)
+        return Inputs(*network, arch, mapping, self.spec.seed if self.spec.values else None)
+
+    def network(self, source: str, overrides: Mapping[str, Any]) -> tuple[Network, str]:
+        """The network with its ``workload.`` keys set and its layers chosen, and its id."""
+        own = {key: value for key, value in overrides.items() if key.startswith("workload.")}
+        return _remembered(self._networks, canonical([source, own]), lambda: self._read_network(source, own))
+
+    def _read_network(self, source: str, overrides: Mapping[str, Any]) -> tuple[Network, str]:
+        batch = None if "workload.batch" in overrides else self.spec.batch
+        network, notes = catalogue.load_network(source, batch=batch, overrides=overrides)
+        self.notes.update(dict.fromkeys(notes))
+        wanted = self.spec.layers or ((self.spec.tilings.layer,) if self.spec.tilings else ())
+        if wanted:
+            network = network.select(_known_layers(network, wanted))
+        return network, network_id(network)
+
+    def arch(self, source: str, overrides: Mapping[str, Any]) -> Architecture:
+        """The architecture with its ``arch.`` keys set."""
+        own = {key: value for key, value in overrides.items() if key.startswith("arch.")}
+        return _remembered(self._archs, canonical([source, own]), lambda: self._read_arch(source, own))
+
+    def _read_arch(self, source: str, overrides: Mapping[str, Any]) -> Architecture:
+        return read_architecture(_with(self.document(source, "arch_configs", "architecture"), overrides, "arch"))
+
+    def document(self, source: str, folder: str, what: str) -> Document:
+        """The YAML behind a name or a path."""
+        if source not in self._documents:
+            self._documents[source] = load_document(catalogue.locate(source, folder, what))
+        return self._documents[source]
+
+
+def _remembered(known: dict[str, Any], key: str, read: Any) -> Any:
+    """What was read before, a fault as well; only the last few hundred are kept."""
+    if key not in known:
+        if len(known) >= 512:
+            known.pop(next(iter(known)))
+        try:
+            known[key] = read()
+        except InputError as error:
+            known[key] = error
+    if isinstance(known[key], InputError):
+        raise InputError(known[key].faults)
+    return known[key]
+
+
+def _with(document: Document, overrides: Mapping[str, Any], root: str) -> Document:
+    for key, value in overrides.items():
+        document = with_override(document, tuple(key.split(".")[1:]), value, key)
+    del root
+    return document
+
+
+def _known_layers(network: Network, names: tuple[str, ...]) -> tuple[str, ...]:
+    known = [layer.name for layer in network.layers]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(
+            Fault("layers", name, f"{network.name} has no layer of that name{nearest(name, known)}") for name in unknown
+        )
+    return names
+
+
+# ---- what a space stands on ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SpaceBase:
+    """The values of keys that are not varied, and the sizes of layers, for one network on one architecture."""
+
+    resolver: Resolver
+    network: str
+    arch: str
+
+    def value(self, key: str, assignment: Assignment) -> Any:
+        """The value of ``key``: as assigned, as set, or as the inputs have it."""
+        for given in (assignment, self.resolver.spec.settings):
+            if key in given:
+                return given[key]
+        root, _, rest = key.partition(".")
+        return _find(self._tree(root), rest, key)
+
+    def _tree(self, root: str) -> Any:
+        settings = self.resolver.spec.settings
+        if root == "arch":
+            return self.resolver.arch(self.arch, settings).model_dump(by_alias=True)
+        if root == "mapping":
+            return catalogue.load_mapping(self.resolver.spec.mapping, settings).model_dump(exclude_unset=True)
+        network = self.resolver.network(self.network, settings)[0]
+        path = catalogue.locate(self.network, "workloads", "network", (".yaml", ".yml", ".onnx", ".csv"))
+        plain: dict[str, Any] = {}
+        if path.suffix in (".yaml", ".yml"):
+            plain = dict(self.resolver.document(self.network, "workloads", "network").data)
+        return {**plain, "name": network.name, "batch": network.batch}
+
+    def dimension(self, key: str, assignment: Assignment) -> int:
+        """The size of the loop that ``mapping.LAYER.tile.DIM`` cuts."""
+        layer_name, dim = _tile_key(key)
+        overrides = {**self.resolver.spec.settings, **assignment}
+        network = self.resolver.network(self.network, overrides)[0]
+        dims = lower(network.layer(_known_layers(network, (layer_name,))[0])).dims
+        if dim not in dims:
+            raise InputError(Fault(key, "", f"layer {layer_name} has no loops to tile"))
+        return dims[dim]
+
+
+def _tile_key(key: str) -> tuple[str, str]:
+    parts = key.split(".")
+    if parts[:1] == ["mapping"] and len(parts) >= 4 and parts[-2] == "tile" and parts[-1] in DIMS:
+        layer = ".".join(parts[2 if parts[1] == "layers" else 1 : -2])
+        if layer and layer != "default":
+            return layer, parts[-1]
+    raise InputError(Fault(key, "", f"divisors are of a layer's dimension: mapping.LAYER.tile.{'|'.join(DIMS)}"))
+
+
+def _find(tree: Any, rest: str, key: str) -> Any:
+    for part in rest.split("."):
+        if isinstance(tree, list):
+            named = [item for item in tree if isinstance(item, dict) and item.get("name") == part]
+            tree = named[0] if named else tree[int(part)] if part.isdigit() and int(part) < len(tree) else None
+        elif isinstance(tree, dict) and part in tree:
+            tree = tree[part]
+        else:
+            raise KeyError(key)
+        if tree is None:
+            raise KeyError(key)
+    return tree

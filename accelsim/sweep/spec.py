@@ -1,0 +1,306 @@
+"""What a sweep is to do: read from a sweep YAML (schema ``accelsim.sweep/1``) or put together from flags.
+
+::
+
+    schema: accelsim.sweep/1
+    network: [alexnet, vgg16]
+    arch: tpu_v1
+    vary:
+      arch.engine.rows: pow2:32:256
+      arch.engine.weight_buffers: {values: [1, 2], when: arch.engine.rows >= 128}
+    zip:
+      - {arch.clock: [500 MHz, 700 MHz], arch.technology.voltage: [0.8, 1.0]}
+    where: [arch.engine.rows*arch.engine.cols <= 16384, energy_total_pj <= 1e10]
+    objective: [cycles, energy_total_pj]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+
+from accelsim.catalogue import ROOTS
+from accelsim.errors import Fault, InputError, join_allowed, nearest
+from accelsim.sweep.expression import Expression
+from accelsim.sweep.objective import Objective
+from accelsim.sweep.space import Axis, Space, SpaceError
+from accelsim.sweep.values import Values, parse_values
+from accelsim.yaml_io import Document, KeyPath, load_document, validate
+
+SCHEMA = "accelsim.sweep/1"
+FLAGS = "command line"
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[list[str], BeforeValidator(_listed), Field(min_length=1)]
+Texts = Annotated[list[str], BeforeValidator(_listed)]
+
+
+class TilingsBlock(BaseModel):
+    """Every tiling of one layer: its tile sizes, loop orders, and which tensors stay whole on chip."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layer: Annotated[str, Field(min_length=1)]
+    tile: dict[Literal["N", "K", "C", "P", "Q", "R", "S", "G"], Any] = {}
+    order: Texts = []
+    keep: list[list[Literal["weight", "input"]]] | None = None
+    bound: bool = True
+    top: PositiveInt = 1
+
+
+class SweepFile(BaseModel):
+    """A sweep file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_: Literal["accelsim.sweep/1"] = Field(alias="schema")
+    name: str = ""
+    description: str = ""
+    network: Names
+    arch: Names
+    batch: PositiveInt | None = None
+    layers: list[str] = []
+    mapping: str | None = None
+    values: bool = False
+    seed: int = 0
+    set: dict[str, Any] = {}
+    vary: dict[str, Any] = {}
+    zip: list[dict[str, Any]] = []
+    where: Texts = []
+    objective: Texts = []
+    tilings: TilingsBlock | None = None
+
+
+@dataclass(frozen=True)
+class Tilings:
+    """Which tilings of ``layer`` to look at; a dimension that ``tile`` leaves out takes its divisors."""
+
+    layer: str
+    tile: Mapping[str, Values] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
+    keep: tuple[tuple[str, ...], ...] | None = None
+    bound: bool = True
+    top: int = 1
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A checked sweep. ``where`` of the space concerns inputs; ``limits`` concern results (``cycles <= 1e6``)."""
+
+    networks: tuple[str, ...]
+    archs: tuple[str, ...]
+    space: Space
+    objectives: tuple[Objective, ...] = ()
+    limits: tuple[Expression, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    batch: int | None = None
+    layers: tuple[str, ...] = ()
+    mapping: str | None = None
+    values: bool = False
+    seed: int = 0
+    tilings: Tilings | None = None
+    name: str = ""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The varied keys: the columns of the table."""
+        return self.space.keys
+
+
+@dataclass
+class _Builder:
+    """Turns plain data into axes, constraints and objectives; gathers the faults of all of them."""
+
+    document: Document
+    faults: list[Fault] = field(default_factory=list)
+
+    def fault(self, path: KeyPath, message: str) -> None:
+        self.faults.append(self.document.fault(path, message))
+
+    def key(self, path: KeyPath, key: str) -> None:
+        root = key.split(".")[0]
+        if "." not in key or root not in ROOTS:
+            allowed = join_allowed(f"{name}.KEY" for name in ROOTS)
+            self.fault(path, f"is no key, must be {allowed}{nearest(root, ROOTS) if root not in ROOTS else ''}")
+
+    def values(self, path: KeyPath, given: Any) -> Values:
+        try:
+            return parse_values(given)
+        except ValueError as error:
+            self.fault(path, str(error))
+            return Values("list", (None,))
+
+    def expression(self, path: KeyPath, text: Any) -> Expression | None:
+        try:
+            return Expression.parse(text)
+        except ValueError as error:
+            self.fault(path, str(error))
+            return None
+
+    def axis(self, path: KeyPath, keys: Sequence[str], given: Any) -> Axis:
+        """``{values: ..., when: ...}`` or the values alone; several keys take them together."""
+        when = None
+        if isinstance(given, dict) and "values" in given:
+            for unknown in given.keys() - {"values", "when"}:
+                self.fault((*path, unknown), "unknown key; known here: values, when")
+            if "when" in given:
+                when = self.expression((*path, "when"), given["when"])
+            given = given["values"]
+        for key in keys:
+            self.key(path, key)
+        values = self.values(path, given)
+        return Axis(tuple(keys), self._columns(path, values, len(keys)), when)
+
+    def _columns(self, path: KeyPath, values: Values, width: int) -> tuple[Values, ...]:
+        """One column a key: a list of lists gives each key its own, anything else gives all of them the same."""
+        if width == 1 or not any(isinstance(item, list) for item in values.items):
+            return (values,) * width
+        if any(not isinstance(item, list) or len(item) != width for item in values.items):
+            self.fault(path, f"must have {width} values in every item, one for each key")
+            return (values,) * width
+        return tuple(Values("list", column) for column in zip(*values.items, strict=True))
+
+    def zipped(self, path: KeyPath, group: Mapping[str, Any]) -> Axis:
+        """Keys that move together, each with its own list."""
+        for key in group:
+            self.key((*path, key), key)
+        columns = tuple(self.values((*path, key), given) for key, given in group.items())
+        return Axis(tuple(group), columns)
+
+    def objectives(self, path: KeyPath, texts: Sequence[str]) -> tuple[Objective, ...]:
+        found = []
+        for index, text in enumerate(texts):
+            try:
+                found.append(Objective.parse(text))
+            except ValueError as error:
+                self.fault((*path, index), str(error))
+        return tuple(found)
+
+    def where(self, path: KeyPath, texts: Sequence[str]) -> tuple[list[Expression], list[Expression]]:
+        """Constraints on inputs, and limits on results."""
+        inputs, limits = [], []
+        for index, text in enumerate(texts):
+            expression = self.expression((*path, index), text)
+            if expression is not None:
+                on_inputs = all(key.split(".")[0] in ROOTS for key in expression.keys)
+                (inputs if on_inputs else limits).append(expression)
+        return inputs, limits
+
+    def space(self, axes: Sequence[Axis], where: Sequence[Expression]) -> Space:
+        try:
+            return Space.of(axes, where)
+        except SpaceError as error:
+            path: KeyPath = ("vary", error.key)
+            self.fault(path if path in self.document.marks else ("zip",), f"{error.key}: {error.message}")
+            return Space(())
+
+    def check(self) -> None:
+        if self.faults:
+            raise InputError(self.faults)
+
+
+# ---- from a file ------------------------------------------------------------------------------------------------
+
+
+def read_spec(source: str | Path) -> Spec:
+    """Read a sweep YAML; raises `InputError` with every fault and its place."""
+    return spec_of(load_document(Path(source)))
+
+
+def spec_of(document: Document) -> Spec:
+    """Check a sweep document."""
+    file = validate(document, SweepFile)
+    build = _Builder(document)
+    for key in file.set:
+        build.key(("set", key), key)
+    axes = [build.axis(("vary", key), _keys(key), given) for key, given in file.vary.items()]
+    axes += [build.zipped(("zip", index), group) for index, group in enumerate(file.zip)]
+    where, limits = build.where(("where",), file.where)
+    objectives = build.objectives(("objective",), file.objective)
+    space = build.space(axes, where)
+    tilings = _tilings(build, file.tilings) if file.tilings else None
+    build.check()
+    return Spec(
+        networks=tuple(_located(name, document) for name in file.network),
+        archs=tuple(_located(name, document) for name in file.arch),
+        space=space, objectives=objectives, limits=tuple(limits), settings=dict(file.set), batch=file.batch,
+        layers=tuple(file.layers), mapping=_located(file.mapping, document) if file.mapping else None,
+        values=file.values, seed=file.seed, tilings=tilings, name=file.name,
+    )  # fmt: skip
+
+
+def _tilings(build: _Builder, block: TilingsBlock) -> Tilings:
+    tile = {dim: build.values(("tilings", "tile", dim), given) for dim, given in block.tile.items()}
+    keep = None if block.keep is None else tuple(tuple(sorted(kept)) for kept in block.keep)
+    return Tilings(block.layer, tile, tuple(block.order), keep, block.bound, block.top)
+
+
+def _keys(text: str) -> list[str]:
+    """``"arch.engine.rows, arch.engine.cols"`` names keys that take the same values together."""
+    return [key.strip() for key in text.split(",")]
+
+
+def _located(name: str, document: Document) -> str:
+    """A path in a file is relative to the file."""
+    path = Path(name)
+    if path.suffix and not path.is_absolute() and document.folder is not None:
+        return str(document.folder / path)
+    return name
+
+
+# ---- from flags and from Python ---------------------------------------------------------------------------------
+
+
+def make_spec(
+    networks: Iterable[str], archs: Iterable[str], vary: Mapping[str, Any], *, where: Sequence[str] = (),
+    objectives: Sequence[str] = (), settings: Mapping[str, Any] | None = None, batch: int | None = None,
+    layers: Iterable[str] = (), mapping: str | None = None, values: bool = False, seed: int = 0,
+    tilings: str | None = None, bound: bool = True, top: int = 1, source: str = FLAGS,
+) -> Spec:  # fmt: skip
+    """A sweep from plain values: ``vary`` maps a key, or several with commas between, to VALUES.
+
+    With ``tilings`` naming a layer, ``mapping.LAYER.tile.X`` in ``vary`` says which sizes its tiles may have.
+    """
+    build = _Builder(Document({}, source))
+    own = {key: given for key, given in vary.items() if tilings and _is_tiling_key(key, tilings)}
+    axes = [build.axis((key,), _keys(key), given) for key, given in vary.items() if key not in own]
+    inside, limits = build.where(("where",), where)
+    goals = build.objectives(("objective",), objectives)
+    space = build.space(axes, inside)
+    layer = None
+    if tilings:
+        tile = {key.rpartition(".")[2]: build.values((key,), given) for key, given in own.items()}
+        layer = Tilings(tilings, tile, bound=bound, top=top)
+    build.check()
+    return Spec(
+        networks=tuple(networks), archs=tuple(archs), space=space, objectives=goals, limits=tuple(limits),
+        settings=dict(settings or {}), batch=batch, layers=tuple(layers), mapping=mapping, values=values,
+        seed=seed, tilings=layer,
+    )  # fmt: skip
+
+
+def _is_tiling_key(key: str, layer: str) -> bool:
+    return key.startswith((f"mapping.{layer}.tile.", f"mapping.layers.{layer}.tile."))
+
+
+def parse_vary(assignments: Iterable[str]) -> dict[str, str]:
+    """``["arch.engine.rows=8:128:8"]`` -> ``{"arch.engine.rows": "8:128:8"}``; all faults at once."""
+    faults, result = [], dict[str, str]()
+    for text in assignments:
+        key, equals, values = text.partition("=")
+        if not equals or not key.strip():
+            faults.append(Fault("--vary", text, "must be KEY=VALUES, such as arch.engine.rows=8:128:8"))
+        elif key in result:
+            faults.append(Fault("--vary", key, "is given twice"))
+        result[key] = values
+    if faults:
+        raise InputError(faults)
+    return result
