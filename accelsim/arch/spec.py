@@ -116,6 +116,79 @@ class SystolicSpec(_Block):
         return self.rows * self.cols * relative_throughput(self.precision, precision, self.kind)
 
 
+class Unroll(_Block):
+    """How many of each loop's iterations an NFU does at once: C, R, S share an adder tree, K, P, Q have one each."""
+
+    C: PositiveInt = 1
+    K: PositiveInt = 1
+    P: PositiveInt = 1
+    Q: PositiveInt = 1
+    R: PositiveInt = 1
+    S: PositiveInt = 1
+
+    @property
+    def tree(self) -> int:
+        """Inputs of an adder tree."""
+        return self.C * self.R * self.S
+
+    @property
+    def pixels(self) -> int:
+        """Output positions that share the weights."""
+        return self.P * self.Q
+
+    @property
+    def multipliers(self) -> int:
+        return self.tree * self.K * self.pixels
+
+
+class NfuStage(_Block):
+    """A stage of an NFU's pipeline and the cycles that it takes."""
+
+    stage: str
+    cycles: PositiveInt = 1
+
+
+class FixedPoint(_Block):
+    """An NFU's fixed-point arithmetic. Left out of an engine, integers are exact and layers are requantized.
+
+    ``fraction`` bits behind the radix point of every operand and result. ``product``: kept ``exact``, or shifted back by
+    the fraction and cut to ``product_bits``. ``sum_bits``: width of sums and partial sums. What does not fit saturates
+    or wraps.
+    """
+
+    fraction: NonNegative
+    product: Literal["exact", "truncate"] = "exact"
+    product_bits: Annotated[int, Field(ge=4, le=32)] = 16
+    sum_bits: Annotated[int, Field(ge=4, le=62)] = 62
+    overflow: Literal["saturate", "wrap"] = "saturate"
+
+
+class PiecewiseLinear(_Block):
+    """NFU-3's tables: segments of equal width over ``-reach .. reach``, each a slope and an intercept."""
+
+    segments: PositiveInt = 16
+    reach: PositiveInt = 8
+
+
+class NfuSpec(_Block):
+    """A neural functional unit: multipliers, adder trees, activation. The meaning of each option: docs/engines/nfu.md."""
+
+    kind: Literal["nfu"]
+    unroll: Unroll
+    pipeline: list[NfuStage] = Field(
+        default=[NfuStage(stage="NFU-1"), NfuStage(stage="NFU-2"), NfuStage(stage="NFU-3")], min_length=3, max_length=3
+    )
+    overlap: Literal["none", "skewed"] = "skewed"
+    sums: Literal["registers", "buffer"] = "registers"
+    arithmetic: FixedPoint | None = None
+    activation: PiecewiseLinear = PiecewiseLinear()
+    precision: Throughput = {"int16": Fraction(1)}
+
+    def macs_per_cycle(self, precision: Precision) -> Fraction:
+        """Peak MACs a cycle at ``precision``."""
+        return self.unroll.multipliers * relative_throughput(self.precision, precision, self.kind)
+
+
 class RoofSpec(_Block):
     """A machine known by its peak alone: drawn on rooflines, never simulated. ``peak`` in operations a second."""
 
@@ -182,7 +255,7 @@ class Architecture(_Block):
     description: str = ""
     technology: Technology = Technology()
     clock: Hertz
-    engine: Annotated[SystolicSpec | RoofSpec, Field(discriminator="kind")]
+    engine: Annotated[SystolicSpec | NfuSpec | RoofSpec, Field(discriminator="kind")]
     vector: VectorSpec | None = None
     memory: list[MemoryLevel] = Field(min_length=1)
     energy: EnergySpec = EnergySpec()

@@ -246,15 +246,33 @@ COLUMNS: tuple[Column, ...] = (
 )
 
 
+GAP = 4  # columns between small tables
+
+
 def totals_block(result: Result, width: int, glyphs: Glyphs = UNICODE) -> RenderableType:
     """Everything about the whole network."""
     parts: list[RenderableType] = [_headline(result), _figures(result, glyphs)]
     tables = [_cycles_table(result, glyphs), _traffic_table(result, glyphs), _energy_table(result, glyphs)]
-    if width >= 96:
-        side_by_side = Table.grid(padding=(0, 4, 0, 0))
-        side_by_side.add_row(*tables)
-        return Group(*parts, "", side_by_side)
-    return Group(*parts, *(part for table in tables for part in ("", table)))
+    for row in _abreast(tables, width):
+        side_by_side = Table.grid(padding=(0, GAP, 0, 0))
+        side_by_side.add_row(*row)
+        parts += ["", side_by_side]
+    return Group(*parts)
+
+
+def _abreast(tables: Sequence[Table], width: int) -> list[list[Table]]:
+    """Tables in rows, as many side by side as there is room for without cutting a cell."""
+    ruler = Console(width=1000, file=io.StringIO())
+    rows: list[list[Table]] = [[]]
+    used = 0
+    for table in tables:
+        needed = ruler.measure(table).maximum + GAP
+        if rows[-1] and used + needed > width:
+            rows.append([])
+            used = 0
+        rows[-1].append(table)
+        used += needed
+    return rows
 
 
 def _headline(result: Result) -> Text:

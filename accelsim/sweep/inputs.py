@@ -189,7 +189,7 @@ class Resolver:
         return _remembered(self._archs, canonical([source, own]), lambda: self._read_arch(source, own))
 
     def _read_arch(self, source: str, overrides: Mapping[str, Any]) -> Architecture:
-        return read_architecture(_with(self.document(source, "arch_configs", "architecture"), overrides, "arch"))
+        return read_architecture(_with(self.document(source, "arch_configs", "architecture"), overrides))
 
     def document(self, source: str, folder: str, what: str) -> Document:
         """The YAML behind a name or a path."""
@@ -212,10 +212,9 @@ def _remembered(known: dict[str, Any], key: str, read: Any) -> Any:
     return known[key]
 
 
-def _with(document: Document, overrides: Mapping[str, Any], root: str) -> Document:
+def _with(document: Document, overrides: Mapping[str, Any]) -> Document:
     for key, value in overrides.items():
         document = with_override(document, tuple(key.split(".")[1:]), value, key)
-    del root
     return document
 
 
@@ -239,6 +238,7 @@ class SpaceBase:
     resolver: Resolver
     network: str
     arch: str
+    _trees: dict[str, Any] = field(default_factory=dict)
 
     def value(self, key: str, assignment: Assignment) -> Any:
         """The value of ``key``: as assigned, as set, or as the inputs have it."""
@@ -246,7 +246,9 @@ class SpaceBase:
             if key in given:
                 return given[key]
         root, _, rest = key.partition(".")
-        return _find(self._tree(root), rest, key)
+        if root not in self._trees:
+            self._trees[root] = self._tree(root)
+        return _find(self._trees[root], rest, key)
 
     def _tree(self, root: str) -> Any:
         settings = self.resolver.spec.settings

@@ -67,17 +67,15 @@ Int64s = npt.NDArray[np.int64]
     C_MACS,
     C_EMPTY_SLOTS,
     C_ROW_READS,
-    C_BYPASSES,
     C_OVERFLOWS,
     COUNT_FIELDS,
-) = range(20)
+) = range(19)
 """Indices into the counts; the last is their number.
 
 cycles; cycles with a useful MAC; cycles without one by cause (see `_charge_period`); broadcasts; cycles in which a
 broadcast was held back by a full queue; cycles in which no non-zero was found while more were to come; cycles between
 the last broadcast and the end; PE-cycles without a column between the first and the last; entries streamed; padding
-zeros among them; useful MACs; slots spent on empty columns; rows read from the entry memories; sums taken from the
-bypass; additions that did not fit the accumulator.
+zeros among them; useful MACs; slots spent on empty columns; rows read from the entry memories; additions that did not fit the accumulator.
 """
 
 USEFUL, WORKING = 1, 2
@@ -297,10 +295,10 @@ def _advance(state, row_entries):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _pop(state, pe, column, scale, starts, pointers, options, shown, zeros):  # type: ignore[no-untyped-def]
-    """Read both pointers of ``column`` and set the PE up for its entries; ``shown``: it showed one until now.
+def _pop(state, pe, column, scale, starts, pointers, options):  # type: ignore[no-untyped-def]
+    """Read both pointers of ``column`` and set the PE up for its entries.
 
-    Returns (rows fetched for it, whether its first entry needs the sum that the last one is making).
+    Returns whether a new row must be fetched for them.
     """
     pes = pointers.shape[1]
     address = np.int64(pointers[column, pe])
@@ -308,21 +306,20 @@ def _pop(state, pe, column, scale, starts, pointers, options, shown, zeros):  # 
     state[S_POPPED, pe] += 1
     if length == 0:
         state[S_LEFT, pe] = -options[O_EMPTY_SLOTS]
-        return 0, 0
+        return 0
     line = _line_of(address, options)
     fetch = line != state[S_LINE, pe]
     place = starts[column * pes + pe]
-    before = pe * options[O_DEPTH] - 1
-    bypass = shown and before + zeros[place] + 1 == state[S_ROW, pe]
-    state[S_LEFT, pe], state[S_PLACE, pe], state[S_ROW, pe], state[S_SCALE, pe] = length, place, before, scale
+    state[S_LEFT, pe], state[S_PLACE, pe], state[S_SCALE, pe] = length, place, scale
+    state[S_ROW, pe] = pe * options[O_DEPTH] - 1
     state[S_LINE_LEFT, pe] = options[O_ROW_ENTRIES] * (line + 1) - address
     state[S_LINE, pe] = _line_of(address + length - 1, options)
-    return int(fetch), int(bypass)
+    return int(fetch)
 
 
 @kernel
 def _pop_all(  # type: ignore[no-untyped-def]
-    state, sent, written, activations, starts, pointers, zeros, options, counts
+    state, sent, written, activations, starts, pointers, options, counts
 ):
     """The edge: every PE that has finished takes the next activation from its queue, if there is one.
 
@@ -330,21 +327,23 @@ def _pop_all(  # type: ignore[no-untyped-def]
     been popped: word k is ``sent[k]``, and lies at k mod depth in a ring. Returns whether any PE has a column now.
     """
     pes = state.shape[1]
-    ready = 0
+    ready, reads = 0, 0
     for pe in range(pes):
         state[S_READY, ready] = pe
         ready += state[S_LEFT, pe] == 0
     for i in range(ready):
         pe = state[S_READY, i]
-        shown = state[S_SCALE, pe] != 0
         state[S_SCALE, pe] = 0
         while state[S_POPPED, pe] < written and state[S_LEFT, pe] == 0:
             column = sent[state[S_POPPED, pe]]
-            scale = activations[column]
-            fetch, bypass = _pop(state, pe, column, scale, starts, pointers, options, shown, zeros)
-            counts[C_ROW_READS] += fetch
-            counts[C_BYPASSES] += bypass
-    return ready < pes or np.any(state[S_LEFT] != 0)
+            reads += _pop(state, pe, column, activations[column], starts, pointers, options)
+    counts[C_ROW_READS] += reads
+    if ready < pes:
+        return True
+    for pe in range(pes):
+        if state[S_LEFT, pe] != 0:
+            return True
+    return False
 
 
 @kernel
@@ -373,7 +372,7 @@ def _period(  # type: ignore[no-untyped-def]
     counts[C_EMPTY_SLOTS] += empties
     counts[C_ROW_READS] += reads
     mark = (USEFUL if useful > 0 else 0) | (WORKING if entries + empties > useful else 0)
-    busy = _pop_all(state, sent, written, activations, starts, pointers, zeros, options, counts)
+    busy = _pop_all(state, sent, written, activations, starts, pointers, options, counts)
     return mark, entries + empties, busy
 
 
@@ -498,11 +497,11 @@ def decode_rows(starts, zeros, pes, depth):  # type: ignore[no-untyped-def]
 @kernel
 def _accumulate(place, end, scale, rows, values, sums):  # type: ignore[no-untyped-def]
     """The entries of one column, all PEs. Returns its padding zeros."""
-    for here in range(place, end):
-        sums[rows[here]] += np.int64(values[here]) * scale
     padding = 0
-    for here in range(place, end):
-        padding += values[here] == 0
+    for here in range(np.uint64(place), np.uint64(end)):
+        weight = np.int64(values[here])
+        sums[rows[here]] += weight * scale
+        padding += weight == 0
     return padding
 
 
@@ -523,9 +522,10 @@ def _accumulate_checked(place, end, scale, rows, values, sums, options, counts):
 def _pop_times(start, stop, push, free, pops, lengths, empty_slots):  # type: ignore[no-untyped-def]
     """When each PE pops the broadcast written at edge ``push``, and is free again.
 
-    start, stop: int32[pes], the column's pointers. Fills pops and lengths. Returns (latest pop, latest end).
+    start, stop: int32[pes], the column's pointers. Fills pops and lengths. Returns the edges of the latest pop, of the
+    latest end, and of the latest end of a column with entries (0 if there is none).
     """
-    latest, end = np.int64(0), np.int64(0)
+    latest, end, end_entries = np.int64(0), np.int64(0), np.int64(0)
     for pe in range(len(start)):
         length = np.int64(stop[pe]) - np.int64(start[pe])
         pop = max(push + 1, free[pe])
@@ -533,7 +533,8 @@ def _pop_times(start, stop, push, free, pops, lengths, empty_slots):  # type: ig
         free[pe] = pop + max(length, empty_slots)
         latest = max(latest, pop)
         end = max(end, free[pe])
-    return latest, end
+        end_entries = max(end_entries, pop + length if length > 0 else np.int64(0))
+    return latest, end, end_entries
 
 
 @kernel
@@ -550,22 +551,6 @@ def _fetch_rows(start, lengths, held, options):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _bypass(place, lengths, pops, rows, last_rows, last_ends):  # type: ignore[no-untyped-def]
-    """Slices whose first entry needs the sum that the PE's entry right before it is making."""
-    taken = np.int64(0)
-    for pe in range(len(lengths)):
-        length = lengths[pe]
-        there = length > 0
-        first = np.int64(rows[np.uint32(place)])
-        taken += there & (last_ends[pe] == pops[pe]) & (last_rows[pe] == first)
-        place += length
-        last = np.int64(rows[np.uint32(place - there)])
-        last_rows[pe] = last if there else last_rows[pe]
-        last_ends[pe] = pops[pe] + length if there else last_ends[pe]
-    return taken
-
-
-@kernel
 def _mark_slices(marks, solid, place, lengths, pops, values, empty_slots):  # type: ignore[no-untyped-def]
     """Mark the periods from ``solid`` on in which something is shown; all before it are useful, or past.
 
@@ -573,9 +558,12 @@ def _mark_slices(marks, solid, place, lengths, pops, values, empty_slots):  # ty
     """
     for pe in range(len(lengths)):
         length, period = lengths[pe], pops[pe]
+        if period + max(length, empty_slots) <= solid:
+            place += length
+            continue
         if length == 0 and empty_slots > 0:
             marks[period] |= WORKING
-        elif period + length > solid:
+        else:
             skipped = max(np.int64(0), solid - period)
             for here in range(place + skipped, place + length):
                 marks[period + skipped] |= WORKING if values[here] == 0 else USEFUL
@@ -621,7 +609,6 @@ def run_events(activations, starts, pointers, rows, values, options, sums, count
     popped_by_all = np.zeros(capacity, np.int64)  # edge at which the last PE pops broadcast k, by k mod capacity
     free, held = np.zeros(pes, np.int64), np.full(pes, NOTHING, np.int64)
     pops, lengths = np.zeros(pes, np.int64), np.zeros(pes, np.int64)
-    last_rows, last_ends = np.full(pes, NOTHING, np.int64), np.zeros(pes, np.int64)
     times = np.full(TIME_FIELDS, NOTHING, np.int64)
     push, ring, solid = np.int64(1), np.int64(0), np.int64(1)
     for k in range(count):
@@ -633,14 +620,13 @@ def run_events(activations, starts, pointers, rows, values, options, sums, count
         pushed[k] = push
         counts[C_HELD] += push - earliest
         place, end = starts[column * pes], starts[(column + 1) * pes]
-        latest, done = _pop_times(
+        latest, done, done_entries = _pop_times(
             pointers[column], pointers[column + 1], push, free, pops, lengths, empty_slots
         )
         popped_by_all[ring] = latest
         ring = ring + 1 if ring + 1 < capacity else 0
         times[T_LAST_POP] = latest
         counts[C_ROW_READS] += _fetch_rows(pointers[column], lengths, held, options)
-        counts[C_BYPASSES] += _bypass(place, lengths, pops, rows, last_rows, last_ends)
         solid = max(solid, push + 1)  # nothing is shown before that any more
         solid = _mark_slices(marks, solid, place, lengths, pops, values, empty_slots)
         counts[C_ENTRIES] += end - place
@@ -651,13 +637,11 @@ def run_events(activations, starts, pointers, rows, values, options, sums, count
         counts[C_PADDING] += padding
         if empty_slots > 0:
             counts[C_EMPTY_SLOTS] += np.sum(lengths == 0)
+        times[T_LAST_ENTRY] = max(times[T_LAST_ENTRY], done_entries - 1)
         if end > place or empty_slots > 0:
             times[T_LAST_SLOT] = max(times[T_LAST_SLOT], done - 1)
             if times[T_FIRST_SLOT] == NOTHING:
                 times[T_FIRST_SLOT] = push + 1
-    for pe in range(pes):
-        if last_ends[pe] > 0:
-            times[T_LAST_ENTRY] = max(times[T_LAST_ENTRY], last_ends[pe] - 1)
     counts[C_BROADCASTS] = count
     counts[C_MACS] = counts[C_ENTRIES] - counts[C_PADDING]
     times[T_TAKEN] = push + trailing

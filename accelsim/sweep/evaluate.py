@@ -1,0 +1,201 @@
+"""Runs points in one process, keeping between them what they share.
+
+Layers do not see one another but through what stays on chip, so a layer whose inputs, placement and mapping are
+those of an earlier point is not run again: a sweep over the tiling of one layer runs that layer alone.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from accelsim.arch.spec import Architecture
+from accelsim.errors import InfeasibleError, InputError, InvariantError
+from accelsim.mapping.mapping import MappingFile
+from accelsim.sweep.inputs import Inputs
+from accelsim.sweep.store import Outcome
+from accelsim.workload.network import Layer, Network
+
+if TYPE_CHECKING:
+    from accelsim.engines.base import Engine, LayerRun, Operands
+    from accelsim.engines.walk import Carry
+    from accelsim.report.model import Result
+    from accelsim.schedule.residency import Plan
+
+MOST_CONTEXTS = 16
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One point on its way to a worker; ``number`` is its place in the sweep."""
+
+    number: int
+    network_id: str
+    arch: Architecture
+    mapping: MappingFile
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Jobs that travel together, and the networks (pickled, by id) that they need."""
+
+    jobs: tuple[Job, ...]
+    networks: Mapping[str, bytes]
+
+
+def make_batch(numbered: Sequence[tuple[int, Inputs]]) -> Batch:
+    """Pack points for a worker."""
+    networks = {inputs.network_id: inputs.network for _, inputs in numbered}
+    jobs = tuple(Job(number, i.network_id, i.arch, i.mapping, i.seed) for number, i in numbered)
+    return Batch(jobs, {name: pickle.dumps(network) for name, network in networks.items()})
+
+
+def run_batch(batch: Batch) -> list[tuple[int, Outcome]]:
+    """Run every job of a batch, in this process."""
+    return [(job.number, _EVALUATOR.outcome(job, batch.networks)) for job in batch.jobs]
+
+
+@dataclass
+class Evaluator:
+    """Runs jobs one after the other."""
+
+    _networks: dict[str, Network] = field(default_factory=dict)
+    _memories: dict[tuple[str, str], _Memory] = field(default_factory=dict)
+
+    def outcome(self, job: Job, networks: Mapping[str, bytes]) -> Outcome:
+        """What comes of a job; never raises but on an interrupt."""
+        network = self._network(job.network_id, networks)
+        return outcome_of(lambda: self.metrics(network, job))
+
+    def metrics(self, network: Network, job: Job) -> dict[str, Any]:
+        """The totals of a run, as `accelsim.report.rows` names them."""
+        from accelsim.report.rows import total_counters
+
+        memory = self._memory(job) if job.seed is None else None
+        return total_counters(simulate(network, job.arch, job.mapping, job.seed, memory).totals)
+
+    def _network(self, name: str, networks: Mapping[str, bytes]) -> Network:
+        return _keep(self._networks, name, lambda: pickle.loads(networks[name]))
+
+    def _memory(self, job: Job) -> _Memory:
+        return _keep(self._memories, (job.network_id, job.arch.sha256), _Memory)
+
+
+_EVALUATOR = Evaluator()
+
+
+def outcome_of(run: Callable[[], Mapping[str, Any]]) -> Outcome:
+    """The figures that ``run`` returns, or the reason why there are none."""
+    try:
+        return Outcome("ok", "", dict(run()))
+    except InfeasibleError as error:
+        return Outcome("infeasible", str(error))
+    except InputError as error:
+        return Outcome("illegal", _one_line(error))
+    except InvariantError as error:
+        return Outcome("defect", str(error))
+    except Exception as error:  # a point must not take the others with it; it is told, and never kept
+        return Outcome("defect", f"{type(error).__name__}: {error}; this is a defect of accelsim, please report it")
+
+
+def _one_line(error: InputError) -> str:
+    return "; ".join(str(fault) for fault in error.faults)
+
+
+def _keep(known: dict[Any, Made], key: Hashable, make: Callable[[], Made]) -> Made:
+    """``known[key]``, made where missing; of many only the last are kept."""
+    if key not in known:
+        if len(known) >= MOST_CONTEXTS:
+            known.pop(next(iter(known)))
+        known[key] = make()
+    return known[key]
+
+
+# ---- one run, with a memory ---------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Memory:
+    """Runs of layers of one network on one architecture, by all that they depend on beyond those two."""
+
+    runs: dict[Hashable, LayerRun] = field(default_factory=dict)
+    checks: dict[Hashable, InfeasibleError | None] = field(default_factory=dict)
+
+
+def simulate(
+    network: Network, arch: Architecture, mapping: MappingFile, seed: int | None, memory: _Memory | None = None
+) -> Result:
+    """As `accelsim.simulate` on resolved inputs; ``memory`` spares layers that it has seen."""
+    from accelsim.energy.model import EnergyModel
+    from accelsim.report.result import build_result
+
+    energy = EnergyModel.of(arch)
+    runs = _runs(network, arch, mapping, seed, memory)
+    seconds = [run.counters.cycles / arch.clock for run in runs]
+    energies = [energy.layer_energy(run, time) for run, time in zip(runs, seconds, strict=True)]
+    sources = energy.sources(run.layer.precision for run in runs)
+    return build_result(network, arch, runs, energies, sources, "cycles" if seed is None else "values", seed or 0)
+
+
+def _runs(
+    network: Network, arch: Architecture, mapping: MappingFile, seed: int | None, memory: _Memory | None
+) -> list[LayerRun]:
+    from accelsim.engines.registry import engine_of
+    from accelsim.engines.walk import Carry
+    from accelsim.simulator import Simulator, plan_network
+
+    simulator = Simulator(arch, mapping, seed)
+    if memory is None:
+        return simulator.run(network)[0]
+    engine = _Remembering(engine_of(arch, mapping), mapping, memory)
+    plan = plan_network(network, arch, engine)
+    runs = []
+    for layer in network.layers:
+        key = ("layer", _dependencies(layer, plan, mapping))
+        if key not in memory.runs:
+            memory.runs[key] = simulator._layer(layer, plan, engine, Carry.start(arch), None)
+        runs.append(memory.runs[key])
+    return runs
+
+
+def _dependencies(layer: Layer, plan: Plan, mapping: MappingFile) -> Hashable:
+    """All that a layer's run depends on, beyond network and architecture."""
+    from accelsim.schedule.residency import shares_off_chip
+
+    place = plan.placements[layer.name]
+    room = tuple(sorted(place.reserved_bytes.items()))
+    flags = (place.input_off_chip, place.output_resident, place.weight_resident)
+    shares = shares_off_chip(plan, layer)
+    return (layer.name, room, flags, shares, plan.absorbed.get(layer.name), mapping.of(layer.name).model_dump_json())
+
+
+@dataclass
+class _Remembering:
+    """An engine that does not check twice whether a layer has room."""
+
+    engine: Engine
+    mapping: MappingFile
+    memory: _Memory
+
+    @property
+    def name(self) -> str:
+        return self.engine.name
+
+    def check(self, layer: Layer, plan: Plan) -> None:
+        key = _dependencies(layer, plan, self.mapping)
+        if key not in self.memory.checks:
+            try:
+                self.engine.check(layer, plan)
+                self.memory.checks[key] = None
+            except InfeasibleError as error:
+                self.memory.checks[key] = error
+        refused = self.memory.checks[key]
+        if refused is not None:
+            raise refused
+
+    def run_layer(self, layer: Layer, plan: Plan, carry: Carry, operands: Operands | None) -> LayerRun:
+        return self.engine.run_layer(layer, plan, carry, operands)
