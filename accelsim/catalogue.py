@@ -124,9 +124,10 @@ def load_network(
 
         return read_network(_overridden(load_document(path), changes, "workload")), []
     if suffix == ".onnx":
-        from accelsim.frontends.onnx import read_onnx
+        from accelsim.frontends.onnx import read_onnx_with_notes
 
-        return _changed(read_onnx(path), changes), []
+        network, notes = read_onnx_with_notes(path)
+        return _changed(network, changes), notes
     from accelsim.frontends.scalesim import read_scalesim_topology
 
     network, notes = read_scalesim_topology(path)
@@ -137,8 +138,9 @@ def _changed(network: Network, changes: Mapping[KeyPath, Any]) -> Network:
     """Apply ``workload.batch`` and ``workload.precision.TENSOR`` to a network that has no YAML file behind it."""
     from dataclasses import replace
 
-    from pydantic import BaseModel, ConfigDict, PositiveInt
+    from pydantic import BaseModel, ConfigDict
 
+    from accelsim.units import PositiveInt
     from accelsim.workload.precision import PartialPrecision
 
     class Changes(BaseModel):

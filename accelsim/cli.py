@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _work(sub)
     sub.add_argument("--layer", action="append", default=[], metavar="NAME", help="only this layer (repeatable)")
     sub.add_argument("--values", action="store_true", help="let the operands flow through the registers")
-    sub.add_argument("--seed", type=int, default=0, help="of operands that no file gives (default 0)")
+    sub.add_argument("--seed", type=_seed, default=0, metavar="N", help="of operands that no file gives (default 0)")
     sub.add_argument("--out", metavar="DIR", help="write report.json, layers.csv (and outputs.npz with --values)")
     sub.add_argument("--json", action="store_true", help="print report.json on standard output and nothing else there")
     sub.add_argument("--rows", type=int, metavar="N", help="fold the table to about N rows (default 40; 0: all)")
@@ -134,6 +134,12 @@ def _work(sub: argparse.ArgumentParser) -> None:
 def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"is {text!r}, must be a whole number of at least 1")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"is {text!r}, must be a whole number of at least 0")
     return int(text)
 
 

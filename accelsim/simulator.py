@@ -15,7 +15,7 @@ from accelsim.mapping.loopnest import Lowered, LoopNest, VectorWork, lower
 from accelsim.mapping.mapping import EMPTY, MappingFile
 from accelsim.schedule.residency import Plan, plan_residency, shares_off_chip
 from accelsim.workload.network import Layer, Network, TensorRef
-from accelsim.workload.ops import BatchNorm
+from accelsim.workload.ops import BatchNorm, Recurrent
 
 if TYPE_CHECKING:
     from accelsim.engines.walk import Carry
@@ -59,7 +59,7 @@ class Simulator:
         if operands is not None:
             from accelsim.workload import functional
 
-            outputs = functional.evaluate(layer, operands.inputs)
+            outputs = functional.evaluate(layer, operands.inputs, operands.weight)
         if layer.name in plan.absorbed:
             return _absorbed(layer, plan.absorbed[layer.name], outputs)
         if not lowered.work:
@@ -128,7 +128,7 @@ class _Values:
         return cls(network, seed, tensors, {ref: len(users) for ref, users in network.consumers().items()})
 
     def operands(self, layer: Layer) -> Operands:
-        from accelsim.workload.values import bias_values, weight_values
+        from accelsim.workload.values import bias_values, peephole_values, projection_values, weight_values
 
         inputs = tuple(self.tensors[ref] for ref in layer.inputs)
         for ref in layer.inputs:
@@ -136,7 +136,11 @@ class _Values:
             if self.readers[ref] == 0:
                 del self.tensors[ref]
         weight = weight_values(layer, self.seed) if layer.weight_shape is not None else None
-        return Operands(inputs, weight, bias_values(layer))
+        if not isinstance(layer.op, Recurrent):
+            return Operands(inputs, weight, bias_values(layer))
+        projection = projection_values(layer, self.seed) if layer.op.projection else None
+        peepholes = peephole_values(layer, self.seed) if layer.op.peepholes else None
+        return Operands(inputs, weight, bias_values(layer), projection, peepholes)
 
     def keep(self, run: LayerRun) -> None:
         for port, array in enumerate(run.outputs or ()):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 _NUMBER = r"\s*([0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,2})?|\.[0-9]{1,40})\s*"
 _DECIMAL = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -142,6 +142,11 @@ def parse_ratio(value: Any) -> Fraction:
     except (ValueError, ZeroDivisionError):
         raise ValueError(f'is {value!r}, must be a positive number or ratio, such as 1 or "1/4"') from None
     return _positive(ratio, value)
+
+
+PositiveInt = Annotated[int, Field(strict=True, gt=0)]
+"""A count of at least 1. Strict: ``true``, ``"8"`` and ``8.0`` are no counts."""
+NonNegativeInt = Annotated[int, Field(strict=True, ge=0)]
 
 
 def _text_schema(example: str) -> WithJsonSchema:

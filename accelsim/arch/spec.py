@@ -8,16 +8,15 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from accelsim.errors import InfeasibleError
-from accelsim.units import BandwidthField, Bytes, Duration, DurationField, Hertz, Ratio
+from accelsim.units import BandwidthField, Bytes, Duration, DurationField, Hertz, NonNegativeInt, PositiveInt, Ratio
 from accelsim.workload.precision import NumberFormat, Precision, parse_format
 
 SCHEMA = "accelsim.arch/1"
 Tensor = Literal["weight", "input", "output", "partial_sum", "index"]
 TENSORS: tuple[Tensor, ...] = ("weight", "input", "output", "partial_sum", "index")
-NonNegative = Annotated[int, Field(ge=0)]
 
 
 class _Block(BaseModel):
@@ -79,18 +78,18 @@ def _signless(number: NumberFormat) -> NumberFormat:
 class Pipeline(_Block):
     """Registers on the way through a systolic array (each is one cycle of delay)."""
 
-    hop: NonNegative = 1
-    multiplier: NonNegative = 0
+    hop: NonNegativeInt = 1
+    multiplier: NonNegativeInt = 0
     accumulator: PositiveInt = 1
-    input: NonNegative = 0
-    output: NonNegative = 0
+    input: NonNegativeInt = 0
+    output: NonNegativeInt = 0
 
 
 class Accumulators(_Block):
     """Accumulator memory below a systolic array: ``entries`` words a column, ``bits`` wide, in ``slots`` halves."""
 
     entries: PositiveInt
-    bits: Annotated[int, Field(ge=4, le=64)] = 32
+    bits: Annotated[int, Field(strict=True, ge=4, le=64)] = 32
     slots: PositiveInt = 2
 
 

@@ -25,11 +25,14 @@ class Operands:
     """The values that flow through a layer in values mode.
 
     ``inputs`` are in the layer's own shapes; ``weight`` is None where the layer has none, ``bias`` where none is given.
+    Recurrent layers may have a ``projection`` (projection x hidden) and ``peepholes`` (3 x hidden).
     """
 
     inputs: tuple[Array, ...]
     weight: Array | None = None
     bias: Array | None = None
+    projection: Array | None = None
+    peepholes: Array | None = None
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from accelsim.counters import Counters
 from accelsim.engines.base import Array, LayerRun, Operands, Sums
 from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Carry
-from accelsim.errors import InfeasibleError
 from accelsim.mapping.auto import choose_mapping
 from accelsim.mapping.fit import require_fit
 from accelsim.mapping.loopnest import LoopNest, VectorWork, lower
@@ -180,7 +179,8 @@ class MappedEngine:
         from accelsim.workload import functional
 
         if bias is not None:
-            accumulators = accumulators + bias.reshape(1, -1, 1, 1)
+            each_pixel = isinstance(layer.op, LocallyConnected2d)  # private kernels have private biases
+            accumulators = accumulators + (bias[None] if each_pixel else bias.reshape(1, -1, 1, 1))
         reduction = layer.macs // prod(layer.output_shapes[0])
         accumulators = _from_image(layer, accumulators)
         return functional.requantize(accumulators.reshape(layer.output_shapes[0]), layer, reduction)
@@ -189,11 +189,35 @@ class MappedEngine:
         self, layer: Layer, planned: list[PlannedNest], operands: Operands
     ) -> tuple[Array, list[Sums]]:
         """Steps of an LSTM or GRU: gates through the unit, the cell on the vector unit, the state fed back."""
-        raise InfeasibleError(
-            f"layer {layer.name}: {layer.op.op} in values mode",
-            demand="outputs",
-            bound="cycles only",
-            levers=("run without --values", "write the cell as linear and element-wise layers"),
+        from accelsim.workload import functional
+
+        assert isinstance(layer.op, Recurrent)
+        assert operands.weight is not None
+        sequence = operands.inputs[0] if operands.inputs[0].ndim == 3 else operands.inputs[0][:, None]
+        batch, steps, features = sequence.shape
+        rows = sequence.reshape(batch * steps, features)
+        total = self._product(planned[0], layer, rows, operands.weight[:, :features])
+        sums, state, hidden = [total], functional.initial_state(layer), []
+        given = total.accumulators.reshape(batch, steps, -1)
+        given = given if operands.bias is None else given + operands.bias
+        for step in range(steps):
+            fed = self._product(planned[1], layer, state.hidden, operands.weight[:, features:])
+            gates = fed.accumulators.reshape(batch, -1)
+            state = functional.recurrent_cell(layer, given[:, step], gates, state, operands.peepholes)
+            sums.append(fed)
+            if operands.projection is not None:
+                down = self._product(planned[2], layer, state.hidden, operands.projection)
+                narrow = functional.requantize(down.accumulators.reshape(batch, -1), layer, layer.op.hidden)
+                state = state._replace(hidden=narrow)
+                sums.append(down)
+            hidden.append(state.hidden)
+        return np.stack(hidden, axis=1).reshape(layer.output_shapes[0]), sums
+
+    def _product(self, planned: PlannedNest, layer: Layer, rows: Array, weight: Array) -> Sums:
+        """rows x weight.T through the unit."""
+        image = rows.reshape(*rows.shape, 1, 1)
+        return self.unit.accumulate(
+            planned.schedule, layer.precision, image, np.ascontiguousarray(weight).reshape(*weight.shape, 1, 1)
         )
 
 

@@ -24,9 +24,9 @@ def convert(source: Path, target: Path) -> tuple[str, list[str]]:
         data, notes = read_scalesim_cfg(source)
         return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110), notes
     if suffix == ".onnx":
-        from accelsim.frontends.onnx import read_onnx
+        from accelsim.frontends.onnx import read_onnx_with_notes
 
-        network, notes = read_onnx(source), []
+        network, notes = read_onnx_with_notes(source)
     elif suffix == ".csv":
         from accelsim.frontends.scalesim import read_scalesim_topology
 

@@ -8,9 +8,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, cast
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from accelsim.errors import Fault, InputError, join_allowed, nearest
+from accelsim.units import PositiveInt
 from accelsim.workload.network import GraphError, LayerSketch, Network, Requantize, ValueSource, build_network
 from accelsim.workload.ops import OPERATOR_BY_NAME, OPERATORS, Op, Shape
 from accelsim.workload.precision import PartialPrecision, Precision
@@ -31,7 +32,7 @@ class _LayerCommon(BaseModel):
     weight: ValueSource = ValueSource()
     input: ValueSource = ValueSource()
     bias: bool | ValueSource = True
-    shift: Annotated[int, Field(ge=0, le=62)] | None = Field(
+    shift: Annotated[int, Field(strict=True, ge=0, le=62)] | None = Field(
         default=None, description="output = saturate(round(accumulator / 2**shift)); a rule by size if left out"
     )
 

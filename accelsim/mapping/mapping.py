@@ -10,11 +10,11 @@ from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from accelsim.errors import nearest
 from accelsim.mapping.loopnest import DIMS, Dims
-from accelsim.units import ceil_div
+from accelsim.units import PositiveInt, ceil_div
 
 SCHEMA = "accelsim.mapping/1"
 Order = tuple[str, ...]

@@ -10,12 +10,11 @@ from __future__ import annotations
 from math import prod
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from accelsim.units import ceil_div
+from accelsim.units import NonNegativeInt, PositiveInt, ceil_div
 
 Shape = tuple[int, ...]
-NonNegative = Annotated[int, Field(ge=0)]
 
 
 def _as_pair(value: Any) -> Any:
@@ -32,7 +31,7 @@ def _as_quad(value: Any) -> Any:
 
 
 Pair = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_as_pair)]
-Padding = Annotated[tuple[NonNegative, NonNegative, NonNegative, NonNegative], BeforeValidator(_as_quad)]
+Padding = Annotated[tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt, NonNegativeInt], BeforeValidator(_as_quad)]
 
 
 class Op(BaseModel):
@@ -294,7 +293,7 @@ class Elementwise(Op):
     op: Literal["add", "sub", "mul", "div", "pow", "maximum", "minimum"]
     inputs_expected: ClassVar[tuple[int, int]] = (1, 16)
     value: float | None = None
-    trained: NonNegative = 0
+    trained: NonNegativeInt = 0
     constant_first: bool = False
 
     def parameters(self, inputs: tuple[Shape, ...]) -> int:
@@ -329,7 +328,7 @@ class Activation(Op):
         "exp", "erf", "sqrt", "clip", "abs", "neg", "reciprocal", "log",
     ]  # fmt: skip
     alpha: float | None = None
-    trained: NonNegative = 0  # slopes of a prelu
+    trained: NonNegativeInt = 0  # slopes of a prelu
 
     def parameters(self, inputs: tuple[Shape, ...]) -> int:
         del inputs
@@ -455,7 +454,7 @@ class Slice(Op):
 
     op: Literal["slice"] = "slice"
     axis: int = 1
-    start: NonNegative = 0
+    start: NonNegativeInt = 0
     size: PositiveInt
     step: PositiveInt = 1
 

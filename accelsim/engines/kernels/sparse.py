@@ -159,12 +159,15 @@ def _charge_period(counts, pending, mark, held, finished):  # type: ignore[no-un
     ``fill`` if all PEs wait for the scan. Before the first useful MAC all are ``fill``, after the last ``drain``.
     """
     if mark & USEFUL:
-        if counts[C_BUSY] > 0:
-            for cause in range(C_FILL, C_CONTROL + 1):
-                counts[cause] += pending[cause]
-        pending[:] = 0
+        if pending[C_CYCLES] > 0:
+            if counts[C_BUSY] > 0:
+                for cause in range(C_FILL, C_CONTROL + 1):
+                    counts[cause] += pending[cause]
+            pending[:] = 0
         counts[C_BUSY] += 1
-    elif finished:
+        return
+    pending[C_CYCLES] += 1
+    if finished:
         pending[C_IMBALANCE] += 1
     elif held:
         pending[C_QUEUE] += 1
@@ -347,10 +350,11 @@ def _pop_all(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _smallest(row):  # type: ignore[no-untyped-def]
-    least = row[0]
-    for value in row:
-        least = min(least, value)
+def _slowest(state):  # type: ignore[no-untyped-def]
+    """Activations popped by the PE that is furthest behind."""
+    least = state[S_POPPED, 0]
+    for pe in range(state.shape[1]):
+        least = min(least, state[S_POPPED, pe])
     return least
 
 
@@ -412,14 +416,17 @@ def step(activations, starts, pointers, zeros, values, options, sums, counts):  
     times = np.full(TIME_FIELDS, NOTHING, np.int64)
     times[T_TAKEN] = 1  # edge 1 loads the first pack
     written, slowest, place, period = np.int64(0), np.int64(0), np.int64(0), np.int64(1)
+    held = False
+    found = np.int64(NOTHING)
     while True:
-        found = _scan(activations, place, options) if place < columns else np.int64(NOTHING)
+        if not held:  # else it stands where it stood
+            found = _scan(activations, place, options) if place < columns else np.int64(NOTHING)
         held = found != NOTHING and written - slowest >= options[O_CAPACITY]
         before, entries = slowest, counts[C_ENTRIES]
         mark, showing, busy = _period(
             state, sent, written, activations, starts, pointers, zeros, values, options, sums, counts
         )
-        slowest = _smallest(state[S_POPPED])
+        slowest = _slowest(state)
         _note_times(times, period, mark, showing, counts[C_ENTRIES] > entries)
         if before < written and slowest == written:
             times[T_LAST_POP] = period + 1
