@@ -215,6 +215,9 @@ def _faults(
         if item["type"] == "union_tag_invalid":
             path = (*path, str(item["ctx"]["discriminator"]).strip("'"))
         message = _message(item, model)
+        key, colon, rest = message.partition(": ")
+        if item["type"] == "value_error" and colon and (*path, key) in document.marks:
+            path, message = (*path, key), rest  # a rule about the whole names the key that it is about
         if (dotted(path), message) not in seen:
             seen.add((dotted(path), message))
             yield document.fault(path, message)

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from math import prod
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from accelsim import InfeasibleError, catalogue, simulate
@@ -69,8 +70,10 @@ def check(pair: tuple[str, str]) -> Row:
         result = simulate(network, arch)
     except InfeasibleError as error:
         return Row(network, arch, "infeasible", 0, time.perf_counter() - start, str(error))
-    except Exception:
-        return Row(network, arch, "BROKEN", 0, time.perf_counter() - start, traceback.format_exc(limit=-3))
+    except Exception as error:  # whatever it is, it belongs in the table
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        words = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+        return Row(network, arch, "BROKEN", 0, time.perf_counter() - start, words)
     faults = list(broken_laws(result))
     note = "; ".join(faults[:5]) if faults else _shares(result)
     verdict = "BROKEN" if faults else "ok"

@@ -417,7 +417,7 @@ EXCERPTS: dict[str, str] = {
     "explain_layer": "explain resnet50 --arch tpu_v1 --layer layer3_1_conv2",
     "explain_small": "explain small_net.yaml --arch edge8.yaml --layer conv2",
     "explain_mapped": "explain small_net.yaml --arch edge8.yaml --layer conv2 --mapping small_map.yaml",
-    "too_large": "simulate small_net.yaml --arch edge8.yaml --set arch.memory.1.size=1KiB --set mapping.conv2.tile.K=32",
+    "too_large": "simulate small_net.yaml --arch edge8.yaml --set mapping.conv2.tile.P=16 --set mapping.conv2.tile.Q=16",
     "validate_tpu_v1": "validate tpu_v1",
     "check_faults": "check broken_net.yaml",
     "scalesim_csv": "simulate scalesim_topology.csv --arch scalesim --set arch.engine.dataflow=ws",

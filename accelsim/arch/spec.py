@@ -155,7 +155,7 @@ class FixedPoint(_Block):
     or wraps.
     """
 
-    fraction: NonNegative
+    fraction: NonNegativeInt
     product: Literal["exact", "truncate"] = "exact"
     product_bits: Annotated[int, Field(ge=4, le=32)] = 16
     sum_bits: Annotated[int, Field(ge=4, le=62)] = 62

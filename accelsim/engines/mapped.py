@@ -182,7 +182,7 @@ class MappedEngine:
             each_pixel = isinstance(layer.op, LocallyConnected2d)  # private kernels have private biases
             accumulators = accumulators + (bias[None] if each_pixel else bias.reshape(1, -1, 1, 1))
         reduction = layer.macs // prod(layer.output_shapes[0])
-        accumulators = _from_image(layer, accumulators)
+        accumulators = from_image(layer, accumulators)
         return functional.requantize(accumulators.reshape(layer.output_shapes[0]), layer, reduction)
 
     def _recurrent(
@@ -260,7 +260,7 @@ def _batched(layer: Layer, operands: Operands) -> tuple[Array, Array]:
     return image, np.ascontiguousarray(right).reshape(batch * n, k, 1, 1)
 
 
-def _from_image(layer: Layer, accumulators: Array) -> Array:
+def from_image(layer: Layer, accumulators: Array) -> Array:
     """N x (G*K) accumulators of a product back to (batch, rows, columns)."""
     if len(layer.inputs) != 2:
         return accumulators  # N x K is already (rows, columns)

@@ -22,7 +22,7 @@ from accelsim.counters import Counters, Traffic, Transfer, add_traffic
 from accelsim.engines.base import Array, Sums
 from accelsim.engines.kernels import systolic as kernels
 from accelsim.engines.kernels import timeline as tl
-from accelsim.engines.tiles import tile_operands
+from accelsim.engines.tiles import TileOperands
 from accelsim.engines.walk import Carry, counters_of, port_contention, timeline_options, transfer_traffic
 from accelsim.errors import InvariantError
 from accelsim.mapping.loopnest import Dims, LoopNest
@@ -347,8 +347,9 @@ class SystolicArray:
         register = self._register(precision, image, weight)
         sums = np.zeros((d.N, d.G, d.K, d.P, d.Q), dtype=register.storage)
         effective, overflows = 0, 0
+        operands = TileOperands(nest, image, weight)
         for at, tile in schedule.tile_places():
-            for left, right, place in tile_operands(nest, at, tile, image, weight):
+            for left, right, place in operands.of(at, tile):
                 out = np.ascontiguousarray(sums[place].reshape(tile.N, tile.K, -1).transpose(0, 2, 1))
                 flat = out.reshape(-1, tile.K)
                 counts = self._gemm(schedule.mapping.dataflow, left, right, flat, register)
@@ -376,7 +377,7 @@ class SystolicArray:
         bits = precision.accumulator.bits
         if self.spec.accumulators is not None:
             bits = min(bits, self.spec.accumulators.bits)
-        largest = weight.size // max(1, weight.shape[0]) * _magnitude(image) * _magnitude(weight)
+        largest = _longest_row(weight) * _magnitude(image)  # no partial sum of any output can be larger
         if largest < 2 ** (min(bits, 32) - 1):
             return Register(np.dtype(np.int32), 0)
         if largest < 2 ** (bits - 1):
@@ -395,6 +396,11 @@ class Register(NamedTuple):
 
     storage: np.dtype[Any]
     checked_bits: int
+
+
+def _longest_row(weight: Array) -> int:
+    """Largest sum of magnitudes over the weights of one output: the last three axes are C, R, S."""
+    return int(np.abs(weight.astype(np.int64)).sum(axis=(-3, -2, -1)).max()) if weight.size else 0
 
 
 def _magnitude(values: Array) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,27 +15,50 @@ from accelsim.mapping.loopnest import Axis, Dims, LoopNest
 Place = tuple[Any, ...]
 
 
-def tile_operands(
-    nest: LoopNest, at: Dims, tile: Dims, image: Array, weight: Array
-) -> Iterator[tuple[Array, Array, Place]]:
-    """For each group of a tile that starts ``at``: pixels x reduction, reduction x channels, and where the sums go.
+class TileOperands:
+    """The operands of a nest's tiles.
 
     ``image`` is N x (G*C) x H x W, ``weight`` (G*K) x C x R x S (private kernels: P x Q x K x C x R x S, a product a
-    pixel). The place indexes N x G x K x P x Q. Operands keep integer types that the kernels take.
+    pixel). The last windows are remembered: tiles that differ in their output channels alone share them.
     """
-    image, weight = kernel_type(image), kernel_type(weight)
-    images, rows, columns = _span(at.N, tile.N), _span(at.P, tile.P), _span(at.Q, tile.Q)
-    channels = _span(at.K, tile.K)
-    taps = (_span(at.C, tile.C), _span(at.R, tile.R), _span(at.S, tile.S))
-    for group in range(at.G, at.G + tile.G):
-        windows = _windows(nest, group, at, tile, image[images])
-        if nest.private_weights:
-            yield from _private(windows, weight[(slice(None), slice(None), channels, *taps)], at, tile, images, channels)
-            continue
-        left = np.ascontiguousarray(windows).reshape(tile.pixels, tile.reduction)
-        first = group * nest.dims.K
-        right = weight[(slice(first + at.K, first + at.K + tile.K), *taps)].reshape(tile.K, tile.reduction).T
-        yield left, np.ascontiguousarray(right), (images, group, channels, rows, columns)
+
+    def __init__(self, nest: LoopNest, image: Array, weight: Array) -> None:
+        self.nest = nest
+        self.weight = kernel_type(weight)
+        self.image = np.pad(kernel_type(image), ((0, 0), (0, 0), (1, 1), (1, 1)))  # one ring of zeros around
+        self._key: tuple[int, ...] = ()
+        self._windows: list[Array] = []
+
+    def of(self, at: Dims, tile: Dims) -> Iterator[tuple[Array, Array, Place]]:
+        """For each group of a tile that starts ``at``: pixels x reduction, reduction x channels, where the sums go.
+
+        The place indexes N x G x K x P x Q. Operands keep integer types that the kernels take.
+        """
+        key = (*at._replace(K=0), *tile._replace(K=0))
+        if key != self._key:
+            self._key = key
+            self._windows = [self._window(group, at, tile) for group in range(at.G, at.G + tile.G)]
+        images, rows, columns = _span(at.N, tile.N), _span(at.P, tile.P), _span(at.Q, tile.Q)
+        channels = _span(at.K, tile.K)
+        taps = (_span(at.C, tile.C), _span(at.R, tile.R), _span(at.S, tile.S))
+        if self.nest.private_weights:
+            weight = self.weight[(slice(None), slice(None), channels, *taps)]
+            yield from _private(self._windows[0], weight, at, tile, images, channels)
+            return
+        for offset, windows in enumerate(self._windows):
+            first = (at.G + offset) * self.nest.dims.K + at.K
+            right = self.weight[(_span(first, tile.K), *taps)].reshape(tile.K, tile.reduction).T
+            left = windows.reshape(tile.pixels, tile.reduction)
+            yield left, np.ascontiguousarray(right), (images, at.G + offset, channels, rows, columns)
+
+    def _window(self, group: int, at: Dims, tile: Dims) -> Array:
+        """N x P x Q x C x R x S: what the address generator reads; places outside the image read as zero."""
+        first = group * self.nest.dims.C + at.C
+        rows = _places(self.nest.rows, at.P, tile.P, at.R, tile.R)
+        columns = _places(self.nest.columns, at.Q, tile.Q, at.S, tile.S)
+        part = self.image[_span(at.N, tile.N), _span(first, tile.C)]
+        windows = part[:, :, rows[:, :, None, None], columns[None, None, :, :]]  # N C P R Q S
+        return np.ascontiguousarray(windows.transpose(0, 2, 4, 1, 3, 5))
 
 
 def _private(
@@ -52,16 +76,7 @@ def _span(start: int, size: int) -> slice:
     return slice(start, start + size)
 
 
-def _windows(nest: LoopNest, group: int, at: Dims, tile: Dims, image: Array) -> Array:
-    """N x P x Q x C x R x S: what the address generator reads; places outside the image read as zero."""
-    first = group * nest.dims.C + at.C
-    part = np.pad(image[:, first : first + tile.C], ((0, 0), (0, 0), (1, 1), (1, 1)))  # one ring of zeros around
-    rows = _places(nest.rows, at.P, tile.P, at.R, tile.R)
-    columns = _places(nest.columns, at.Q, tile.Q, at.S, tile.S)
-    windows = part[:, :, rows[:, :, None, None], columns[None, None, :, :]]  # N C P R Q S
-    return windows.transpose(0, 2, 4, 1, 3, 5)
-
-
+@lru_cache(maxsize=4096)
 def _places(axis: Axis, first: int, outputs: int, tap: int, taps: int) -> npt.NDArray[np.int64]:
     """Index into the ringed image for each (output, tap); every place outside reads the ring."""
     offsets = np.add.outer(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import permutations, product
 from math import isqrt, prod
 
@@ -24,10 +25,11 @@ from accelsim.workload.precision import Precision
 
 FINALISTS = 4
 EFFORT = 1 / 4  # what a cycle of the engine costs beside a cycle of time: half-empty tiles hidden behind memory are not free
+MANY_STEPS = 20_000  # more are looked at only where a layer cannot be cut into fewer: they cost time and gain next to nothing
 _PIXELS, _CHANNELS, _REDUCTION = ("N", "P", "Q"), ("K",), ("C", "R", "S")
 _LOOPS = (_PIXELS, _CHANNELS, _REDUCTION)
 _ORDERS: tuple[tuple[int, ...], ...] = tuple(permutations(range(3)))
-_RELEVANT_LOOPS = {"weight": (1, 2), "input": (0, 2), "output": (0, 1)}
+_RELEVANT_LOOPS = {"weight": (1, 2), "private": (0, 1, 2), "input": (0, 2), "output": (0, 1)}
 _COLUMN = {dim: i for i, dim in enumerate(Dims._fields)}
 
 
@@ -41,28 +43,29 @@ def choose_mapping(
     """
     tiles = candidate_tiles(nest, machine, dataflow, precision, fixed)
     columns = range(len(_ORDERS)) if fixed.order is None else [_loop_order(fixed.order)]
-    finalists: list[tuple[float, Mapping]] = []
+    finalists: list[tuple[float, int, Mapping]] = []
     for keep in _keeps(nest, arch, precision, placement, fixed):
         legal = tiles[fits(nest, tiles, arch, machine, precision, dataflow, placement, keep)]
         if not len(legal):
             continue
+        legal = _not_too_many(nest, legal)
         estimate = costs(nest, legal, arch, machine, precision, dataflow, placement, keep)
-        for score, row, column in _finalists(estimate, list(columns), FINALISTS if judge else 1):
+        for score, bits, row, column in _finalists(estimate, list(columns), FINALISTS if judge else 1):
             order = fixed.order or _order(_ORDERS[column])
-            finalists.append((score, Mapping(Dims(*(int(v) for v in legal[row])), order, dataflow, keep)))
+            finalists.append((score, bits, Mapping(Dims(*(int(v) for v in legal[row])), order, dataflow, keep)))
     if not finalists:
         smallest = Dims(*(int(v) for v in tiles[np.argmin(np.prod(tiles.astype(float), axis=1))]))
         kept = frozenset(fixed.keep or ())
         require_fit(layer, nest, smallest, arch, machine, precision, dataflow, placement, kept)
         raise AssertionError(f"layer {layer}: the smallest tile {smallest} fits, yet no candidate did")
-    finalists.sort(key=lambda scored: scored[0])
-    best = [mapping for _, mapping in finalists[: FINALISTS if judge else 1]]
+    finalists.sort(key=lambda scored: scored[:2])
+    best = {mapping: bits for _, bits, mapping in finalists[: FINALISTS if judge else 1]}
     if judge is None:
-        return best[0]
+        return next(iter(best))
     effort = {
         mapping: int(machine.compute_cycles(nest, tile_array(mapping.tile), dataflow, precision)[0]) for mapping in best
     }
-    return min(best, key=lambda m: judge(m) + EFFORT * effort[m] * prod(m.counts(nest.dims)))
+    return min(best, key=lambda m: (judge(m) + EFFORT * effort[m] * prod(m.counts(nest.dims)), best[m]))
 
 
 def _keeps(
@@ -78,6 +81,12 @@ def _keeps(
     return [frozenset(), *(frozenset((t,)) for t in able), *([frozenset(able)] if len(able) == 2 else [])]
 
 
+def _not_too_many(nest: LoopNest, tiles: Ints) -> Ints:
+    """Without the tiles that cut the layer into very many steps, as far as there are others."""
+    steps = np.prod(-(-np.array(nest.dims, dtype=np.int64) // tiles), axis=1)
+    return np.asarray(tiles[steps <= max(MANY_STEPS, 2 * int(steps.min()))])
+
+
 def _could_hold(arch: Architecture, tensor: str, bits: int, placement: Placement) -> bool:
     level = arch.holder(tensor)  # type: ignore[arg-type]
     if level is None:
@@ -86,12 +95,14 @@ def _could_hold(arch: Architecture, tensor: str, bits: int, placement: Placement
     return room is None or ceil_div(bits, 8) <= room
 
 
-def _finalists(estimate: Estimate, columns: list[int], count: int) -> list[tuple[float, int, int]]:
-    """(score, tile, order) of the mappings worth running: the best by time and effort, traffic breaking ties."""
+def _finalists(estimate: Estimate, columns: list[int], count: int) -> list[tuple[float, int, int, int]]:
+    """(score, off-chip bits, tile, order) of the mappings worth running: the best by time and effort, traffic breaking ties."""
     score = (estimate.cycles[:, columns] + EFFORT * estimate.compute_cycles[:, None]).ravel()
-    ranking = np.lexsort((estimate.off_chip_bits[:, columns].ravel(), score))[:count]
+    bits = estimate.off_chip_bits[:, columns].ravel()
+    places = [int(place) for place in np.lexsort((bits, score))[:count]]
     return [
-        (float(score[place]), int(place) // len(columns), columns[int(place) % len(columns)]) for place in ranking
+        (float(score[place]), int(bits[place]), place // len(columns), columns[place % len(columns)])
+        for place in places
     ]
 
 
@@ -208,7 +219,8 @@ def costs(
     rate = off_chip_bits_per_cycle(arch)
     all_cycles, all_bits = [], []
     for order in _ORDERS:
-        weight = 0 if placement.weight_resident else tile_bits["weight"] * _loads(loops, order, "weight", keep)
+        weight_loads = _loads(loops, order, "private" if nest.private_weights else "weight", keep)
+        weight = 0 if placement.weight_resident else tile_bits["weight"] * weight_loads
         inputs = 0 if placement.input_resident else tile_bits["input"] * _loads(loops, order, "input", keep)
         visits, distinct = _loads(loops, order, "output"), loops[:, 0] * loops[:, 1]
         revisits = visits - distinct
@@ -216,9 +228,14 @@ def costs(
         bits = (weight + inputs + final + 2 * psum_bits * revisits) * groups
         transfer = np.zeros_like(bits) if rate is None else -(-bits * rate.denominator // rate.numerator)
         exposed = 0 if rate is None else _first_load(tile_bits, placement, float(rate))
-        all_cycles.append(np.maximum(compute, transfer) + exposed)
+        all_cycles.append(np.maximum(compute, transfer) + exposed + _serial(2 * psum_bits * revisits * groups, rate))
         all_bits.append(bits)
     return Estimate(np.stack(all_cycles, axis=1), np.stack(all_bits, axis=1), compute)
+
+
+def _serial(bits: Ints, rate: Fraction | None) -> Ints | int:
+    """Cycles of partial sums that go out and come back between two tiles, while the unit waits."""
+    return 0 if rate is None else np.asarray(-(-bits * rate.denominator // rate.numerator), dtype=np.int64)
 
 
 def _first_load(tile_bits: dict[str, Ints], placement: Placement, rate: float) -> Ints:

@@ -92,7 +92,7 @@ class LayerMapping(BaseModel):
     tile: TileSizes = TileSizes()
     order: Annotated[tuple[str, ...] | None, BeforeValidator(_parse_order)] = None
     dataflow: Literal["ws", "os", "is"] | None = None
-    keep: list[Literal["weight", "input"]] | None = None
+    keep: tuple[Literal["weight", "input"], ...] | None = None
 
 
 class MappingFile(BaseModel):

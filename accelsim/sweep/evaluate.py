@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from accelsim.schedule.residency import Plan
 
 MOST_CONTEXTS = 16
+MOST_RUNS = 20_000
 Made = TypeVar("Made")
 
 
@@ -156,9 +157,12 @@ def _runs(
     runs = []
     for layer in network.layers:
         key = ("layer", _dependencies(layer, plan, mapping))
-        if key not in memory.runs:
-            memory.runs[key] = simulator._layer(layer, plan, engine, Carry.start(arch), None)
-        runs.append(memory.runs[key])
+        run = memory.runs.get(key)
+        if run is None:
+            run = simulator._layer(layer, plan, engine, Carry.start(arch), None)
+            if len(memory.runs) < MOST_RUNS:
+                memory.runs[key] = run
+        runs.append(run)
     return runs
 
 

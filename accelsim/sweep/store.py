@@ -81,6 +81,11 @@ class Store:
         self._ids: dict[tuple[str, str], int] = {}
         self._names: dict[int, list[str]] = {}
 
+    @property
+    def lasts(self) -> bool:
+        """Whether there is a file."""
+        return self.path != ":memory:"
+
     def _open(self) -> None:
         self._base.execute(f"PRAGMA busy_timeout = {int(WAIT_SECONDS * 1000)}")
         found = self._pragma("application_id")

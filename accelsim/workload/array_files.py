@@ -12,6 +12,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from accelsim.errors import nearest
+
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
@@ -36,11 +38,11 @@ class SparseArray(NamedTuple):
         return tuple(int(c) for c in self.coordinates[:, position])
 
 
-def read_array(file: Path) -> Array | SparseArray:
-    """What ``file`` holds; raises ValueError with one line that says what is wrong with it."""
+def read_array(file: Path, name: str | None = None) -> Array | SparseArray:
+    """What ``file`` holds, or its array ``name``; raises ValueError with one line that says what is wrong with it."""
     try:
         with file.open("rb") as stream:  # ours to close: numpy forgets to, when a zip is damaged
-            return _opened(stream)
+            return _opened(stream, name)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or error}") from None
     except Exception as error:  # numpy's and zipfile's readers raise whatever damaged bytes provoke
@@ -48,16 +50,20 @@ def read_array(file: Path) -> Array | SparseArray:
         raise ValueError(f"cannot be read: {first_line}") from None
 
 
-def _opened(stream: BinaryIO) -> Array | SparseArray:
+def _opened(stream: BinaryIO, name: str | None) -> Array | SparseArray:
     start = stream.read(6)
     if start != b"\x93NUMPY" and not start.startswith(b"PK"):
         raise ValueError("it is neither .npy nor .npz; pickles are never loaded")
     stream.seek(0)
     loaded = np.load(stream, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
+        if name is not None:
+            raise ValueError(f'it is one array without a name; "{name}" can be asked only of an .npz')
         return loaded
     with loaded as archive:
         names = archive.files
+        if name is not None:
+            return _named(archive, name)
         if {"format", "shape", "data"} <= set(names):
             return _sparse({name: archive[name] for name in names})
         if len(names) != 1:
@@ -86,6 +92,17 @@ def _sparse(parts: dict[str, Array]) -> SparseArray:
         place = [int(c) for c in coordinates[:, int(np.argmin(inside.all(axis=0)))]]
         raise ValueError(f"the sparse element {place} lies outside of {' x '.join(map(str, shape))}")
     return SparseArray(coordinates, data, shape)
+
+
+def _named(archive: Any, name: str) -> Array:
+    """One array of several."""
+    if name not in archive.files:
+        held = ", ".join(archive.files[:6]) + (", ..." if len(archive.files) > 6 else "")
+        raise ValueError(f'it holds no array "{name}"{nearest(name, archive.files)}, but {held or "nothing"}')
+    array = archive[name]
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{name} in it is not an array")
+    return array
 
 
 _Elements = tuple[npt.NDArray[np.int64], Array]

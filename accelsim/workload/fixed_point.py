@@ -1,4 +1,4 @@
-"""Fixed point: saturation, rounding half away from zero, and outputs made of accumulators."""
+"""Fixed point: saturation, roundings, zero points and scales, and outputs made of accumulators."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.workload.network import Layer
+from accelsim.workload.network import Affine, Layer, Rounding
 from accelsim.workload.ops import LocallyConnected2d, Matmul
 from accelsim.workload.precision import NumberFormat, Precision
 
@@ -92,30 +92,101 @@ def reduction_length(layer: Layer) -> int:
 
 
 def requantize(accumulator: Array, layer: Layer, reduction: int) -> Array:
-    """``saturate(round(accumulator * multiplier / 2**shift) + zero_point)`` in the output's storage type.
+    """`Requantize` of ``layer``: ``saturate(round(accumulator * multiplier / 2**shift) + zero_point)``.
 
     An output in the accumulator's own format is the bare accumulator, unless the layer states a scale.
     ``shift`` None is `default_shift` of ``reduction``; 0 where a format is a float. No integer overflows on
-    the way.
+    the way. The channels of multipliers and shifts are axis 1 of an image, else the last axis.
     """
     out, scale, shift = layer.precision.output, layer.requantize, layer.requantize.shift
     integers = accumulator.dtype.kind in "iu" and out.is_integer
     if shift is None:
         bare = out == layer.precision.accumulator or not integers
         shift = 0 if bare else default_shift(layer.precision, reduction)
+    multipliers, shifts = _by_channel(scale.multiplier, accumulator), _by_channel(shift, accumulator)
     if integers:
-        return rescale(accumulator, scale.multiplier, shift, scale.zero_point, out)
-    values = accumulator.astype(np.float64) * (scale.multiplier / 2.0**shift)
+        return saturate(rescaled(accumulator, multipliers, shifts, scale.rounding) + scale.zero_point, out)
+    values = accumulator.astype(np.float64) * (multipliers / 2.0**shifts)
     if not out.is_integer:
         return (values + scale.zero_point).astype(np.float32)
     return to_fixed(round_away(values) + scale.zero_point, 0, out)
 
 
-def rescale(accumulator: Array, multiplier: int, shift: int, zero_point: int, out: NumberFormat) -> Array:
-    """``saturate(round(accumulator * multiplier / 2**shift) + zero_point)`` of integers, exactly."""
-    if shift < 0:
-        multiplier, shift = multiplier << -shift, 0
+def _by_channel(numbers: int | tuple[int, ...], accumulator: Array) -> npt.NDArray[np.int64]:
+    """One number, or one a channel, in a shape that broadcasts over ``accumulator``."""
+    if isinstance(numbers, int):
+        return np.array(numbers, np.int64)
+    return np.array(numbers, np.int64).reshape((-1, 1, 1) if accumulator.ndim == 4 else (-1,))
+
+
+def rescaled(accumulator: Array, multiplier: Array, shift: Array, rounding: Rounding) -> Array:
+    """``round(accumulator * multiplier / 2**shift)`` of integers, exactly; int64, or Python's integers."""
+    left = np.maximum(-shift, 0)
     peak = max(int(accumulator.max()), -int(accumulator.min())) if accumulator.size else 0
-    largest = peak * abs(multiplier) + abs(zero_point) + (1 << shift)
-    wide = accumulator.astype(np.int64 if largest < 1 << 62 else object)
-    return saturate(shift_rounded(wide * multiplier, shift) + zero_point, out)
+    largest = (peak * int(np.abs(multiplier).max()) << int(left.max())) + (1 << int(shift.max(initial=0)))
+    kind: Any = np.int64 if largest < 1 << 62 else object
+    product = (accumulator.astype(kind) * multiplier.astype(kind)) << left.astype(kind)
+    return _ROUNDINGS[rounding](product, np.maximum(shift, 0).astype(kind))
+
+
+def _away(values: Array, shift: Array) -> Array:
+    size = (np.abs(values) + ((1 << shift) >> 1)) >> shift
+    return np.where(values < 0, -size, size)
+
+
+def _half_up(values: Array, shift: Array) -> Array:
+    return np.asarray((values + ((1 << shift) >> 1)) >> shift)
+
+
+def _even(values: Array, shift: Array) -> Array:
+    """Half to even: a tie is where half up changes what the bits behind the point say, and is taken back if odd."""
+    up = _half_up(values, shift)
+    tie = (shift > 0) & ((up << shift) - values == ((1 << shift) >> 1))
+    return np.where(tie & (up % 2 != 0), up - 1, up)
+
+
+def _gemmlowp(values: Array, shift: Array) -> Array:
+    """SaturatingRoundingDoublingHighMul, then RoundingDivideByPOT: two roundings, at 31 bits and at the rest."""
+    first = np.minimum(shift, 31)
+    return _away(_half_up(values, first), shift - first)
+
+
+_ROUNDINGS = {"away": _away, "even": _even, "gemmlowp": _gemmlowp}
+
+
+def centred(layer: Layer, inputs: tuple[Array, ...], weights: Array | None) -> tuple[tuple[Array, ...], Array | None]:
+    """The operands of a layer with MACs less their zero points, as the multipliers take them.
+
+    Hardware that multiplies the stored integers gets the same sums by adding ``zero_point * sum(weights)`` to the
+    bias and padding with the zero point (gemmlowp, doc/low-precision.md).
+    """
+    scales = layer.quantization
+    shifted = tuple(
+        _less(x, np.array(scales.inputs[i].zero_point if i < len(scales.inputs) else 0)) for i, x in enumerate(inputs)
+    )
+    if weights is None:
+        return shifted, None
+    zero = np.array(scales.weight_zero_point)
+    column = isinstance(layer.op, Matmul) and not layer.op.transpose_b
+    return shifted, _less(weights, zero if not zero.ndim or column else zero.reshape(-1, *(1,) * (weights.ndim - 1)))
+
+
+def _less(values: Array, zero: Array) -> Array:
+    """values - zero in a type that holds the difference."""
+    if values.dtype.kind == "f" or not zero.any():
+        return values
+    wide = np.int64 if values.dtype.itemsize > 2 else np.int32 if values.dtype.itemsize > 1 else np.int16
+    return np.asarray(values.astype(wide) - zero.astype(wide))
+
+
+def real_numbers(values: Array, scale: Affine) -> npt.NDArray[np.float32]:
+    """ONNX's DequantizeLinear: ``(q - zero_point) * scale`` in float32."""
+    return ((values.astype(np.int64) - scale.zero_point).astype(np.float32)) * np.float32(scale.scale)
+
+
+def quantized(values: Array, scale: Affine, to: NumberFormat) -> Array:
+    """ONNX's QuantizeLinear: ``saturate(round(x / scale) + zero_point)`` in float32, half to even; nan as 0."""
+    with np.errstate(all="ignore"):
+        ratio = np.rint(values.astype(np.float32) / np.float32(scale.scale)).astype(np.float64)
+    ratio = np.where(np.isnan(ratio), 0.0, ratio) + scale.zero_point
+    return np.clip(ratio, float(to.lowest), float(to.highest)).astype(to.storage)

@@ -10,13 +10,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from accelsim.errors import nearest
 from accelsim.workload.ops import Op, Shape
 from accelsim.workload.precision import Precision
+
+
+Array = npt.NDArray[Any]
 
 
 class TensorRef(NamedTuple):
@@ -30,27 +34,94 @@ class TensorRef(NamedTuple):
 
 
 class ValueSource(BaseModel):
-    """Where a tensor's values come from: a file, or a seeded distribution with a share of zeros."""
+    """Where a tensor's values come from: a file, or a seeded distribution with a share of zeros.
+
+    ``array`` and ``codebook_array`` name one of several arrays in an ``.npz``.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     file: Path | None = None
+    array: str | None = None
     codebook: Path | None = None
+    codebook_array: str | None = None
     density: float = Field(default=1.0, gt=0, le=1)
     pattern: Literal["unstructured"] = "unstructured"
+
+
+class ValueProvider(Protocol):
+    """Gives an array when it is wanted: one that a pass has made, or one of an ONNX file's."""
+
+    def read(self) -> Array:
+        """The array; raises `InputError` where it cannot be had."""
+
+
+class Provided(ValueSource):
+    """Values that are not in a file of their own. No YAML can say this; writing a network makes files of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    provider: Any
+    codes: Any = None  # a codebook, whose indices ``provider`` gives then
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Held:
+    """A `ValueProvider` of an array in memory."""
+
+    array: Array
+
+    def read(self) -> Array:
+        return self.array
+
+
+Rounding = Literal["away", "even", "gemmlowp"]
 
 
 @dataclass(frozen=True)
 class Requantize:
     """How an accumulator becomes an output: ``saturate(round(acc * multiplier / 2**shift) + zero_point)``.
 
-    Rounding is half away from zero. ``shift`` None means the shift that keeps the expected magnitude of a sum of
-    random products (see `accelsim.workload.values.default_shift`).
+    ``multiplier`` and ``shift`` are one number, or one an output channel. ``shift`` None means the shift that keeps
+    the expected magnitude of a sum of random products (see `accelsim.workload.values.default_shift`). ``rounding``:
+    *away* half away from zero; *even* half to even, as ONNX; *gemmlowp* a doubling high product of 32 bits rounded
+    half up, then a shift rounded half away from zero (gemmlowp's fixedpoint.h, as TFLite's kernels).
     """
 
-    multiplier: int = 1
-    shift: int | None = None
+    multiplier: int | tuple[int, ...] = 1
+    shift: int | tuple[int, ...] | None = None
     zero_point: int = 0
+    rounding: Rounding = "away"
+
+
+@dataclass(frozen=True)
+class Affine:
+    """What a tensor's integers stand for: ``(q - zero_point) * scale``, the scale a float32."""
+
+    scale: float = 1.0
+    zero_point: int = 0
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """The scales of a layer's tensors.
+
+    A layer with MACs needs of them only the zero points of its operands, which are taken off before the multiplier
+    (``weight_zero_point``: one, or one an output channel); `Requantize` says the rest in integers. A layer without
+    MACs computes on the numbers that its integers stand for, in float32, and its result is divided by the output's
+    scale, rounded half to even and saturated, as ONNX's QuantizeLinear does. ``inputs`` and ``output`` left out: the
+    integers are the numbers (see `accelsim.workload.functional`).
+    """
+
+    inputs: tuple[Affine, ...] = ()
+    weight_zero_point: int | tuple[int, ...] = 0
+    output: Affine | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +143,7 @@ class Layer:
     bias: ValueSource | None = None
     requantize: Requantize = Requantize()
     epilogue: tuple[str, ...] = ()
+    quantization: Quantization = Quantization()
 
     @property
     def macs(self) -> int:
@@ -102,6 +174,7 @@ class LayerSketch:
     input_values: ValueSource = ValueSource()
     bias: ValueSource | None = None
     requantize: Requantize = Requantize()
+    quantization: Quantization = Quantization()
 
 
 @dataclass(frozen=True)
@@ -203,7 +276,8 @@ def build_network(
             shapes[TensorRef(sketch.name, port)] = shape
         layers.append(
             Layer(sketch.name, sketch.op, refs[index], input_shapes, output_shapes, sketch.precision,
-                  sketch.weight, sketch.input_values, sketch.bias, sketch.requantize)
+                  sketch.weight, sketch.input_values, sketch.bias, sketch.requantize,
+                  quantization=sketch.quantization)
         )  # fmt: skip
     if faults:
         raise GraphError(sorted(faults))

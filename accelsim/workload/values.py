@@ -3,7 +3,7 @@
 ========== ==================================================================================================
 origin     rule
 ========== ==================================================================================================
-file       ``.npy``; ``.npz`` with one array; ``.npz`` that ``scipy.sparse.save_npz`` wrote (csr, csc, bsr,
+file       ``.npy``; ``.npz`` with one array, or the one that ``array`` names; ``.npz`` that ``scipy.sparse.save_npz`` wrote (csr, csc, bsr,
            coo, dia). Never a pickle. Values must fit the tensor's format; whole floats may stand for
            integers; no nan, no infinity.
 shape      `Layer.weight_shape`; a sparse matrix may give a weight of more than two axes as
@@ -37,7 +37,7 @@ import numpy.typing as npt
 from accelsim.errors import Fault, InputError
 from accelsim.workload.array_files import Array, SparseArray, read_array
 from accelsim.workload.fixed_point import default_shift, reduction_length
-from accelsim.workload.network import Layer, Network, TensorRef, ValueSource
+from accelsim.workload.network import Layer, Network, Provided, TensorRef, ValueSource
 from accelsim.workload.ops import Conv2d, Embedding, Linear, LocallyConnected2d, Matmul, Op, Recurrent, Shape
 from accelsim.workload.precision import NumberFormat, Precision
 
@@ -103,7 +103,7 @@ def input_values(network: Network, seed: int) -> dict[str, Array]:
 
 def bias_values(layer: Layer) -> Array | None:
     """The bias as int64 (float64 for a float accumulator); None unless ``layer.bias`` names a file."""
-    if layer.bias is None or layer.bias.file is None:
+    if layer.bias is None or not _is_given(layer.bias):
         return None
     shape = _bias_shape(layer)
     if shape is None:
@@ -149,11 +149,17 @@ class _Wanted:
         return np.int64 if self.rows else self.format.storage
 
     def fault(self, message: str, file: Path | None = None) -> InputError:
-        return InputError(Fault(str(file or self.source.file), self.key, message))
+        place = file or self.source.file
+        return InputError(Fault(str(place) if place else "values", self.key, message))
+
+
+def _is_given(source: ValueSource) -> bool:
+    """Whether the values are there, rather than to be drawn."""
+    return source.file is not None or isinstance(source, Provided)
 
 
 def _values(wanted: _Wanted, seed: int) -> Array:
-    return _from_file(wanted) if wanted.source.file else _seeded(wanted, seed)
+    return _from_file(wanted) if _is_given(wanted.source) else _seeded(wanted, seed)
 
 
 def _beside_weights(layer: Layer, role: Role, shape: Shape, fan_in: int, seed: int) -> Array:
@@ -186,11 +192,12 @@ def _input(network: Network, name: str, shape: Shape, seed: int) -> Array:
         return _seeded(_Wanted(name, "input", shape, Precision().input, _DEFAULT), seed)
     first, place = readers[0]
     sources = list(dict.fromkeys(s for s in (_input_source(*reader) for reader in readers) if s != _DEFAULT))
-    if len({s.file for s in sources if s.file}) > 1:
+    given = [s for s in sources if _is_given(s)]
+    if len(given) > 1:
         raise InputError(
-            Fault(str(s.file), name, "is one of several files for the same input") for s in sources if s.file
+            Fault(str(s.file), name, "is one of several files for the same input") for s in given
         )
-    source = next((s for s in sources if s.file), sources[0] if sources else _DEFAULT)
+    source = given[0] if given else sources[0] if sources else _DEFAULT
     return _values(_input_wanted(name, shape, first, place, source), seed)
 
 
@@ -225,7 +232,7 @@ def _unused_files(network: Network) -> list[Fault]:
         Fault(str(layer.input_values.file), f"{layer.name}.input",
               f"is given, but layer {layer.inputs[0].source} computes the input; drop it, or write after: []")
         for layer in network.layers
-        if layer.input_values.file and layer.inputs and layer.inputs[0].source not in network.inputs
+        if _is_given(layer.input_values) and layer.inputs and layer.inputs[0].source not in network.inputs
     ]  # fmt: skip
 
 
@@ -265,7 +272,7 @@ def _places(random: np.random.Generator, size: int, count: int) -> npt.NDArray[n
 
 
 def _drawn(wanted: _Wanted, random: np.random.Generator, count: int, nonzero: bool) -> Array:
-    if wanted.source.codebook:
+    if _has_codebook(wanted.source):
         return _drawn_from_codebook(wanted, random, count, nonzero)
     if wanted.format.is_integer or wanted.rows:
         return _drawn_integers(random, *wanted.drawn, count, wanted.storage, nonzero)
@@ -299,10 +306,9 @@ def _drawn_from_codebook(wanted: _Wanted, random: np.random.Generator, count: in
 
 
 def _from_file(wanted: _Wanted) -> Array:
-    assert wanted.source.file is not None
-    stored = _load(wanted.source.file, wanted)
+    stored = _stored(wanted)
     _check_shape(stored, wanted)
-    if wanted.source.codebook:
+    if _has_codebook(wanted.source):
         values = _looked_up(stored, _codebook(wanted), wanted)
     else:
         values = _fitted(
@@ -311,6 +317,25 @@ def _from_file(wanted: _Wanted) -> Array:
     if prod(values.shape) == prod(wanted.shape):
         return np.ascontiguousarray(values.reshape(wanted.shape))
     return np.broadcast_to(values.reshape(wanted.shape[1:]), wanted.shape).copy()
+
+
+def _has_codebook(source: ValueSource) -> bool:
+    return source.codebook is not None or (isinstance(source, Provided) and source.codes is not None)
+
+
+def _stored(wanted: _Wanted) -> Array | SparseArray:
+    """What the source holds, as it holds it."""
+    if isinstance(wanted.source, Provided):
+        return np.asarray(wanted.source.provider.read())
+    assert wanted.source.file is not None
+    return _load(wanted.source.file, wanted, wanted.source.array)
+
+
+def _stored_codebook(wanted: _Wanted) -> Array | SparseArray:
+    if isinstance(wanted.source, Provided):
+        return np.asarray(wanted.source.codes.read())
+    assert wanted.source.codebook is not None
+    return _load(wanted.source.codebook, wanted, wanted.source.codebook_array)
 
 
 def _check_shape(stored: Array | SparseArray, wanted: _Wanted) -> None:
@@ -330,9 +355,7 @@ def _times(shape: Shape) -> str:
 
 
 def _codebook(wanted: _Wanted) -> Array:
-    file = wanted.source.codebook
-    assert file is not None
-    stored = _load(file, wanted)
+    file, stored = wanted.source.codebook, _stored_codebook(wanted)
     if isinstance(stored, SparseArray) or stored.ndim != 1 or not stored.size:
         raise wanted.fault(
             f"has the shape {_times(stored.shape)}, a codebook must be one row of values", file
@@ -367,7 +390,7 @@ def _looked_up(stored: Array | SparseArray, codebook: Array, wanted: _Wanted) ->
     return values.reshape(stored.shape)
 
 
-def _fitted(values: Array, wanted: _Wanted, file: Path) -> Array:
+def _fitted(values: Array, wanted: _Wanted, file: Path | None) -> Array:
     """``values`` in the format's storage type; an `InputError` shows the first one that does not fit."""
     if wanted.format.is_integer or wanted.rows:
         what = f"a row of the table of {wanted.rows}" if wanted.rows else str(wanted.format)
@@ -422,8 +445,8 @@ def _refuse(
     raise wanted.fault(f"element {[int(i) for i in place]} is {found}, must be {allowed}{more}", file)
 
 
-def _load(file: Path, wanted: _Wanted) -> Array | SparseArray:
+def _load(file: Path, wanted: _Wanted, name: str | None) -> Array | SparseArray:
     try:
-        return read_array(file)
+        return read_array(file, name)
     except ValueError as error:
         raise wanted.fault(str(error), file) from None

@@ -216,13 +216,16 @@ def _close(counts, times, options, pes):  # type: ignore[no-untyped-def]
 # ----------------------------------------------------------------------------------------------------
 # Stepped, period by period.
 
-S_LEFT, S_PLACE, S_ROW, S_SCALE, S_POPPED, S_LINE_LEFT, S_LINE, S_READY, STATE_FIELDS = range(9)
+S_LEFT, S_PLACE, S_ROW, S_SCALE, S_POPPED, S_HEAD, S_LINE_LEFT, S_LINE, S_READY, STATE_FIELDS = range(10)
 """Rows of the state, a column a PE; the last is their number.
 
 Entries of the column that are still to be shown (-1: an empty column takes its slot); where the next one lies; the
-accumulator of the last one; the activation, 0 where nothing is shown; activations popped so far; entries left in the
-row of entry memory at hand; that row as the column ends; (scratch) the PEs that can pop.
+accumulator of the last one; the activation, 0 where nothing is shown; activations popped so far; the queue's oldest
+place; entries left in the row of entry memory at hand; that row as the column ends; (scratch) the PEs that can pop.
 """
+
+Q_SCALE, Q_LENGTH, Q_PLACE, Q_LINE, Q_LINE_LEFT, Q_LAST_LINE, QUEUE_FIELDS = range(7)
+"""Fields of a word in a PE's queue: the activation, and what the pointers will say (see `_push`)."""
 
 
 @kernel
@@ -255,8 +258,8 @@ def _multiply_add(state, zeros, values, sums):  # type: ignore[no-untyped-def]
     for pe in range(state.shape[1]):
         here = np.uint32(state[S_PLACE, pe])  # unsigned: no check for negative places
         shows = state[S_LEFT, pe] > 0
-        row = state[S_ROW, pe] + (np.int64(zeros[here]) + 1) * shows
-        product = np.int64(values[here]) * state[S_SCALE, pe]
+        row = np.int64(state[S_ROW, pe]) + (np.int64(zeros[here]) + 1) * shows
+        product = np.int64(values[here]) * np.int64(state[S_SCALE, pe])
         sums[np.uint32(row)] += product
         nothing += product == 0
         state[S_ROW, pe] = row
@@ -284,7 +287,7 @@ def _advance(state, row_entries):  # type: ignore[no-untyped-def]
     """Every PE one entry further. Returns (PEs that showed an entry, an empty column; rows fetched)."""
     entries, empties, reads = 0, 0, 0
     for pe in range(state.shape[1]):
-        left, line_left = state[S_LEFT, pe], state[S_LINE_LEFT, pe]
+        left, line_left = np.int64(state[S_LEFT, pe]), np.int64(state[S_LINE_LEFT, pe])
         shows, empty = np.int64(left > 0), np.int64(left < 0)
         fetch = shows & np.int64(line_left == 0)
         left += empty - shows
@@ -298,36 +301,51 @@ def _advance(state, row_entries):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _pop(state, pe, column, scale, starts, pointers, options):  # type: ignore[no-untyped-def]
-    """Read both pointers of ``column`` and set the PE up for its entries.
+def _push(queue, slot, column, scale, starts, pointers, options):  # type: ignore[no-untyped-def]
+    """Write a broadcast into place ``slot`` of every PE's queue.
 
-    Returns whether a new row must be fetched for them.
+    What the PE's pointer unit will read for it is kept beside it: the pointers do not change until then, and all PEs'
+    lie together here.
     """
-    pes = pointers.shape[1]
-    address = np.int64(pointers[column, pe])
-    length = np.int64(pointers[column + 1, pe]) - address
+    place = starts[column * pointers.shape[1]]
+    for pe in range(pointers.shape[1]):
+        address = np.int64(pointers[column, pe])
+        length = np.int64(pointers[column + 1, pe]) - address
+        line = _line_of(address, options)
+        queue[slot, Q_SCALE, pe] = scale
+        queue[slot, Q_LENGTH, pe] = length
+        queue[slot, Q_PLACE, pe] = place
+        queue[slot, Q_LINE, pe] = line
+        queue[slot, Q_LINE_LEFT, pe] = options[O_ROW_ENTRIES] * (line + 1) - address
+        queue[slot, Q_LAST_LINE, pe] = _line_of(address + length - 1, options)
+        place += length
+
+
+@kernel
+def _pop(state, pe, queue, options):  # type: ignore[no-untyped-def]
+    """Take the oldest word of the PE's queue and set the PE up for its entries. Returns whether a row must be fetched."""
+    slot = np.uint32(state[S_HEAD, pe])
+    state[S_HEAD, pe] = np.int64(slot) + 1 if np.int64(slot) + 1 < queue.shape[0] else 0
     state[S_POPPED, pe] += 1
+    length = queue[slot, Q_LENGTH, pe]
     if length == 0:
         state[S_LEFT, pe] = -options[O_EMPTY_SLOTS]
         return 0
-    line = _line_of(address, options)
-    fetch = line != state[S_LINE, pe]
-    place = starts[column * pes + pe]
-    state[S_LEFT, pe], state[S_PLACE, pe], state[S_SCALE, pe] = length, place, scale
-    state[S_ROW, pe] = pe * options[O_DEPTH] - 1
-    state[S_LINE_LEFT, pe] = options[O_ROW_ENTRIES] * (line + 1) - address
-    state[S_LINE, pe] = _line_of(address + length - 1, options)
+    fetch = queue[slot, Q_LINE, pe] != state[S_LINE, pe]
+    state[S_LEFT, pe] = length
+    state[S_PLACE, pe] = queue[slot, Q_PLACE, pe]
+    state[S_SCALE, pe] = queue[slot, Q_SCALE, pe]
+    state[S_ROW, pe] = np.int64(pe) * options[O_DEPTH] - 1
+    state[S_LINE_LEFT, pe] = queue[slot, Q_LINE_LEFT, pe]
+    state[S_LINE, pe] = queue[slot, Q_LAST_LINE, pe]
     return int(fetch)
 
 
 @kernel
-def _pop_all(  # type: ignore[no-untyped-def]
-    state, sent, written, activations, starts, pointers, options, counts
-):
-    """The edge: every PE that has finished takes the next activation from its queue, if there is one.
+def _pop_all(state, queue, written, options, counts):  # type: ignore[no-untyped-def]
+    """The edge: every PE that has finished takes the next word of its queue, if there is one.
 
-    ``sent``: columns broadcast so far, ``written`` of them. All queues hold the same words and differ only in what has
-    been popped: word k is ``sent[k]``, and lies at k mod depth in a ring. Returns whether any PE has a column now.
+    ``written``: words written into the queues so far. Returns whether any PE has a column now.
     """
     pes = state.shape[1]
     ready, reads = 0, 0
@@ -335,11 +353,10 @@ def _pop_all(  # type: ignore[no-untyped-def]
         state[S_READY, ready] = pe
         ready += state[S_LEFT, pe] == 0
     for i in range(ready):
-        pe = state[S_READY, i]
+        pe = np.uint32(state[S_READY, i])
         state[S_SCALE, pe] = 0
         while state[S_POPPED, pe] < written and state[S_LEFT, pe] == 0:
-            column = sent[state[S_POPPED, pe]]
-            reads += _pop(state, pe, column, activations[column], starts, pointers, options)
+            reads += _pop(state, pe, queue, options)
     counts[C_ROW_READS] += reads
     if ready < pes:
         return True
@@ -355,13 +372,11 @@ def _slowest(state):  # type: ignore[no-untyped-def]
     least = state[S_POPPED, 0]
     for pe in range(state.shape[1]):
         least = min(least, state[S_POPPED, pe])
-    return least
+    return np.int64(least)
 
 
 @kernel
-def _period(  # type: ignore[no-untyped-def]
-    state, sent, written, activations, starts, pointers, zeros, values, options, sums, counts
-):
+def _period(state, queue, written, zeros, values, options, sums, counts):  # type: ignore[no-untyped-def]
     """One period of all PEs, and the edge that ends it. Returns (mark, columns shown, PEs that have a column now)."""
     nothing = state.shape[1]
     if len(values) > 0:
@@ -376,7 +391,7 @@ def _period(  # type: ignore[no-untyped-def]
     counts[C_EMPTY_SLOTS] += empties
     counts[C_ROW_READS] += reads
     mark = (USEFUL if useful > 0 else 0) | (WORKING if entries + empties > useful else 0)
-    busy = _pop_all(state, sent, written, activations, starts, pointers, options, counts)
+    busy = _pop_all(state, queue, written, options, counts)
     return mark, entries + empties, busy
 
 
@@ -406,12 +421,13 @@ def step(activations, starts, pointers, zeros, values, options, sums, counts):  
     counts      : int64[COUNT_FIELDS]      filled in
     """
     pes, columns = pointers.shape[1], activations.shape[0]
-    state = np.zeros((STATE_FIELDS, pes), np.int64)
+    state = np.zeros((STATE_FIELDS, pes), np.int32)
     state[S_LINE] = NOTHING
     remaining = np.int64(0)
     for value in activations:
         remaining += value != 0
-    sent = np.zeros(remaining, np.int64)
+    queue = np.zeros((options[O_CAPACITY], QUEUE_FIELDS, pes), np.int32)
+    tail = np.int64(0)  # where the next broadcast is written, in all queues alike
     pending = np.zeros(COUNT_FIELDS, np.int64)
     times = np.full(TIME_FIELDS, NOTHING, np.int64)
     times[T_TAKEN] = 1  # edge 1 loads the first pack
@@ -423,17 +439,16 @@ def step(activations, starts, pointers, zeros, values, options, sums, counts):  
             found = _scan(activations, place, options) if place < columns else np.int64(NOTHING)
         held = found != NOTHING and written - slowest >= options[O_CAPACITY]
         before, entries = slowest, counts[C_ENTRIES]
-        mark, showing, busy = _period(
-            state, sent, written, activations, starts, pointers, zeros, values, options, sums, counts
-        )
+        mark, showing, busy = _period(state, queue, written, zeros, values, options, sums, counts)
         slowest = _slowest(state)
         _note_times(times, period, mark, showing, counts[C_ENTRIES] > entries)
         if before < written and slowest == written:
             times[T_LAST_POP] = period + 1
-        _charge_period(counts, pending, mark, held, written == len(sent))
+        _charge_period(counts, pending, mark, held, written == remaining)
         counts[C_HELD] += held
         if found != NOTHING and not held:
-            sent[written] = found
+            _push(queue, tail, found, activations[found], starts, pointers, options)
+            tail = tail + 1 if tail + 1 < options[O_CAPACITY] else 0
             written += 1
             times[T_LAST_PUSH] = period + 1
         if place < columns:
@@ -486,19 +501,17 @@ def _most_periods(columns, idle, count, pointers):  # type: ignore[no-untyped-de
 
 
 @kernel
-def decode_rows(starts, zeros, pes, depth):  # type: ignore[no-untyped-def]
-    """The accumulator of every entry, uint32[entries + 1]: the address adders' state, worked out once a matrix.
+def decode_rows(starts, zeros, pes, depth, rows):  # type: ignore[no-untyped-def]
+    """The accumulator of every entry into ``rows``: the address adders' state, worked out once a matrix.
 
-    The accumulators lie PE by PE. One more at the end, so that an empty last slice can be looked at. Unsigned, so
-    that they index without a check for negative places, which would double the time of a sum.
+    The accumulators lie PE by PE. rows: unsigned[entries], so that they index without a check for negative places,
+    which would double the time of a sum.
     """
-    rows = np.zeros(len(zeros) + 1, np.uint32)
     for segment in range(len(starts) - 1):
         row = segment % pes * depth - 1
         for here in range(starts[segment], starts[segment + 1]):
             row += np.int64(zeros[here]) + 1
             rows[here] = row
-    return rows
 
 
 @kernel

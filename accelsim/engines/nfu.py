@@ -1,0 +1,368 @@
+"""The NFU as a unit: passes and rows of a tile, their timing by stepping, their operands, the walk through a schedule.
+
+The buffers hold one tile of each tensor; inside it the NFU's own loops run: for every row of outputs (a *pass*), the
+rows of operands that its sums take (*chunks*), one a cycle. See docs/engines/nfu.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+from math import ceil
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from accelsim.arch.spec import Architecture, FixedPoint, NfuSpec, Tensor, relative_throughput
+from accelsim.counters import Counters, Traffic, Transfer, add_traffic
+from accelsim.engines.base import Array, LayerRun, Operands, Sums
+from accelsim.engines.kernels import nfu as kernels
+from accelsim.engines.kernels import timeline as tl
+from accelsim.engines.mapped import MappedEngine, PlannedNest, from_image
+from accelsim.engines.tiles import TileOperands
+from accelsim.engines.walk import Carry, counters_of, timeline_options, transfer_traffic
+from accelsim.errors import InfeasibleError
+from accelsim.mapping.loopnest import Dims, LoopNest
+from accelsim.mapping.machine import Ints, Placement, Widths
+from accelsim.schedule.build import NOTHING, Schedule
+from accelsim.schedule.residency import Plan
+from accelsim.units import ceil_div
+from accelsim.workload.fixed_point import saturate
+from accelsim.workload.network import Layer
+from accelsim.workload.precision import NumberFormat, Precision
+
+DATAFLOW = "os"  # sums stand in their registers, or at least in their buffer
+_OPERANDS: tuple[Tensor, ...] = ("weight", "input", "output")
+_MODES = {"saturate": kernels.SATURATE, "wrap": kernels.WRAP}
+
+
+class TileRows(NamedTuple):
+    """A tile as the NFU takes it: rows of outputs, and rows of operands that each of them needs."""
+
+    passes: int
+    chunks: int
+
+
+@dataclass(frozen=True)
+class Nfu:
+    """The unit that an architecture's engine block of kind ``nfu`` describes."""
+
+    arch: Architecture
+    spec: NfuSpec
+
+    @property
+    def name(self) -> str:
+        return self.spec.kind
+
+    @property
+    def dataflow(self) -> str:
+        return DATAFLOW
+
+    def macs_per_cycle(self, precision: Precision) -> Fraction:
+        return self.spec.macs_per_cycle(precision)
+
+    def refuse(self, layer: str, nest: LoopNest, precision: Precision) -> None:
+        """Precisions without a speed, and buffers that are not there."""
+        del nest
+        relative_throughput(self.spec.precision, precision, self.name)
+        for tensor in _OPERANDS:
+            if self.arch.holder(tensor) is None:
+                raise InfeasibleError(
+                    f"layer {layer}: the nfu engine reads rows of {tensor} from a buffer",
+                    demand=f"a level of memory that holds {tensor}",
+                    bound=", ".join(level.name for level in self.arch.memory),
+                    levers=(f"add {tensor} to the holds of a level on chip",),
+                )
+
+    # ---- what the mapper asks ------------------------------------------------------------------------------
+
+    def units(self, dataflow: str, precision: Precision) -> tuple[int, int, int]:
+        self._require_dataflow(dataflow)
+        pack, _ = self._speed(precision)
+        return self.spec.unroll.pixels, self.spec.unroll.K, self.spec.unroll.tree * pack
+
+    def compute_cycles(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
+        """A row of operands after the other; tiles that do not overlap also let the pipeline run empty."""
+        del dataflow
+        pack, slow = self._speed(precision)
+        steps = self._steps(pack, nest.private_weights)
+        rows = np.prod(-(-tiles // np.array(steps, dtype=np.int64)), axis=1)
+        drained = 0 if self.spec.overlap == "skewed" else self._depth()
+        return np.asarray(rows * slow + drained, dtype=np.int64)
+
+    def spills_partial_sums(
+        self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision
+    ) -> npt.NDArray[np.bool_]:
+        """A tile of a part of the reduction leaves partial sums in the output buffer."""
+        del dataflow, precision
+        split = tiles[:, 2] * tiles[:, 5] * tiles[:, 6] < nest.dims.reduction
+        return np.asarray(split | (self.spec.sums == "buffer"))
+
+    def accumulator_pixels(self, dataflow: str) -> int | None:
+        del dataflow
+        return None
+
+    def _require_dataflow(self, dataflow: str) -> None:
+        if dataflow != DATAFLOW:
+            raise InfeasibleError(
+                "the nfu engine's dataflow",
+                demand=dataflow,
+                bound=f"{DATAFLOW} (sums stay, rows of inputs and weights are read each cycle)",
+                levers=("leave mapping.dataflow out", "choose the order of the tiles: mapping.order"),
+            )
+
+    # ---- rows ----------------------------------------------------------------------------------------------
+
+    def _speed(self, precision: Precision) -> tuple[int, int]:
+        """(operands side by side in a lane, cycles that a row of operands takes)."""
+        rate = relative_throughput(self.spec.precision, precision, self.name)
+        return (int(rate), 1) if rate >= 1 else (1, ceil(1 / rate))
+
+    def _steps(self, pack: int, private: bool) -> Dims:
+        """How far each loop goes in a row. Pixels share their weights, so private kernels take them one by one."""
+        u = self.spec.unroll
+        p, q = (1, 1) if private else (u.P, u.Q)
+        return Dims(K=u.K, C=u.C * pack, P=p, Q=q, R=u.R, S=u.S)
+
+    def _depth(self) -> int:
+        return sum(stage.cycles for stage in self.spec.pipeline)
+
+    def tile_rows(self, tile: Dims, precision: Precision, private: bool = False) -> TileRows:
+        """How ``tile`` is cut into rows."""
+        counts = Dims(*(ceil_div(a, b) for a, b in zip(tile, self._steps(self._speed(precision)[0], private), strict=True)))
+        return TileRows(counts.outputs, counts.reduction)
+
+    def tile_record(self, rows: TileRows, resumes: bool, precision: Precision) -> Ints:
+        """Timing of one tile, stepped by its control (kernels.nfu.tile_timing)."""
+        stages = tuple(stage.cycles for stage in self.spec.pipeline)
+        options = (*stages, int(self.spec.sums == "buffer"), self._speed(precision)[1])
+        return _tile_record(rows.passes, rows.chunks, int(resumes), options)
+
+    def _row_bits(self, widths: Widths, pack: int) -> dict[str, int]:
+        """Bits of one row of each tensor, the lanes that a ragged tile leaves idle included."""
+        u = self.spec.unroll
+        return {
+            "weight": u.tree * pack * u.K * widths.weight,
+            "input": u.tree * pack * u.pixels * widths.input,
+            "partial_sum": u.K * u.pixels * widths.partial_sum,
+            "output": u.K * u.pixels * widths.output,
+        }
+
+    def _port_wait(self, rows: TileRows, issue: int, widths: Widths, pack: int) -> int:
+        """Cycles by which a level's port is too slow for a tile's rows of operands."""
+        bits = self._row_bits(widths, pack)
+        wait = 0
+        for level in self.arch.memory[1:]:
+            if level.bandwidth is not None:
+                row = sum(bits[t] for t in ("weight", "input") if t in (level.holds or ()))
+                need = ceil(rows.passes * rows.chunks * row / (8 * level.bandwidth.per_cycle(self.arch.clock)))
+                wait = max(wait, need - issue)
+        return wait
+
+    def _fold(self, rows: TileRows, precision: Precision, widths: Widths) -> list[int]:
+        """A row of the timeline's fold table: one fold a tile.
+
+        A multiplication is told in the cycle in which its operands are read, one sooner than it takes place: then a
+        bubble in the pipeline is told by what kept the operands.
+        """
+        record = [int(v) for v in self.tile_record(rows, False, precision)]
+        wait = self._port_wait(rows, record[kernels.T_ISSUE], widths, self._speed(precision)[0])
+        issue, first = record[kernels.T_ISSUE] + wait, record[kernels.T_FIRST_MAC]
+        last = record[kernels.T_LAST_MAC] - first + wait
+        return [0, issue, 0, last, record[kernels.T_END] + wait, wait, 0, issue]
+
+    # ---- a schedule through engine and memory ---------------------------------------------------------------
+
+    def run(self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry) -> Counters:
+        """Walk ``schedule`` and count; ``carry`` is brought forward to the next layer."""
+        del placement
+        self._require_dataflow(schedule.mapping.dataflow)
+        widths = Widths.of(precision)
+        tiles = [self._class_rows(schedule, kind, precision) for kind in range(len(schedule.tiles))]
+        folds = np.array([[self._fold(rows, precision, widths)] * 4 for rows in tiles], dtype=np.int64)
+        result = tl.run_timeline(
+            schedule.classes,
+            schedule.loads,
+            schedule.stores,
+            np.ones((len(tiles), 3), dtype=np.int64),
+            folds,
+            timeline_options(
+                self.arch, -1, self.spec.overlap == "skewed", 2, schedule.slots("input", self._slots("input"))
+            ),
+            carry.port,
+            self._weight_slots(schedule, carry),
+            np.empty((0, tl.EVENT_FIELDS), dtype=np.int64),
+        )
+        traffic = add_traffic(
+            (
+                transfer_traffic(self.arch, schedule.loads, schedule.stores, schedule.partial),
+                self.operand_traffic(schedule, precision),
+            )
+        )
+        counters = counters_of(result, schedule.nest.dims.macs, 0, traffic)
+        return replace(counters, register_bits=counters.macs * (widths.weight + widths.input))
+
+    def _class_rows(self, schedule: Schedule, kind: int, precision: Precision) -> TileRows:
+        tile = Dims(*(int(v) for v in schedule.tiles[kind]))
+        return self.tile_rows(tile, precision, schedule.nest.private_weights)
+
+    def _slots(self, tensor: Tensor) -> int:
+        level = self.arch.holder(tensor)
+        return level.slots if level is not None else 2
+
+    def _weight_slots(self, schedule: Schedule, carry: Carry) -> Ints:
+        """The slots as the layer before left them; a tensor kept whole has places of its own."""
+        slots = schedule.slots("weight", len(carry.weight_free))
+        return carry.weight_free if slots == len(carry.weight_free) else np.zeros(slots, dtype=np.int64)
+
+    def operand_traffic(self, schedule: Schedule, precision: Precision) -> Traffic:
+        """Bits between the NFU and its buffers, over the whole schedule: rows, whole as they are read and written."""
+        pack = self._speed(precision)[0]
+        bits = self._row_bits(Widths.of(precision), pack)
+        resumes, final = _resumes(schedule), _final(schedule)
+        moved = {"weight": 0, "input": 0, "sum_reads": 0, "sum_writes": 0, "final": 0}
+        for kind in range(len(schedule.tiles)):
+            rows = self._class_rows(schedule, kind, precision)
+            steps = schedule.classes == kind
+            for again in (False, True):
+                mine = steps & (resumes == again)
+                count, ends = int(mine.sum()), int((mine & final).sum())
+                record = self.tile_record(rows, again, precision)
+                moved["weight"] += count * rows.passes * rows.chunks
+                moved["input"] += count * rows.passes * rows.chunks
+                moved["sum_reads"] += count * int(record[kernels.T_READS])
+                moved["sum_writes"] += count * int(record[kernels.T_WRITES]) - ends * rows.passes
+                moved["final"] += ends * rows.passes
+        table: dict[str, dict[str, Transfer]] = {}
+        self._add(table, "weight", Transfer(moved["weight"] * bits["weight"], 0))
+        self._add(table, "input", Transfer(moved["input"] * bits["input"], 0))
+        sums = Transfer(moved["sum_reads"] * bits["partial_sum"], moved["sum_writes"] * bits["partial_sum"])
+        self._add(table, "partial_sum", sums)
+        self._add(table, "output", Transfer(0, moved["final"] * bits["output"]))
+        return table
+
+    def _add(self, table: dict[str, dict[str, Transfer]], tensor: Tensor, transfer: Transfer) -> None:
+        level = self.arch.holder(tensor)
+        if level is not None and (transfer.read_bits or transfer.write_bits):
+            row = table.setdefault(level.name, {})
+            row[tensor] = row.get(tensor, Transfer()) + transfer
+
+    # ---- values --------------------------------------------------------------------------------------------
+
+    def accumulate(self, schedule: Schedule, precision: Precision, image: Array, weight: Array) -> Sums:
+        """Step every tile's operands through the NFU, in the schedule's order (kernels.nfu)."""
+        nest, d = schedule.nest, schedule.nest.dims
+        floats = not precision.accumulator.is_integer
+        sums = np.zeros((d.N, d.G, d.K, d.P, d.Q), dtype=np.float32 if floats else np.int64)
+        effective, overflows = 0, 0
+        pack, _ = self._speed(precision)
+        operands = TileOperands(nest, image, weight)
+        for at, tile in schedule.tile_places():
+            taken = self._taken(tile, pack)
+            for left, right, place in operands.of(at, tile):
+                out = sums[place].reshape(tile.N, tile.K, -1).transpose(0, 2, 1).reshape(-1, tile.K)
+                out, overflowed = self._tile_sums(left, right, out, taken, precision)
+                overflows += overflowed
+                effective += int((left != 0).sum(axis=0, dtype=np.int64) @ (right != 0).sum(axis=1, dtype=np.int64))
+                turned = out.reshape(tile.N, -1, tile.K).transpose(0, 2, 1)
+                sums[place] = turned.reshape(sums[place].shape)
+        return Sums(sums.reshape(d.N, d.G * d.K, d.P, d.Q), effective, overflows)
+
+    def _taken(self, tile: Dims, pack: int) -> npt.NDArray[np.int64]:
+        """int64[chunks, Ti]: which element of the tile's reduction (C, R, S) each lane of each row takes; -1 none."""
+        u = self.spec.unroll
+        steps = (u.C * pack, u.R, u.S)
+        sizes = (tile.C, tile.R, tile.S)
+        counts = [ceil_div(size, step) for size, step in zip(sizes, steps, strict=True)]
+        grid = np.full([n * step for n, step in zip(counts, steps, strict=True)], -1, dtype=np.int64)
+        grid[: tile.C, : tile.R, : tile.S] = np.arange(tile.C * tile.R * tile.S).reshape(sizes)
+        cut = grid.reshape(counts[0], steps[0], counts[1], steps[1], counts[2], steps[2])
+        rows = cut.transpose(2, 4, 0, 1, 3, 5).reshape(-1, steps[0] * steps[1] * steps[2])  # taps outside, channels inside
+        lanes = 1 << (rows.shape[1] - 1).bit_length()
+        return np.pad(rows, ((0, 0), (0, lanes - rows.shape[1])), constant_values=-1)
+
+    def _tile_sums(
+        self, left: Array, right: Array, start: Array, taken: npt.NDArray[np.int64], precision: Precision
+    ) -> tuple[Array, int]:
+        """``start`` [pixels, K] plus one tile's products, and sums that did not fit."""
+        step = self.spec.unroll.K
+        blocks, lanes = ceil_div(right.shape[1], step), ceil_div(step, kernels.LANES) * kernels.LANES
+        inputs = np.pad(left, ((0, 0), (0, 1)))[:, taken]
+        weights = np.zeros((right.shape[0] + 1, blocks, lanes), dtype=right.dtype)
+        sums = np.zeros((left.shape[0], blocks, lanes), dtype=start.dtype)
+        for block in range(blocks):
+            part = slice(block * step, min((block + 1) * step, right.shape[1]))
+            weights[:-1, block, : part.stop - part.start] = right[:, part]
+            sums[:, block, : part.stop - part.start] = start[:, part]
+        rows = np.ascontiguousarray(weights[taken].transpose(2, 0, 1, 3))
+        overflows = kernels.run_tile(inputs, rows, sums, **_cuts(self.spec.arithmetic, precision))
+        return sums[:, :, :step].reshape(left.shape[0], -1)[:, : right.shape[1]], overflows
+
+
+def _cuts(arithmetic: FixedPoint | None, precision: Precision) -> dict[str, object]:
+    """The kernel's words for the fixed-point block."""
+    options: dict[str, object] = {"operand_bits": (precision.input.bits, precision.weight.bits)}
+    if arithmetic is None or not precision.accumulator.is_integer:
+        return options
+    if arithmetic.product == "truncate":
+        options |= {
+            "product_mode": _MODES[arithmetic.overflow],
+            "product_shift": arithmetic.fraction,
+            "product_bits": arithmetic.product_bits,
+        }
+    return options | {"sum_bits": arithmetic.sum_bits, "saturate": arithmetic.overflow == "saturate"}
+
+
+def _resumes(schedule: Schedule) -> npt.NDArray[np.bool_]:
+    """Steps whose sums start from partial sums: those fetched again, and those that the step before left in place."""
+    left = np.concatenate(([False], schedule.stores[:-1] == NOTHING))
+    return np.asarray(left | (schedule.loads[:, 2] != NOTHING))
+
+
+def _final(schedule: Schedule) -> npt.NDArray[np.bool_]:
+    """Steps that end their outputs' sums."""
+    return np.asarray((schedule.stores != NOTHING) & ~schedule.partial)
+
+
+@lru_cache(maxsize=100_000)
+def _tile_record(passes: int, chunks: int, resumes: int, options: tuple[int, ...]) -> Ints:
+    """`kernels.tile_timing`, each distinct tile stepped once."""
+    return kernels.tile_timing(passes, chunks, resumes, np.array(options, dtype=np.int64))
+
+
+@dataclass
+class NfuEngine(MappedEngine):
+    """A mapped engine whose unit is an NFU: its sums have the hardware's width, its outputs the hardware's radix."""
+
+    def planned(self, layer: Layer, plan: Plan) -> list[PlannedNest]:
+        return super().planned(self._as_built(layer), plan)
+
+    def run_layer(self, layer: Layer, plan: Plan, carry: Carry, operands: Operands | None) -> LayerRun:
+        return super().run_layer(self._as_built(layer), plan, carry, operands)
+
+    def _arithmetic(self, layer: Layer) -> FixedPoint | None:
+        spec = self.arch.engine
+        assert isinstance(spec, NfuSpec)
+        return spec.arithmetic if layer.precision.accumulator.is_integer else None
+
+    def _as_built(self, layer: Layer) -> Layer:
+        """The layer with partial sums as wide as the NFU's; a wider format of the network's changes no hardware."""
+        arithmetic = self._arithmetic(layer)
+        if arithmetic is None or arithmetic.sum_bits >= layer.precision.accumulator.bits:
+            return layer
+        narrow = layer.precision.model_copy(update={"accumulator": NumberFormat("int", arithmetic.sum_bits)})
+        return replace(layer, precision=narrow)
+
+    def _finish(self, layer: Layer, accumulators: Array, bias: Array | None) -> Array:
+        """Sums at the radix of the design become outputs: shifted back if products were not, then cut to the format."""
+        arithmetic = self._arithmetic(layer)
+        if arithmetic is None:
+            return super()._finish(layer, accumulators, bias)
+        if bias is not None:
+            accumulators = accumulators + bias.reshape(1, -1, 1, 1)
+        if arithmetic.product == "exact":
+            accumulators = accumulators >> arithmetic.fraction
+        shaped = from_image(layer, accumulators).reshape(layer.output_shapes[0])
+        return saturate(shaped, layer.precision.output)

@@ -1,0 +1,110 @@
+"""Sweeps and searches from Python; the same as the commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from accelsim.sweep.progress import Progress, progress_on_terminal
+from accelsim.sweep.runner import run_sweep
+from accelsim.sweep.spec import Spec, make_spec, read_spec
+from accelsim.sweep.table import DEFAULT, SweepTable
+
+if TYPE_CHECKING:
+    from accelsim.sweep.search import SearchResult
+
+Source = str | Path
+
+
+def sweep(
+    network: Source | Iterable[Source], arch: Source | Iterable[Source] | None = None,
+    vary: Mapping[str, Any] | None = None, *, where: str | Sequence[str] = (), objective: str | Sequence[str] = (),
+    overrides: Mapping[str, Any] | None = None, batch: int | None = None, layers: Iterable[str] = (),
+    mapping: Source | None = None, values: bool = False, seed: int = 0, tilings: str | None = None,
+    bound: bool = True, top: int = 1, jobs: int = 1, store: Source | None = None, scheduler: str | None = None,
+    progress: bool | Progress = False,
+) -> SweepTable:  # fmt: skip
+    """Simulate every point of a space.
+
+    Parameters
+    ----------
+    network   : a name, a path, several of them; or a sweep YAML (and no ``arch``), which then says everything.
+    arch      : a name or a path, or several.
+    vary      : key -> VALUES: ``{"arch.engine.rows": "8:128:8", "mapping.conv1.tile.K": "divisors"}``. Several keys
+                with commas between take their values together.
+    where     : constraints on keys (points outside are left out) and on results (rows outside say so).
+    objective : what to look for, the smaller the better unless ``max:``: ``"cycles"``, ``"max:utilization"``,
+                ``"cycles*energy_total_pj"``.
+    overrides : keys set for every point, as ``--set``.
+    tilings   : instead of mapping it as usual, try every tiling of this layer; ``vary`` may restrict
+                ``mapping.LAYER.tile.X``. Those that cannot be among the ``top`` best are not run if ``bound``.
+    jobs, scheduler : processes of this machine, or a Dask scheduler's address.
+    store     : a file that keeps results: what is there is not run again, what was interrupted goes on.
+
+    A script that uses ``jobs`` needs the usual ``if __name__ == "__main__":``, since processes are spawned.
+    """
+    spec = _spec(network, arch, vary, dict(
+        where=_texts(where), objectives=_texts(objective), settings=overrides, batch=batch, layers=layers,
+        mapping=None if mapping is None else str(mapping), values=values, seed=seed, tilings=tilings, bound=bound,
+        top=top,
+    ))  # fmt: skip
+    return sweep_spec(spec, jobs=jobs, store=store, scheduler=scheduler, progress=progress)
+
+
+def sweep_spec(
+    spec: Spec, *, jobs: int = 1, store: Source | None = None, scheduler: str | None = None,
+    progress: bool | Progress = False,
+) -> SweepTable:  # fmt: skip
+    """Run a checked sweep."""
+    shown = _progress(spec, progress)
+    if spec.tilings is not None:
+        from accelsim.sweep.tilings import run_tilings
+
+        return run_tilings(spec, jobs=jobs, store=store, scheduler=scheduler, progress=shown)
+    return run_sweep(spec, jobs=jobs, store=store, scheduler=scheduler, progress=shown)
+
+
+def _progress(spec: Spec, wanted: bool | Progress) -> Progress | None:
+    if isinstance(wanted, bool):
+        return progress_on_terminal((spec.objectives or (DEFAULT,))[0]) if wanted else None
+    return wanted
+
+
+def _spec(network: Any, arch: Any, vary: Mapping[str, Any] | None, options: dict[str, Any]) -> Spec:
+    if arch is None:
+        return read_spec(network)
+    return make_spec(_names(network), _names(arch), vary or {}, source="sweep", **options)
+
+
+def _names(given: Source | Iterable[Source]) -> list[str]:
+    return [str(given)] if isinstance(given, str | Path) else [str(source) for source in given]
+
+
+def _texts(given: str | Sequence[str]) -> Sequence[str]:
+    return [given] if isinstance(given, str) else given
+
+
+def search(
+    network: Source | Iterable[Source], arch: Source | Iterable[Source] | None = None,
+    vary: Mapping[str, Any] | None = None, *, trials: int, objective: str | Sequence[str] = (),
+    where: str | Sequence[str] = (), overrides: Mapping[str, Any] | None = None, sampler: str | None = None,
+    store: str | None = None, study: str | None = None, batch: int | None = None, layers: Iterable[str] = (),
+    mapping: Source | None = None, values: bool = False, seed: int = 0, progress: bool | Progress = False,
+) -> SearchResult:  # fmt: skip
+    """Look for good points with Optuna, without visiting all of them; parameters as for `sweep`.
+
+    Parameters
+    ----------
+    trials  : how many points to try; a study that is there already goes on to so many more.
+    sampler : ``tpe``, ``nsga2``, ``cmaes``, ``grid`` or ``random``; tpe for one objective, nsga2 for several.
+    store   : any URL that Optuna takes, or a file for SQLite; nothing is kept where it is left out.
+    study   : the study's name in the store.
+    """
+    from accelsim.sweep.search import run_search
+
+    spec = _spec(network, arch, vary, dict(
+        where=_texts(where), objectives=_texts(objective), settings=overrides, batch=batch, layers=layers,
+        mapping=None if mapping is None else str(mapping), values=values, seed=seed,
+    ))  # fmt: skip
+    return run_search(spec, trials=trials, sampler=sampler, store=store, study=study, progress=_progress(spec, progress))

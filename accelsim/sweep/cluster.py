@@ -1,0 +1,116 @@
+"""Batches on a Dask cluster (extra ``cluster``): any scheduler's address, workers that come, go and die.
+
+Every worker needs the same accelsim as this process; what a worker runs comes with the batch, so the workers need
+none of the sweep's files (in values mode: but those of the operands).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from accelsim.errors import Fault, InputError
+from accelsim.sweep.evaluate import Batch, run_batch
+from accelsim.sweep.inputs import model_version
+from accelsim.sweep.pool import TRIES, Results
+from accelsim.sweep.store import Outcome
+
+FLAG = "--scheduler"
+CONNECT_SECONDS = 15
+
+
+@dataclass
+class Cluster:
+    """The workers behind a scheduler's address."""
+
+    address: str
+    _client: Any = None
+    _under_way: dict[Any, tuple[Batch, int]] = field(default_factory=dict)
+
+    @property
+    def workers(self) -> int:
+        return max(1, sum(worker["nthreads"] for worker in self._connected().scheduler_info(-1)["workers"].values()))
+
+    def run(self, batches: Iterator[Batch]) -> Iterator[Results]:
+        from distributed import as_completed
+
+        queue = as_completed()
+        for batch in self._next(batches):
+            queue.add(self._submit(batch, 0))
+        for future in queue:
+            batch, failures = self._under_way.pop(future)
+            if future.status == "error" and _is_lost(future.exception()):
+                for single, tried in _singles(batch, failures + 1):
+                    if tried >= TRIES:
+                        yield [(job.number, _CRASHED) for job in single.jobs]
+                    else:
+                        queue.add(self._submit(single, tried))
+            else:
+                yield _checked(future.result(), self.address)
+            for following in self._next(batches):
+                queue.add(self._submit(following, 0))
+
+    def _next(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """As many batches as keep every worker busy, those that have joined meanwhile too."""
+        room = 2 * self.workers - len(self._under_way)
+        while room > 0:
+            batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
+            room -= 1
+
+    def _submit(self, batch: Batch, failures: int) -> Any:
+        future = self._connected().submit(_run, batch, pure=False)
+        self._under_way[future] = (batch, failures)
+        return future
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            try:
+                from distributed import Client
+            except ImportError:
+                raise InputError(Fault(FLAG, "", "needs Dask: pip install 'accelsim[cluster]'")) from None
+            try:
+                self._client = Client(self.address, timeout=CONNECT_SECONDS, set_as_default=False)
+            except (OSError, ValueError, TypeError) as error:
+                raise InputError(Fault(FLAG, self.address, f"cannot be reached: {error}")) from None
+        return self._client
+
+    def leftovers(self) -> list[Results]:
+        return [_checked(future.result(), self.address) for future in self._under_way if future.status == "finished"]
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.cancel(list(self._under_way))
+            self._client.close()
+            self._client = None
+
+
+_CRASHED = Outcome("defect", f"lost with the workers that ran it, {TRIES} times")
+
+
+def _run(batch: Batch) -> tuple[str, Results]:
+    return model_version(), run_batch(batch)
+
+
+def _checked(answer: tuple[str, Results], address: str) -> Results:
+    version, results = answer
+    if version != model_version():
+        told = f"its workers run accelsim {version}, this is {model_version()}: install the same on both"
+        raise InputError(Fault(FLAG, address, told))
+    return results
+
+
+def _is_lost(error: BaseException) -> bool:
+    from distributed import CancelledError, KilledWorker
+
+    return isinstance(error, KilledWorker | CancelledError)
+
+
+def _singles(batch: Batch, failures: int) -> list[tuple[Batch, int]]:
+    """A batch whose workers died, as single jobs: those not to blame shall not suffer for it."""
+    if len(batch.jobs) == 1:
+        return [(batch, failures)]
+    return [(Batch((job,), batch.networks), 0) for job in batch.jobs]

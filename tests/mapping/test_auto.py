@@ -1,0 +1,230 @@
+"""Is the automatic mapping always legal, close to the best there is, and obedient; and does it report what does not fit?"""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import array, conv, fixed, formats, gemm, layer_of, one_buffer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from accelsim import simulate
+from accelsim.arch.spec import Architecture
+from accelsim.engines.mapped import MappedEngine, PlannedNest
+from accelsim.engines.registry import engine_of
+from accelsim.engines.walk import Carry
+from accelsim.errors import InfeasibleError, InputError
+from accelsim.mapping.fit import fits, require_fit
+from accelsim.mapping.loopnest import DIMS, Dims, LoopNest, lower
+from accelsim.mapping.machine import Placement, Widths, tile_array
+from accelsim.mapping.mapping import EMPTY, Mapping, MappingFile
+from accelsim.schedule.build import build_schedule
+from accelsim.schedule.residency import Plan
+from accelsim.workload.network import Layer, Network
+from accelsim.workload.ops import Conv2d
+
+LONE = Plan({"layer": Placement()}, {})
+"""Nothing on chip before the layer, nothing kept behind it."""
+
+
+def planned(layer: Layer, arch: Architecture, mapping: MappingFile = EMPTY) -> PlannedNest:
+    engine = engine_of(arch, mapping)
+    assert isinstance(engine, MappedEngine)
+    return engine.planned(layer, LONE)[0]
+
+
+@st.composite
+def layers(draw: Any) -> Layer:
+    window, groups = draw(st.sampled_from([1, 3])), draw(st.sampled_from([1, 1, 2, 4]))
+    op = Conv2d(K=groups * draw(st.integers(1, 20)), R=window, S=window, stride=draw(st.integers(1, 2)), pad=window // 2, groups=groups)
+    size = draw(st.integers(3, 14))
+    return layer_of(op, (groups * draw(st.integers(1, 20)), size, size), batch=draw(st.integers(1, 3)))
+
+
+@st.composite
+def machines(draw: Any) -> Architecture:
+    flow = draw(st.sampled_from(["ws", "os", "is"]))
+    engine: dict[str, Any] = {"dataflow": flow, "weight_buffers": draw(st.integers(1, 2)), "overlap": draw(st.sampled_from(["none", "skewed"]))}
+    if draw(st.booleans()):
+        engine["accumulators"] = {"entries": draw(st.integers(1, 64))}
+    memory = one_buffer(f"{draw(st.integers(300, 40_000))} B", slots=draw(st.integers(1, 3)))
+    return array(draw(st.integers(1, 8)), draw(st.integers(1, 8)), memory, **engine)
+
+
+@settings(max_examples=60)
+@given(layers(), machines())
+def test_what_is_chosen_fits(layer: Layer, arch: Architecture) -> None:
+    try:
+        plan = planned(layer, arch)
+    except InfeasibleError as error:
+        assert "too" in str(error)
+        return
+    unit, mapping = engine_of(arch).unit, plan.mapping  # type: ignore[attr-defined]
+    assert all(1 <= tile <= size for tile, size in zip(mapping.tile, plan.nest.dims, strict=True))
+    assert sorted(mapping.order) == sorted(DIMS)
+    assert fits(
+        plan.nest, tile_array(mapping.tile), arch, unit, layer.precision, mapping.dataflow, Placement(), mapping.keep
+    ).all()
+    require_fit(
+        layer.name, plan.nest, mapping.tile, arch, unit, layer.precision, mapping.dataflow, Placement(), mapping.keep
+    )
+
+
+# ---- good -------------------------------------------------------------------------------------------------------
+
+
+def exhaustive(network: Network, arch: Architecture) -> tuple[int, Mapping]:
+    """The fastest mapping of a matrix product, found by running every tile of powers of two in every order of loops."""
+    layer, engine = network.layers[0], engine_of(arch)
+    assert isinstance(engine, MappedEngine)
+    (nest,) = (work for work in lower(layer).work if isinstance(work, LoopNest))
+    unit, flow, widths = engine.unit, engine.unit.dataflow, Widths.of(layer.precision)
+    sizes = [sorted({1 << i for i in range(size.bit_length())} | {size}) for size in (nest.dims.N, nest.dims.K, nest.dims.C)]
+    tiles = [Dims(N=n, K=k, C=c) for n, k, c in product(*sizes)]
+    found: list[tuple[int, Mapping]] = []
+    for keep in map(frozenset, ([], ["weight"], ["input"], ["weight", "input"])):
+        table = np.array(tiles, dtype=np.int64)
+        legal = fits(nest, table, arch, unit, layer.precision, flow, Placement(), keep)
+        for index, order in product(np.flatnonzero(legal), permutations("NKC")):
+            mapping = Mapping(tiles[index], ("G", "P", "Q", "R", "S", *order), flow, keep)
+            schedule = build_schedule("layer", nest, mapping, widths, Placement())
+            cost = unit.run(schedule, layer.precision, Placement(), Carry.start(arch)).cycles
+            found.append((cost, mapping))
+    return min(found, key=lambda pair: pair[0])
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "engine"),
+    [
+        ((16, 16, 16), "400 B", {"dataflow": "ws", "weight_buffers": 2, "overlap": "skewed"}),
+        ((20, 12, 9), "300 B", {"dataflow": "os", "overlap": "skewed"}),
+        ((8, 40, 8), "500 B", {"dataflow": "ws", "accumulators": {"entries": 16}}),
+        ((24, 8, 24), "600 B", {"dataflow": "is", "weight_buffers": 2, "overlap": "skewed"}),
+    ],
+    ids=["ws", "os", "accumulators", "is"],
+)
+def test_close_to_the_best_of_all(shape: tuple[int, int, int], size: str, engine: dict[str, Any]) -> None:
+    arch = array(4, 4, one_buffer(size, "2 B/cycle"), **engine)
+    network = gemm(*shape, formats())
+    best, mapping = exhaustive(network, arch)
+    assert simulate(network, arch).totals.cycles <= 1.15 * best, mapping
+
+
+def test_a_layer_that_fits_whole_is_not_cut_for_memory() -> None:
+    result = simulate(gemm(64, 32, 16, formats()), array(4, 4, one_buffer("1 MiB"), overlap="skewed", weight_buffers=2))
+    (dram,) = [tensors for level, tensors in result.layers[0].traffic_bytes.items() if level == "dram"]
+    assert {name: (t.read, t.write) for name, t in dram.items()} == {
+        "weight": (32 * 16, 0), "input": (64 * 32, 0), "output": (0, 64 * 16),
+    }  # fmt: skip
+
+
+# ---- obedient ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("tile", [{"K": 5}, {"N": 3, "C": 7}, {"N": 1, "K": 1, "C": 1}, {"K": 1000}])
+def test_fixed_tiles_are_honoured(tile: dict[str, int]) -> None:
+    layer = gemm(9, 14, 10).layers[0]
+    plan = planned(layer, array(memory=one_buffer("64 KiB")), fixed(tile=tile))
+    dims = plan.nest.dims._asdict()
+    assert {dim: getattr(plan.mapping.tile, dim) for dim in tile} == {dim: min(size, dims[dim]) for dim, size in tile.items()}
+
+
+@pytest.mark.parametrize("order", ["K C N", "C N K", "N P Q K C R S"])
+def test_a_fixed_order_is_honoured_and_completed_outside(order: str) -> None:
+    plan = planned(gemm(9, 14, 10).layers[0], array(memory=one_buffer("64 KiB")), fixed(order=order))
+    words = order.split()
+    assert plan.mapping.order[-len(words):] == tuple(words)
+    assert sorted(plan.mapping.order) == sorted(DIMS)
+
+
+@pytest.mark.parametrize("dataflow", ["ws", "os", "is"])
+@pytest.mark.parametrize("keep", [[], ["weight"], ["input", "weight"]])
+def test_a_fixed_dataflow_and_keep_are_honoured(dataflow: str, keep: list[str]) -> None:
+    plan = planned(gemm(9, 14, 10).layers[0], array(memory=one_buffer("64 KiB")), fixed(dataflow=dataflow, keep=keep))
+    assert plan.mapping.dataflow == dataflow
+    assert plan.mapping.keep == frozenset(keep)
+
+
+def test_a_layers_own_words_go_over_the_default() -> None:
+    text = {"default": {"tile": {"K": 2, "N": 3}, "dataflow": "os"}, "layers": {"layer": {"tile": {"K": 4}, "keep": []}}}
+    plan = planned(gemm(9, 14, 10).layers[0], array(memory=one_buffer("64 KiB")), MappingFile.model_validate(text))
+    assert (plan.mapping.tile.K, plan.mapping.tile.N, plan.mapping.dataflow) == (4, 3, "os")
+
+
+def test_what_a_result_shows_can_be_given_back() -> None:
+    network, arch = conv(8, (10, 10), K=12, R=3, S=3, pad=1), array(memory=one_buffer("700 B", "1 B/cycle"), weight_buffers=2)
+    first = simulate(network, arch)
+    shown = first.layers[0].mapping
+    again = simulate(network, arch, mapping=fixed(**shown))
+    assert again.layers[0] == first.layers[0]
+
+
+def test_a_mapping_never_changes_what_is_computed() -> None:
+    network, arch = gemm(9, 14, 10), array(memory=one_buffer("64 KiB"))
+    for mapping in (EMPTY, fixed(tile={"K": 3, "C": 5}), fixed(order="C K N", tile={"N": 2, "C": 3})):
+        result = simulate(network, arch, mapping=mapping)
+        assert result.totals.macs == 9 * 14 * 10
+
+
+# ---- what does not fit ------------------------------------------------------------------------------------------
+
+
+def test_a_tile_that_does_not_fit_is_reported_with_demand_bound_gap_and_levers() -> None:
+    with pytest.raises(InfeasibleError) as caught:
+        simulate(gemm(64, 64, 64), array(memory=one_buffer("1 KiB")), mapping=fixed(tile={"K": 64, "C": 64}))
+    error = caught.value
+    assert error.what == "layer layer: its tile in buffer"
+    assert "weight 4 KiB x 1" in error.demand
+    assert error.bound.startswith("1 KiB, ")
+    assert error.bound.endswith("too little")
+    assert error.levers[0] == "a smaller tile: tile.K below 64, tile.C below 64"
+    assert "a larger arch.memory.buffer.size" in error.levers
+
+
+def test_a_buffer_too_small_for_any_tile_is_reported() -> None:
+    with pytest.raises(InfeasibleError, match=r"asks for 12 B .*there is 2 B, 10 B too little"):
+        simulate(gemm(8, 8, 8, formats()), array(memory=one_buffer("2 B")))
+
+
+def test_accumulators_too_few_are_reported() -> None:
+    arch = array(memory=one_buffer("64 KiB"), accumulators={"entries": 8, "slots": 2})
+    with pytest.raises(InfeasibleError, match="asks for 16 output pixels .*there is 4, 12 too few"):
+        simulate(gemm(64, 4, 4), arch, mapping=fixed(tile={"N": 16}))
+    assert planned(gemm(64, 4, 4).layers[0], arch).mapping.tile.N <= 4
+
+
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        ({"tile": {"K": 0}}, "default.tile.K: is 0, must be greater than 0"),
+        ({"tile": {"Z": 1}}, "default.tile.Z: unknown key; known here: C, G, K, N, P, Q, R, S"),
+        ({"order": "K X"}, "default.order: has 'X', must name loop dimensions out of N K C P Q R S G"),
+        ({"order": "K K"}, "default.order: names a dimension twice: K K"),
+        ({"dataflow": "rs"}, "default.dataflow: is \"rs\", must be 'ws', 'os' or 'is'"),
+        ({"keep": ["output"]}, "default.keep[0]: is \"output\", must be 'weight' or 'input'"),
+        ({"tiles": {}}, 'default.tiles: unknown key (did you mean "tile"?)'),
+    ],
+)
+def test_faults_of_a_mapping_file(words: dict[str, Any], fault: str) -> None:
+    from accelsim.yaml_io import Document, validate
+
+    with pytest.raises(InputError) as caught:
+        validate(Document({"schema": "accelsim.mapping/1", "default": words}, "f"), MappingFile)
+    assert str(caught.value) == f"f: {fault}"
+
+
+def test_layers_that_a_mapping_names_must_be_there() -> None:
+    mapping = MappingFile.model_validate({"layers": {"layr": {"dataflow": "os"}}})
+    with pytest.raises(InputError, match=r'layers\.layr: one has no layer of that name \(did you mean "layer"\?\)'):
+        simulate(gemm(4, 4, 4), array(), mapping=mapping)
+
+
+def test_counts_round_up() -> None:
+    plan = planned(gemm(9, 14, 10).layers[0], array(), fixed(tile={"N": 4, "K": 3, "C": 14}))
+    assert isinstance(plan.mapping, Mapping)
+    counts = plan.mapping.counts(plan.nest.dims)
+    assert (counts.N, counts.K, counts.C) == (3, 4, 1)
+    assert plan.schedule.steps == 12
