@@ -22,6 +22,7 @@ from accelsim.workload.retype import as_integers
 
 if TYPE_CHECKING:
     from accelsim.engines.base import Array, LayerRun
+    from accelsim.engines.walk import Recorder
     from accelsim.report.result import Result
 
 Source = str | Path
@@ -80,15 +81,19 @@ def simulate_full(
     network: Source | Network, arch: Source | Architecture, *, batch: int | None = None,
     layers: Iterable[str] | None = None, mapping: Source | MappingFile | None = None,
     overrides: Mapping[str, Any] | None = None, values: bool = False, seed: int = 0, command: str = "",
+    recorder: Recorder | None = None,
 ) -> Simulation:  # fmt: skip
-    """`simulate`, with the runs, notes and (in values mode) outputs behind the result."""
+    """`simulate`, with the runs, notes and (in values mode) outputs behind the result.
+
+    A ``recorder`` is filled with when everything happened: see `accelsim.report.trace`.
+    """
     net, hardware, fixed, notes = prepare(network, arch, batch, layers, mapping, overrides or {})
     from accelsim.energy.model import EnergyModel
     from accelsim.report.result import build_result
     from accelsim.simulator import Simulator
 
     energy = EnergyModel.of(hardware)
-    runs, more = Simulator(hardware, fixed, seed if values else None).run(net)
+    runs, more = Simulator(hardware, fixed, seed if values else None, recorder, seed).run(net)
     seconds = [run.counters.cycles / hardware.clock for run in runs]
     energies = [energy.layer_energy(run, time) for run, time in zip(runs, seconds, strict=True)]
     sources = energy.sources(run.layer.precision for run in runs)

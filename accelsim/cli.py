@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -284,8 +285,11 @@ def _check(options: argparse.Namespace) -> None:
 def _list(options: argparse.Namespace) -> None:
     from accelsim.catalogue import listing
 
-    for name, description in listing(options.what):
-        print(f"{name:<28} {description}".rstrip())
+    entries = listing(options.what)
+    longest = max(len(name) for name, _ in entries)
+    room = _console().width - longest - 2
+    for name, description in entries:
+        print(f"{name:<{longest}}  {textwrap.shorten(description, room, placeholder=' ...')}".rstrip())
 
 
 def _schema(options: argparse.Namespace) -> None:

@@ -80,7 +80,7 @@ class Counters:
 
     ``ops`` are 2 a MAC and 1 a vector operation. ``port_cycles`` is the view of the engine's operand port: cycles
     in which it accepted a vector (``active``) or did not, by cause; TPU v1's performance counters have this view.
-    ``peak_macs_per_cycle`` is a fraction (numerator, denominator) at the layer's precision, (0, 1) for vector work.
+    ``unit_counts``: what only one kind of engine counts, by name.
     """
 
     cycles: int = 0
@@ -93,6 +93,7 @@ class Counters:
     port_cycles: Mapping[str, int] = field(default_factory=dict)
     accumulator_overflows: int = 0
     register_bits: int = 0
+    unit_counts: Mapping[str, int] = field(default_factory=dict)
 
     def times(self, count: int) -> Counters:
         """Counters of ``count`` such runs, one after the other."""
@@ -110,6 +111,7 @@ class Counters:
             port_cycles={key: value * count for key, value in self.port_cycles.items()},
             accumulator_overflows=self.accumulator_overflows * count,
             register_bits=self.register_bits * count,
+            unit_counts={key: value * count for key, value in self.unit_counts.items()},
         )
 
     @property
@@ -132,4 +134,8 @@ class Counters:
             },
             accumulator_overflows=self.accumulator_overflows + other.accumulator_overflows,
             register_bits=self.register_bits + other.register_bits,
+            unit_counts={
+                key: self.unit_counts.get(key, 0) + other.unit_counts.get(key, 0)
+                for key in dict.fromkeys((*self.unit_counts, *other.unit_counts))
+            },
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -18,32 +18,44 @@ from accelsim.workload.network import Layer, Network, TensorRef
 from accelsim.workload.ops import BatchNorm, Recurrent
 
 if TYPE_CHECKING:
-    from accelsim.engines.walk import Carry
+    from accelsim.engines.walk import Carry, Recorder
 
 
 @dataclass(frozen=True)
 class Simulator:
-    """Runs networks on one architecture. ``seed`` of the operands in values mode, None for cycles mode."""
+    """Runs networks on one architecture. ``seed`` of the operands in values mode, None for cycles mode.
+
+    ``recorder`` writes down when everything happened. ``data_seed``: of the values on which an engine's control depends,
+    which flow in cycles mode too.
+    """
 
     arch: Architecture
     mapping: MappingFile = EMPTY
     seed: int | None = None
+    recorder: Recorder | None = None
+    data_seed: int = 0
 
     def run(self, network: Network) -> tuple[list[LayerRun], list[str]]:
         """All layers in order, and notes about what the architecture does not model."""
         engine = engine_of(self.arch, self.mapping)
         plan = plan_network(network, self.arch, engine)
-        from accelsim.engines.walk import Carry
-
-        values = _Values.start(network, self.seed) if self.seed is not None else None
+        seed = self.data_seed if self.seed is None and engine.needs_values else self.seed
+        values = _Values.start(network, seed) if seed is not None else None
         runs = []
         for layer in network.layers:
             operands = values.operands(layer) if values else None
-            run = self._layer(layer, plan, engine, Carry.start(self.arch), operands)
+            run = self._layer(layer, plan, engine, self._carry(layer, plan), operands)
             if values:
                 values.keep(run)
-            runs.append(run)
+            runs.append(run if self.seed is not None else replace(run, outputs=None))
         return runs, _notes(runs, self.arch)
+
+    def _carry(self, layer: Layer, plan: Plan) -> Carry:
+        from accelsim.engines.walk import Carry
+
+        if self.recorder is None:
+            return Carry.start(self.arch)
+        return self.recorder.carry(self.arch, layer.name, plan.placements[layer.name].reserved_bytes)
 
     def run_one(self, layer: Layer, plan: Plan, engine: Engine) -> LayerRun:
         """One layer in cycles mode, with what ``plan`` keeps on chip around it."""
@@ -128,6 +140,7 @@ class _Values:
         return cls(network, seed, tensors, {ref: len(users) for ref, users in network.consumers().items()})
 
     def operands(self, layer: Layer) -> Operands:
+        from accelsim.workload.fixed_point import centred
         from accelsim.workload.values import bias_values, peephole_values, projection_values, weight_values
 
         inputs = tuple(self.tensors[ref] for ref in layer.inputs)
@@ -137,6 +150,8 @@ class _Values:
                 del self.tensors[ref]
         weight = weight_values(layer, self.seed) if layer.weight_shape is not None else None
         if not isinstance(layer.op, Recurrent):
+            if layer.macs:
+                inputs, weight = centred(layer, inputs, weight)
             return Operands(inputs, weight, bias_values(layer))
         projection = projection_values(layer, self.seed) if layer.op.projection else None
         peepholes = peephole_values(layer, self.seed) if layer.op.peepholes else None

@@ -422,7 +422,11 @@ EXCERPTS: dict[str, str] = {
     "check_faults": "check broken_net.yaml",
     "scalesim_csv": "simulate scalesim_topology.csv --arch scalesim --set arch.engine.dataflow=ws",
 }
-COMPARED = ("simulate lenet5 --arch gemmini_16x16 --out ws", "simulate lenet5 --arch gemmini_16x16 --set arch.engine.dataflow=os --out os")
+COMPARED = (
+    "simulate lenet5 --arch tpu_v1 --out two",
+    "simulate lenet5 --arch tpu_v1 --set arch.engine.weight_buffers=1 --out one",
+)
+FAULTY = ("too_large", "check_faults")  # excerpts that show a fault
 
 
 def run_command(line: str) -> str:
@@ -441,7 +445,9 @@ def excerpts() -> dict[str, str]:
         found = {name: run_command(line) for name, line in EXCERPTS.items()}
         for line in COMPARED:
             run_command(line)
-        found["compare"] = run_command("compare ws/report.json os/report.json")
+        found["compare"] = run_command("compare two/report.json one/report.json")
+    for name, text in found.items():
+        assert ("(exit status" in text) == (name in FAULTY), text
     return found
 
 

@@ -7,7 +7,7 @@ so that a layer that runs exactly at its roof is never reported above it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
@@ -108,17 +108,18 @@ def layer_position(run: LayerRun, arch: Architecture) -> Position:
     """Where one layer's run stands under its roof."""
     off_chip = arch.off_chip
     return position(
-        run.counters.ops, run.counters.cycles, bits_through(run.counters, off_chip.name),
+        run.worked_ops, run.counters.cycles, bits_through(run.counters, off_chip.name),
         peak_ops_per_cycle(run, arch), bytes_per_cycle(off_chip, arch.clock),
     )  # fmt: skip
 
 
-def total_position(runs: Iterable[LayerRun], total: Counters, arch: Architecture) -> Position:
+def total_position(runs: Sequence[LayerRun], total: Counters, arch: Architecture) -> Position:
     """Where a whole network stands: under the highest peak that its layers have."""
     engine = max((2 * run.peak_macs_per_cycle for run in runs if run.counters.macs), default=Fraction(0))
     peak = engine + (vector_lanes(arch) if total.vector_ops else 0)
     bits = bits_through(total, arch.off_chip.name)
-    return position(total.ops, total.cycles, bits, peak, bytes_per_cycle(arch.off_chip, arch.clock))
+    worked = sum(run.worked_ops for run in runs)
+    return position(worked, total.cycles, bits, peak, bytes_per_cycle(arch.off_chip, arch.clock))
 
 
 def precision_name(run: LayerRun) -> str:

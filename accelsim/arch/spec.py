@@ -188,6 +188,64 @@ class NfuSpec(_Block):
         return self.unroll.multipliers * relative_throughput(self.precision, precision, self.kind)
 
 
+class SparseSpec(_Block):
+    """A sparse engine (EIE, ESE): PEs on column-interleaved CSC. The meaning of each option: docs/engines/sparse.md."""
+
+    kind: Literal["sparse"]
+    pes: Annotated[int, Field(ge=1, le=4096)]
+    channels: PositiveInt = 1
+    fifo_depth: PositiveInt = 8
+    queue: Literal["ring", "full"] = "full"
+    index_bits: Annotated[int, Field(ge=1, le=16)] = 4
+    weight_bits: Annotated[int, Field(ge=1, le=32)] = 4
+    entry_word_bits: PositiveInt = 64
+    pointer_bits: Annotated[int, Field(ge=1, le=64)] = 16
+    empty_column: Literal["cycle", "free"] = "cycle"
+    zero_detection: Literal["packs", "ideal"] = "packs"
+    skip_zeros: bool = True
+    register_entries: PositiveInt = 64
+    passes: Literal["overlapped", "drained"] = "overlapped"
+    entry_stages: PositiveInt = 1
+    alu_stages: Annotated[int, Field(ge=2)] = 4
+    accumulator_overflow: Literal["wrap", "saturate"] = "wrap"
+
+    @model_validator(mode="after")
+    def _sizes_make_sense(self) -> SparseSpec:
+        if self.row_entries < 1:
+            raise ValueError(
+                f"entry_word_bits is {self.entry_word_bits}, must hold an entry of "
+                f"{self.weight_bits} + {self.index_bits} bits"
+            )
+        if self.queue_capacity < 1:
+            raise ValueError('fifo_depth is 1, must be at least 2 with "queue: ring", which is full one short of it')
+        return self
+
+    @property
+    def row_entries(self) -> int:
+        """Entries in a row of the entry memory."""
+        return self.entry_word_bits // (self.weight_bits + self.index_bits)
+
+    @property
+    def queue_capacity(self) -> int:
+        """Activations that a PE's queue holds."""
+        return self.fifo_depth - 1 if self.queue == "ring" else self.fifo_depth
+
+    @property
+    def multiply_after(self) -> int:
+        """Cycles from an entry's address to its multiplication: entry memory, decoding in two steps."""
+        return self.entry_stages + 2
+
+    @property
+    def done_after(self) -> int:
+        """Edges from an entry's address until it is seen to be written."""
+        return self.entry_stages + self.alu_stages + 1
+
+    def macs_per_cycle(self, precision: Precision) -> Fraction:
+        """Peak MACs a cycle, whatever the (integer) precision."""
+        del precision
+        return Fraction(self.pes * self.channels)
+
+
 class RoofSpec(_Block):
     """A machine known by its peak alone: drawn on rooflines, never simulated. ``peak`` in operations a second."""
 
@@ -199,11 +257,13 @@ class VectorSpec(_Block):
     """The unit that pools, activates, adds and normalizes: ``lanes`` operations a cycle.
 
     Operators in ``inline`` ride on the path of the results from the engine to memory: they cost no cycles and no
-    traffic of their own when they follow a layer of the engine.
+    traffic of their own when they follow a layer of the engine. ``rows``: operands are packed into the lanes as they
+    come, or a row of lanes holds ``channels`` of one position only.
     """
 
     lanes: PositiveInt
     inline: list[str] = []
+    rows: Literal["packed", "channels"] = "packed"
 
 
 class MemoryLevel(_Block):
@@ -212,6 +272,7 @@ class MemoryLevel(_Block):
     ``size`` left out is unbounded; ``bandwidth`` left out is unlimited. ``slots`` is how many tiles of a tensor
     it holds at once: 2 is double buffering, 1 none; a weight FIFO of four tiles has 4. ``requests`` of the off-chip
     level: loads ask for its port all in the schedule's order, or each tensor's in a queue of its own (a DMA a buffer).
+    ``preloaded``: a network's weights are there before it starts, if all of them fit.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -223,6 +284,7 @@ class MemoryLevel(_Block):
     width_bits: PositiveInt | None = None
     kind: Literal["sram", "dram", "register"] | None = None
     requests: Literal["in_order", "per_tensor"] = "in_order"
+    preloaded: bool = False
 
 
 class EnergySpec(_Block):
@@ -254,7 +316,7 @@ class Architecture(_Block):
     description: str = ""
     technology: Technology = Technology()
     clock: Hertz
-    engine: Annotated[SystolicSpec | NfuSpec | RoofSpec, Field(discriminator="kind")]
+    engine: Annotated[SystolicSpec | NfuSpec | SparseSpec | RoofSpec, Field(discriminator="kind")]
     vector: VectorSpec | None = None
     memory: list[MemoryLevel] = Field(min_length=1)
     energy: EnergySpec = EnergySpec()

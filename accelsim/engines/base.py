@@ -52,6 +52,8 @@ class LayerRun:
     ``engine`` names the unit: the engine's kind, ``vector``, or ``none`` for layers that cost nothing.
     ``peak_macs_per_cycle`` is the engine's at this layer's precision, 0 for layers without MACs.
     ``mapping`` is plain data, as it would stand in a mapping YAML. ``outputs`` is there in values mode.
+    ``skips_zeros``: MACs with a zero operand take none of the engine's time; utilization, attained rates and the laws
+    of peak then count effective MACs.
     """
 
     layer: Layer
@@ -61,6 +63,17 @@ class LayerRun:
     counters: Counters
     peak_macs_per_cycle: Fraction
     outputs: tuple[Array, ...] | None = field(default=None, compare=False)
+    skips_zeros: bool = False
+
+    @property
+    def worked_macs(self) -> int:
+        """MACs that the unit really did: where it skips zeros, the effective ones."""
+        return self.counters.effective_macs if self.skips_zeros else self.counters.macs
+
+    @property
+    def worked_ops(self) -> int:
+        """Operations that the units really did."""
+        return 2 * self.worked_macs + self.counters.vector_ops
 
 
 class Engine(Protocol):
@@ -69,6 +82,10 @@ class Engine(Protocol):
     @property
     def name(self) -> str:
         """The engine's kind, as in the YAML."""
+
+    @property
+    def needs_values(self) -> bool:
+        """Whether cycles depend on the operands' values, so that they flow in cycles mode too."""
 
     def check(self, layer: Layer, plan: Plan) -> None:
         """Raise `InfeasibleError` if the engine cannot run ``layer`` with what ``plan`` leaves it on chip."""

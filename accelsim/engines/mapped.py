@@ -79,6 +79,10 @@ class MappedEngine:
     def name(self) -> str:
         return self.unit.name
 
+    @property
+    def needs_values(self) -> bool:
+        return False
+
     def check(self, layer: Layer, plan: Plan) -> None:
         self.planned(layer, plan)
 
@@ -141,7 +145,9 @@ class MappedEngine:
         assert self.vector is not None
         shares = (Fraction(0),) * len(work.input_elements) if work.part else shares_off_chip(plan, layer)
         placement = plan.placements[layer.name]
-        return self.vector.run(work, layer.precision, shares, placement, carry).times(work.repeat)
+        counters = self.vector.run(work, layer.precision, shares, placement, carry)
+        carry.repeated(work.repeat)
+        return counters.times(work.repeat)
 
     def _run_nest(self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry) -> Counters:
         """A nest once, then its repetitions, which find the weights where they are if all of them fit."""
@@ -150,10 +156,13 @@ class MappedEngine:
             return first
         counts = planned.mapping.counts(planned.nest.dims)
         if counts.K * counts.C > 1 or self.arch.holder("weight") is None:
+            carry.repeated(repeat)
             return first.times(repeat)
         held = replace(planned.placement, weight_resident=True)
         schedule = build_schedule(layer.name, planned.nest, planned.mapping, Widths.of(layer.precision), held)
-        return first + self.unit.run(schedule, layer.precision, held, carry).times(repeat - 1)
+        again = self.unit.run(schedule, layer.precision, held, carry)
+        carry.repeated(repeat - 1)
+        return first + again.times(repeat - 1)
 
     # ---- values --------------------------------------------------------------------------------------------
 

@@ -19,14 +19,15 @@ from accelsim.arch.spec import Architecture, FixedPoint, NfuSpec, Tensor, relati
 from accelsim.counters import Counters, Traffic, Transfer, add_traffic
 from accelsim.engines.base import Array, LayerRun, Operands, Sums
 from accelsim.engines.kernels import nfu as kernels
-from accelsim.engines.kernels import timeline as tl
 from accelsim.engines.mapped import MappedEngine, PlannedNest, from_image
+from accelsim.engines.stretch import LONG, MANY_TILES, SHORT, StretchedNest, is_long, shortened, stretch
 from accelsim.engines.tiles import TileOperands
-from accelsim.engines.walk import Carry, counters_of, timeline_options, transfer_traffic
+from accelsim.engines.walk import Carry, Steps, counters_of, run_steps, timeline_options, transfer_traffic
 from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
-from accelsim.schedule.build import NOTHING, Schedule
+from accelsim.mapping.mapping import LayerMapping
+from accelsim.schedule.build import NOTHING, Schedule, build_schedule
 from accelsim.schedule.residency import Plan
 from accelsim.units import ceil_div
 from accelsim.workload.fixed_point import saturate
@@ -131,7 +132,12 @@ class Nfu:
 
     def tile_rows(self, tile: Dims, precision: Precision, private: bool = False) -> TileRows:
         """How ``tile`` is cut into rows."""
-        counts = Dims(*(ceil_div(a, b) for a, b in zip(tile, self._steps(self._speed(precision)[0], private), strict=True)))
+        counts = Dims(
+            *(
+                ceil_div(a, b)
+                for a, b in zip(tile, self._steps(self._speed(precision)[0], private), strict=True)
+            )
+        )
         return TileRows(counts.outputs, counts.reduction)
 
     def tile_record(self, rows: TileRows, resumes: bool, precision: Precision) -> Ints:
@@ -157,7 +163,9 @@ class Nfu:
         for level in self.arch.memory[1:]:
             if level.bandwidth is not None:
                 row = sum(bits[t] for t in ("weight", "input") if t in (level.holds or ()))
-                need = ceil(rows.passes * rows.chunks * row / (8 * level.bandwidth.per_cycle(self.arch.clock)))
+                need = ceil(
+                    rows.passes * rows.chunks * row / (8 * level.bandwidth.per_cycle(self.arch.clock))
+                )
                 wait = max(wait, need - issue)
         return wait
 
@@ -182,7 +190,8 @@ class Nfu:
         widths = Widths.of(precision)
         tiles = [self._class_rows(schedule, kind, precision) for kind in range(len(schedule.tiles))]
         folds = np.array([[self._fold(rows, precision, widths)] * 4 for rows in tiles], dtype=np.int64)
-        result = tl.run_timeline(
+        steps = Steps(
+            self.name,
             schedule.classes,
             schedule.loads,
             schedule.stores,
@@ -191,10 +200,10 @@ class Nfu:
             timeline_options(
                 self.arch, -1, self.spec.overlap == "skewed", 2, schedule.slots("input", self._slots("input"))
             ),
-            carry.port,
-            self._weight_slots(schedule, carry),
-            np.empty((0, tl.EVENT_FIELDS), dtype=np.int64),
+            schedule.partial,
+            frozenset(schedule.mapping.keep),
         )
+        result = run_steps(steps, self._weight_slots(schedule, carry), carry)
         traffic = add_traffic(
             (
                 transfer_traffic(self.arch, schedule.loads, schedule.stores, schedule.partial),
@@ -265,7 +274,9 @@ class Nfu:
                 out = sums[place].reshape(tile.N, tile.K, -1).transpose(0, 2, 1).reshape(-1, tile.K)
                 out, overflowed = self._tile_sums(left, right, out, taken, precision)
                 overflows += overflowed
-                effective += int((left != 0).sum(axis=0, dtype=np.int64) @ (right != 0).sum(axis=1, dtype=np.int64))
+                effective += int(
+                    (left != 0).sum(axis=0, dtype=np.int64) @ (right != 0).sum(axis=1, dtype=np.int64)
+                )
                 turned = out.reshape(tile.N, -1, tile.K).transpose(0, 2, 1)
                 sums[place] = turned.reshape(sums[place].shape)
         return Sums(sums.reshape(d.N, d.G * d.K, d.P, d.Q), effective, overflows)
@@ -279,7 +290,9 @@ class Nfu:
         grid = np.full([n * step for n, step in zip(counts, steps, strict=True)], -1, dtype=np.int64)
         grid[: tile.C, : tile.R, : tile.S] = np.arange(tile.C * tile.R * tile.S).reshape(sizes)
         cut = grid.reshape(counts[0], steps[0], counts[1], steps[1], counts[2], steps[2])
-        rows = cut.transpose(2, 4, 0, 1, 3, 5).reshape(-1, steps[0] * steps[1] * steps[2])  # taps outside, channels inside
+        rows = cut.transpose(2, 4, 0, 1, 3, 5).reshape(
+            -1, steps[0] * steps[1] * steps[2]
+        )  # taps outside, channels inside
         lanes = 1 << (rows.shape[1] - 1).bit_length()
         return np.pad(rows, ((0, 0), (0, lanes - rows.shape[1])), constant_values=-1)
 
@@ -341,6 +354,40 @@ class NfuEngine(MappedEngine):
 
     def run_layer(self, layer: Layer, plan: Plan, carry: Carry, operands: Operands | None) -> LayerRun:
         return super().run_layer(self._as_built(layer), plan, carry, operands)
+
+    def _new_plan(
+        self, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping
+    ) -> PlannedNest:
+        widths = Widths.of(layer.precision)
+        if not is_long(nest, self.arch, widths):
+            return super()._new_plan(layer, nest, placement, fixed)
+        single = fixed.model_copy(update={"tile": fixed.tile.model_copy(update={"P": 1, "Q": 1})})
+        plan = super()._new_plan(layer, shortened(nest, SHORT), placement, single)
+        longer = build_schedule(layer.name, shortened(nest, LONG), plan.mapping, widths, placement)
+        return StretchedNest(
+            plan.nest, placement, plan.mapping, plan.schedule, longer, nest.dims.P * nest.dims.Q
+        )
+
+    def _run_nest(self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry) -> Counters:
+        if not isinstance(planned, StretchedNest):
+            return super()._run_nest(planned, layer, repeat, carry)
+        short, long = (
+            self.unit.run(schedule, layer.precision, planned.placement, Carry.start(self.arch))
+            for schedule in (planned.schedule, planned.longer)
+        )
+        return stretch(short, long, planned.pixels, self.arch).times(repeat)
+
+    def _values(
+        self, layer: Layer, planned: list[PlannedNest], operands: Operands, counters: Counters
+    ) -> tuple[tuple[Array, ...], Counters]:
+        if any(isinstance(nest, StretchedNest) for nest in planned):
+            raise InfeasibleError(
+                f"layer {layer.name} in values mode",
+                demand=f"{layer.macs} MACs with a private kernel each pixel",
+                bound=f"layers of at most {MANY_TILES} tiles of weights",
+                levers=("run without --values", "a smaller layer"),
+            )
+        return super()._values(layer, planned, operands, counters)
 
     def _arithmetic(self, layer: Layer) -> FixedPoint | None:
         spec = self.arch.engine

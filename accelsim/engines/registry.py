@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from accelsim.arch.spec import Architecture, NfuSpec, RoofSpec, SystolicSpec
+from accelsim.arch.spec import Architecture, NfuSpec, RoofSpec, SparseSpec, SystolicSpec
 from accelsim.errors import InfeasibleError
 from accelsim.mapping.mapping import EMPTY, MappingFile
 
@@ -24,6 +24,10 @@ def engine_of(arch: Architecture, mapping: MappingFile = EMPTY) -> Engine:
         from accelsim.engines.nfu import Nfu, NfuEngine
 
         return NfuEngine(arch, Nfu(arch, arch.engine), vector_unit_of(arch), mapping)
+    if isinstance(arch.engine, SparseSpec):
+        from accelsim.engines.sparse import SparseEngine
+
+        return SparseEngine(arch, arch.engine, vector_unit_of(arch))
     assert isinstance(arch.engine, RoofSpec)
     raise InfeasibleError(
         f"architecture {arch.name}",

@@ -23,7 +23,15 @@ from accelsim.engines.base import Array, Sums
 from accelsim.engines.kernels import systolic as kernels
 from accelsim.engines.kernels import timeline as tl
 from accelsim.engines.tiles import TileOperands
-from accelsim.engines.walk import Carry, counters_of, port_contention, timeline_options, transfer_traffic
+from accelsim.engines.walk import (
+    Carry,
+    Steps,
+    counters_of,
+    port_contention,
+    run_steps,
+    timeline_options,
+    transfer_traffic,
+)
 from accelsim.errors import InvariantError
 from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
@@ -293,7 +301,8 @@ class SystolicArray:
         ]
         loads = self._streamed(schedule, grids, widths, placement)
         kinds, classes = self._classes(schedule, loads, grids, widths)
-        result = tl.run_timeline(
+        steps = Steps(
+            self.name,
             classes,
             loads,
             schedule.stores,
@@ -306,10 +315,12 @@ class SystolicArray:
                 2 if dataflow == "os" else self.spec.weight_buffers,  # os has no stationary tile to wait for
                 schedule.slots("input", 0),
             ),
-            carry.port,
-            np.zeros(schedule.slots("weight", len(carry.weight_free)), dtype=np.int64),
-            np.empty((0, tl.EVENT_FIELDS), dtype=np.int64),
+            schedule.partial,
+            frozenset(schedule.mapping.keep),
+            np.array([[shape[:3] for shape in grids[kind].shapes] for kind, _ in kinds], dtype=np.int64),
         )
+        weight_slots = schedule.slots("weight", len(carry.weight_free))
+        result = run_steps(steps, np.zeros(weight_slots, dtype=np.int64), carry)
         traffic = add_traffic(
             (
                 transfer_traffic(self.arch, loads, schedule.stores, schedule.partial),

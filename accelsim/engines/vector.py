@@ -16,7 +16,7 @@ import numpy as np
 from accelsim.arch.spec import Architecture
 from accelsim.counters import Counters, Transfer, add_traffic
 from accelsim.engines.kernels import timeline as tl
-from accelsim.engines.walk import Carry, counters_of, timeline_options, transfer_traffic
+from accelsim.engines.walk import Carry, Steps, counters_of, run_steps, timeline_options, transfer_traffic
 from accelsim.mapping.loopnest import VectorWork
 from accelsim.mapping.machine import Placement, Widths, free_bytes
 from accelsim.units import ceil_div
@@ -47,7 +47,7 @@ class VectorUnit:
             ceil(e * s) for e, s in zip(work.input_elements, shares, strict=True)
         ) * widths.input + work.weight_elements * widths.weight
         stored = 0 if placement.output_resident else work.output_elements * widths.output
-        lane_cycles = ceil_div(work.ops or max(inputs, work.output_elements), self.lanes)
+        lane_cycles = self._lane_cycles(work, work.ops or max(inputs, work.output_elements))
         cycles = max(
             lane_cycles,
             self._port_cycles(inputs * widths.input + fetched, work.output_elements * widths.output + stored),
@@ -62,6 +62,13 @@ class VectorUnit:
             )
         )
         return counters_of(result, 0, work.ops, traffic)
+
+    def _lane_cycles(self, work: VectorWork, operations: int) -> int:
+        """Rows of lanes; where a row holds channels of one position only, the last row of each position is ragged."""
+        assert self.arch.vector is not None
+        if self.arch.vector.rows == "packed" or work.channels == 0:
+            return ceil_div(operations, self.lanes)
+        return ceil_div(operations, work.channels) * ceil_div(work.channels, self.lanes)
 
     def _port_cycles(self, read_bits: int, write_bits: int) -> int:
         """Cycles that operands and transfers take through the ports of the levels that hold them."""
@@ -98,12 +105,11 @@ class VectorUnit:
         folds[:, :, tl.F_ISSUE] = folds[:, :, tl.F_INTERVAL] = folds[:, :, tl.F_END] = table[:, :1]
         folds[:, :, tl.F_LAST_MAC] = table[:, :1] - 1
         folds[:, :, tl.F_WAIT] = table[:, 1:]
-        result = tl.run_timeline(
-            classes.astype(np.int32).ravel(), loads, stores, np.ones((len(table), 3), dtype=np.int64), folds,
-            timeline_options(self.arch, -1, True, 2), carry.port, carry.weight_free,
-            np.empty((0, tl.EVENT_FIELDS), dtype=np.int64),
+        steps = Steps(
+            self.name, classes.astype(np.int32).ravel(), loads, stores, np.ones((len(table), 3), dtype=np.int64), folds,
+            timeline_options(self.arch, -1, True, 2), np.zeros(pieces, dtype=bool),
         )  # fmt: skip
-        return result, loads, stores
+        return run_steps(steps, carry.weight_free, carry), loads, stores
 
     def _operands(self, read_bits: int, write_bits: int) -> dict[str, dict[str, Transfer]]:
         table: dict[str, dict[str, Transfer]] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as MappingABC, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,16 +16,91 @@ from accelsim.mapping.machine import Ints, off_chip_bits_per_cycle, slots_of
 from accelsim.schedule.build import NOTHING, Schedule
 
 
+@dataclass(frozen=True)
+class Steps:
+    """What the timeline walks: the arguments of `kernels.timeline.run_timeline`, and what a trace says about them.
+
+    ``unit`` does them; ``partial`` bool[steps]: whether a store is of partial sums; ``kept``: tensors whose tiles stay
+    in their level; ``shapes`` int64[classes, 4, 3]: rows and columns of the array that a fold uses, and the vectors it
+    streams, where the unit is an array of PEs.
+    """
+
+    unit: str
+    classes: npt.NDArray[np.int32]
+    loads: Ints
+    stores: Ints
+    grids: Ints
+    folds: Ints
+    options: Ints
+    partial: npt.NDArray[np.bool_]
+    kept: frozenset[str] = frozenset()
+    shapes: Ints | None = None
+
+
+@dataclass
+class Walk:
+    """A walk written down: its steps, when each happened (columns E_* of the kernel), and how often it was repeated."""
+
+    steps: Steps
+    events: Ints
+    cycles: int
+    times: int = 1
+
+
 @dataclass
 class Carry:
-    """What one layer leaves to the next: when the off-chip port and the weight slots are free, before its start."""
+    """What one layer leaves to the next: when the off-chip port and the weight slots are free, before its start.
+
+    With a list for ``walks`` every walk is written down there.
+    """
 
     port: Ints
     weight_free: Ints
+    walks: list[Walk] | None = None
 
     @classmethod
-    def start(cls, arch: Architecture) -> Carry:
-        return cls(np.zeros(1, dtype=np.int64), np.zeros(slots_of(arch, "weight"), dtype=np.int64))
+    def start(cls, arch: Architecture, walks: list[Walk] | None = None) -> Carry:
+        return cls(np.zeros(1, dtype=np.int64), np.zeros(slots_of(arch, "weight"), dtype=np.int64), walks)
+
+    def repeated(self, times: int) -> None:
+        """The walk before counts ``times`` times."""
+        if self.walks:
+            self.walks[-1].times = times
+
+
+@dataclass(frozen=True)
+class LayerWalks:
+    """All walks of one layer in their order; ``reserved_bytes`` of each level are taken by tensors that live there."""
+
+    layer: str
+    walks: list[Walk]
+    reserved_bytes: MappingABC[str, int]
+
+
+@dataclass
+class Recorder:
+    """Writes down every walk of a simulation: what traces and waveforms are made of."""
+
+    layers: list[LayerWalks] = field(default_factory=list)
+    arch: Architecture | None = None
+
+    def carry(self, arch: Architecture, layer: str, reserved_bytes: MappingABC[str, int]) -> Carry:
+        """The carry that ``layer`` starts with; its walks are written down."""
+        self.arch = arch
+        self.layers.append(LayerWalks(layer, [], reserved_bytes))
+        return Carry.start(arch, self.layers[-1].walks)
+
+
+def run_steps(steps: Steps, weight_free: Ints, carry: Carry) -> Ints:
+    """Walk ``steps`` (kernels.timeline.run_timeline); ``weight_free``: cycles at which each weight slot is free."""
+    rows = 0 if carry.walks is None else len(steps.classes)
+    events = np.empty((rows, tl.EVENT_FIELDS), dtype=np.int64)
+    result = tl.run_timeline(
+        steps.classes, steps.loads, steps.stores, steps.grids, steps.folds, steps.options, carry.port, weight_free, events
+    )
+    if carry.walks is not None:
+        carry.walks.append(Walk(steps, events, int(result[tl.R_CYCLES])))
+    return result
 
 
 def timeline_options(

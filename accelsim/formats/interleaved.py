@@ -88,14 +88,17 @@ class InterleavedCsc:
         """Entries in each PE's memory, int64[pes]."""
         return np.asarray(self.lengths().sum(axis=0))
 
-    def with_bias(self, bias: npt.NDArray[np.int64]) -> InterleavedCsc:
-        """The same with ``bias`` (a value a row) as one more column; its values keep their own width."""
-        column = Coo.from_dense(np.asarray(bias).reshape(-1, 1))
-        more = InterleavedCsc.encode(Coo((self.shape[0], 1), column.rows, column.cols, column.values), self.pes,
-                                     self.index_bits)  # fmt: skip
+    def with_bias(self, bias: npt.NDArray[np.int64], at: int | None = None) -> InterleavedCsc:
+        """The same with ``bias`` (a value a row) as one more column, the column ``at`` after empty ones if given.
+
+        Its values keep their own width.
+        """
+        columns = self.shape[1] if at is None else at
+        more = InterleavedCsc.encode(Coo.from_dense(np.asarray(bias).reshape(-1, 1)), self.pes, self.index_bits)
+        between = np.full((columns - self.shape[1]) * self.pes, self.starts[-1])
         return InterleavedCsc(
-            (self.shape[0], self.shape[1] + 1), self.pes, self.index_bits,
-            np.concatenate((self.starts, more.starts[1:] + self.starts[-1])),
+            (self.shape[0], columns + 1), self.pes, self.index_bits,
+            np.concatenate((self.starts, between, more.starts[1:] + self.starts[-1])),
             np.concatenate((self.zeros, more.zeros)), np.concatenate((self.values, more.values)),
         )  # fmt: skip
 

@@ -8,16 +8,74 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, cast
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.units import PositiveInt
-from accelsim.workload.network import GraphError, LayerSketch, Network, Requantize, ValueSource, build_network
+from accelsim.workload.network import (
+    Affine,
+    GraphError,
+    LayerSketch,
+    Network,
+    Quantization,
+    Requantize,
+    Rounding,
+    ValueSource,
+    build_network,
+)
 from accelsim.workload.ops import OPERATOR_BY_NAME, OPERATORS, Op, Shape
 from accelsim.workload.precision import PartialPrecision, Precision
 from accelsim.yaml_io import Document, validate
 
 SCHEMA = "accelsim.network/1"
+
+
+_Shift = Annotated[int, Field(strict=True, ge=-62, le=200)]
+_Whole = Annotated[int, Field(strict=True)]
+
+
+class RequantizeEntry(BaseModel):
+    """``output = saturate(round(accumulator * multiplier / 2**shift) + zero_point)``; numbers may be one a channel."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    multiplier: _Whole | list[_Whole] = 1
+    shift: _Shift | list[_Shift]
+    zero_point: _Whole = 0
+    rounding: Rounding = "away"
+
+    def value(self) -> Requantize:
+        multiplier, shift = (tuple(v) if isinstance(v, list) else v for v in (self.multiplier, self.shift))
+        return Requantize(multiplier, shift, self.zero_point, self.rounding)
+
+
+class AffineEntry(BaseModel):
+    """What a tensor's integers stand for: ``(q - zero_point) * scale``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scale: Annotated[float, Field(gt=0, le=3e38)]
+    zero_point: _Whole = 0
+
+    def value(self) -> Affine:
+        return Affine(self.scale, self.zero_point)
+
+
+class QuantizationEntry(BaseModel):
+    """The scales of a layer's inputs, in their order, and of its output; the zero point of its weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    inputs: list[AffineEntry] = []
+    weight_zero_point: _Whole | list[_Whole] = 0
+    output: AffineEntry | None = None
+
+    def value(self) -> Quantization:
+        zero = self.weight_zero_point
+        output = self.output.value() if self.output is not None else None
+        return Quantization(
+            tuple(entry.value() for entry in self.inputs), tuple(zero) if isinstance(zero, list) else zero, output
+        )
 
 
 class _LayerCommon(BaseModel):
@@ -35,6 +93,14 @@ class _LayerCommon(BaseModel):
     shift: Annotated[int, Field(strict=True, ge=0, le=62)] | None = Field(
         default=None, description="output = saturate(round(accumulator / 2**shift)); a rule by size if left out"
     )
+    requantize: RequantizeEntry | None = None
+    quantization: QuantizationEntry | None = None
+
+    @model_validator(mode="after")
+    def _one_shift(self) -> _LayerCommon:
+        if self.shift is not None and self.requantize is not None:
+            raise ValueError("shift and requantize are both given; write the shift inside of requantize")
+        return self
 
     def operator(self) -> Op:
         """The operator alone."""
@@ -97,12 +163,37 @@ def read_network(document: Document) -> Network:
     if faults:
         raise InputError(faults)
     try:
-        return build_network(file.name, file.batch, inputs, tuple(sketches), _digest(document.data))
+        network = build_network(file.name, file.batch, inputs, tuple(sketches), _digest(document.data))
     except GraphError as error:
         raise InputError(
             document.fault(("layers", index, key) if key else ("layers", index), _in_layer(sketches, index, message))
             for index, key, message in error.faults
         ) from None
+    _check_numbers(network, document)
+    return network
+
+
+def _check_numbers(network: Network, document: Document) -> None:
+    """Numbers of a requantization or quantization must be as many as there are channels or inputs."""
+    places = {sketch.name: index for index, sketch in enumerate(network.sketches)}
+    faults = []
+    for layer in network.layers:
+        at = ("layers", places[layer.name])
+        channels = layer.output_shapes[0][1 if len(layer.output_shapes[0]) == 4 else -1]
+        lists = {
+            "requantize.multiplier": layer.requantize.multiplier, "requantize.shift": layer.requantize.shift,
+            "quantization.weight_zero_point": layer.quantization.weight_zero_point,
+        }  # fmt: skip
+        for key, numbers in lists.items():
+            if isinstance(numbers, tuple) and len(numbers) != channels:
+                message = f"has {len(numbers)} numbers, must have one or {channels} (output channels)"
+                faults.append(document.fault((*at, *key.split(".")), message))
+        given = len(layer.quantization.inputs)
+        if given and given != len(layer.inputs):
+            message = f"has {given} entries, the layer has {len(layer.inputs)} inputs"
+            faults.append(document.fault((*at, "quantization", "inputs"), message))
+    if faults:
+        raise InputError(faults)
 
 
 def _validated(document: Document) -> tuple[_NetworkHeader, list[_LayerCommon]]:
@@ -174,7 +265,8 @@ def _sketch(entry: Any, after: tuple[str, ...] | None, precision: Precision, fol
         weight=_located(entry.weight, folder),
         input_values=_located(entry.input, folder),
         bias=_located(bias, folder) if bias else None,
-        requantize=Requantize(shift=entry.shift),
+        requantize=entry.requantize.value() if entry.requantize else Requantize(shift=entry.shift),
+        quantization=entry.quantization.value() if entry.quantization else Quantization(),
     )
 
 

@@ -6,19 +6,21 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from accelsim.frontends.network_yaml import SCHEMA
-from accelsim.workload.network import LayerSketch, Network, Requantize, ValueSource
+from accelsim.workload.network import Affine, LayerSketch, Network, Quantization, Requantize, ValueSource
 from accelsim.workload.ops import Linear, Matmul, Op, Shape
 from accelsim.workload.precision import Precision
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_/-]*(\.[A-Za-z0-9_/-]+)*")
 _NOT_TEXT = {"true", "false", "null", "yes", "no", "on", "off"}  # the last four for readers of YAML 1.1
 _SYMMETRIC = {"stride", "pad", "dilation", "window", "scale"}  # one number stands for both ways
+_MOST_SHIFT = 62
 _FORMATS = ("weight", "input", "accumulator", "output")
 
 
@@ -26,11 +28,11 @@ def write_network(network: Network, folder: Path | None = None, notes: tuple[str
     """The YAML text of ``network``; reading it gives an equal network (its digest apart).
 
     ``folder`` is where the text will be saved: value files are named relative to it. ``notes`` become
-    comments. What the format cannot hold (a multiplier or zero point of a requantization) is a comment too.
+    comments. Values that are in no file (`Provided`) must have been given one before.
     """
     precision = _common_precision(network)
     fresh = _fresh_inputs(network)
-    lines = [f"# {note}" for note in map(_one_line, (*notes, *_not_written(network)))]
+    lines = [f"# {note}" for note in map(_one_line, notes)]
     lines += [f"schema: {SCHEMA}", f"name: {_text(network.name)}", f"batch: {network.batch}"]
     lines.append(f"precision: {_value(_formats(precision, None))}")
     named = {name: list(shape) for name, shape in network.inputs.items() if name not in fresh}
@@ -71,9 +73,32 @@ def _entry(
     entry |= {key: value for key, value in _values(sketch, folder).items() if value != {}}
     if sketch.precision != precision:
         entry["precision"] = _formats(sketch.precision, precision)
-    if sketch.requantize.shift is not None:
-        entry["shift"] = sketch.requantize.shift
+    return entry | _scales(sketch.requantize, sketch.quantization)
+
+
+def _scales(requantize: Requantize, quantization: Quantization) -> dict[str, Any]:
+    """The integers and scales of a quantized layer."""
+    entry: dict[str, Any] = {}
+    if requantize == Requantize(shift=requantize.shift) and not isinstance(requantize.shift, tuple):
+        in_range = requantize.shift is not None and 0 <= requantize.shift <= _MOST_SHIFT
+        entry |= {"shift": requantize.shift} if in_range else {}
+    if not entry and requantize != Requantize():
+        entry["requantize"] = _differing(requantize, Requantize())
+    if quantization != Quantization():
+        entry["quantization"] = _differing(quantization, Quantization())
     return entry
+
+
+def _differing(value: Any, default: Any) -> Any:
+    """A dataclass as a mapping of what differs from ``default``."""
+    names = [f.name for f in fields(value) if getattr(value, f.name) != getattr(default, f.name)]
+    return {name: _plain(getattr(value, name)) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Affine):
+        return {"scale": value.scale} | ({"zero_point": value.zero_point} if value.zero_point else {})
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _place(
@@ -142,15 +167,6 @@ def _relative(path: Path, folder: Path | None) -> str:
 def _formats(precision: Precision, base: Precision | None) -> dict[str, str]:
     return {key: str(getattr(precision, key)) for key in _FORMATS
             if base is None or getattr(precision, key) != getattr(base, key)}  # fmt: skip
-
-
-def _not_written(network: Network) -> list[str]:
-    plain = Requantize()
-    return [
-        f"{s.name}: multiplier {s.requantize.multiplier}, zero point {s.requantize.zero_point} are not here"
-        for s in network.sketches
-        if (s.requantize.multiplier, s.requantize.zero_point) != (plain.multiplier, plain.zero_point)
-    ]
 
 
 def _one_line(text: str) -> str:

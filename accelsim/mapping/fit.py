@@ -138,8 +138,7 @@ def require_fit(
 
 def _largest(nest: LoopNest, tile: Dims, held: list[Tensor]) -> str:
     """The tile dimensions that matter to this level, largest first."""
-    dims = sorted(
-        {d for t in held if t in RELEVANT for d in RELEVANT[t]}, key=lambda d: -int(getattr(tile, d))
-    )
+    matter = frozenset().union(*(RELEVANT[t] for t in held if t in RELEVANT))
+    dims = sorted((d for d in Dims._fields if d in matter), key=lambda d: -int(getattr(tile, d)))
     turn = [f"tile.{d} below {getattr(tile, d)}" for d in dims if getattr(tile, d) > 1][:3]
     return ", ".join(turn) or "the layer's tile is already 1 in every dimension"

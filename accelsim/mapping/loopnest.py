@@ -127,7 +127,10 @@ class LoopNest:
 
 @dataclass(frozen=True)
 class VectorWork:
-    """Work of the vector unit: ``ops`` operations over ``input_elements``, giving ``output_elements``."""
+    """Work of the vector unit: ``ops`` operations over ``input_elements``, giving ``output_elements``.
+
+    ``channels`` of an image lie side by side in memory, where the work goes through an image.
+    """
 
     ops: int
     input_elements: tuple[int, ...]
@@ -135,6 +138,7 @@ class VectorWork:
     repeat: int = 1
     part: str = ""
     weight_elements: int = 0
+    channels: int = 0
 
 
 Work = LoopNest | VectorWork
@@ -230,7 +234,9 @@ def _lower_vector(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...])
     assert op.macs(inputs) == 0, f"{op.op} has MACs and no lowering"
     weights = op.parameters(inputs) if isinstance(op, BatchNorm) else 0
     elements = tuple(prod(shape) for shape in inputs)
-    return (VectorWork(op.vector_ops(inputs), elements, sum(prod(s) for s in outputs), weight_elements=weights),)
+    channels = inputs[0][1] if len(inputs[0]) == 4 else 0
+    work = VectorWork(op.vector_ops(inputs), elements, sum(prod(s) for s in outputs), 1, "", weights, channels)
+    return (work,)
 
 
 _LOWERINGS: dict[type[Op], Callable[[Op, tuple[Shape, ...], tuple[Shape, ...]], tuple[Work, ...]]] = {

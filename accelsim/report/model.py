@@ -157,6 +157,7 @@ class LayerResult(_Record):
     busy_cycles: Count
     stall_cycles: dict[str, Count]
     port_cycles: dict[str, Count] = {}
+    unit_counts: dict[str, Count] = {}
     macs: Count
     effective_macs: Count
     vector_ops: Count = 0

@@ -93,9 +93,9 @@ def check_run(run: LayerRun, arch: Architecture) -> None:
     )  # fmt: skip
     most = counters.cycles * run.peak_macs_per_cycle
     _require(
-        counters.macs <= most,
+        run.worked_macs <= most,
         name,
-        f"{counters.macs} MACs in {counters.cycles} cycles, at most {float(most):g} fit",
+        f"{run.worked_macs} MACs in {counters.cycles} cycles, at most {float(most):g} fit",
     )
     for level in arch.memory:
         rate = roofline.bytes_per_cycle(level, arch.clock)
@@ -155,12 +155,13 @@ def _layer(run: LayerRun, arch: Architecture, energy: Mapping[str, float]) -> La
         busy_cycles=counters.busy_cycles,
         stall_cycles=counters.stalls.to_dict(),
         port_cycles=dict(counters.port_cycles),
+        unit_counts=dict(counters.unit_counts),
         macs=counters.macs,
         effective_macs=counters.effective_macs,
         vector_ops=counters.vector_ops,
         ops=counters.ops,
         peak_macs_per_cycle=float(run.peak_macs_per_cycle),
-        utilization=_ratio(counters.macs, counters.cycles * run.peak_macs_per_cycle),
+        utilization=_ratio(run.worked_macs, counters.cycles * run.peak_macs_per_cycle),
         traffic_bytes=_traffic(counters.traffic, arch),
         energy_pj={component: float(amount) for component, amount in energy.items()},
         energy_total_pj=fsum(energy.values()),
@@ -181,7 +182,7 @@ def _totals(runs: Sequence[LayerRun], arch: Architecture, layers: Sequence[Layer
         effective_macs=total.effective_macs,
         vector_ops=total.vector_ops,
         ops=total.ops,
-        utilization=_ratio(total.macs, _mac_slots(runs)),
+        utilization=_ratio(sum(run.worked_macs for run in runs), _mac_slots(runs)),
         busy_cycles=total.busy_cycles,
         stall_cycles=total.stalls.to_dict(),
         traffic_bytes=_sum_traffic(layers, arch),

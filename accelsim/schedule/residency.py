@@ -7,7 +7,7 @@ its producer's results (``vector.inline``) or is folded into its weights (batch 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import prod
 
@@ -92,7 +92,18 @@ def plan_residency(network: Network, arch: Architecture, forbidden: frozenset[st
         layer.name: _placement(layer, i, absorbed, storages, reads, resident, {level.name: taken[i]})
         for i, layer in enumerate(network.layers)
     }
+    if _preloaded(network, arch):
+        placements = {name: replace(placement, weight_resident=True) for name, placement in placements.items()}
     return Plan(placements, absorbed, frozenset(resident), storages, reads)
+
+
+def _preloaded(network: Network, arch: Architecture) -> bool:
+    """Whether the weights of the whole network are on chip before it starts: where the design does so, and they fit."""
+    level = arch.holder("weight")
+    if level is None or not level.preloaded:
+        return False
+    bits = sum(prod(layer.weight_shape or (0,)) * layer.precision.weight.bits for layer in network.layers)
+    return level.size is None or bits <= 8 * level.size
 
 
 def _room(layer: Layer, arch: Architecture, size: int) -> int:
@@ -137,7 +148,16 @@ def _storages(
         dies = max((order[reader.name] for reader, _ in readers[name]), default=order[name])
         holdable = all(_readable(arch, reader, position) for reader, position in readers[name])
         storages[name] = Storage(name, size, order[name], dies, name in leaving or not readers[name], holdable)
-    return storages, reads
+    return {**_graph_inputs(network), **storages}, reads
+
+
+def _graph_inputs(network: Network) -> dict[str, Storage]:
+    """What comes from outside: it is fetched by whoever reads it, never held."""
+    bits = {ref.source: layer.precision.input.bits for layer in reversed(network.layers) for ref in layer.inputs}
+    return {
+        name: Storage(name, ceil_div(network.batch * prod(shape) * bits.get(name, 8), 8), 0, 0, False, holdable=False)
+        for name, shape in network.inputs.items()
+    }
 
 
 def _readable(arch: Architecture, reader: Layer, position: int) -> bool:
@@ -166,7 +186,7 @@ def _placement(
 
 def _share_off_chip(held: frozenset[str], storages: Mapping[str, Storage], resident: set[str]) -> Fraction:
     """The share of a tensor's bytes that is not on chip; graph inputs never are."""
-    sizes = {name: storages[name].size_bytes if name in storages else 1 for name in held}
+    sizes = {name: storages[name].size_bytes for name in held}
     outside = sum(size for name, size in sizes.items() if name not in resident)
     return Fraction(outside, max(1, sum(sizes.values())))
 

@@ -7,18 +7,22 @@ those of an earlier point is not run again: a sweep over the tiling of one layer
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Mapping as MappingABC
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from accelsim.arch.spec import Architecture
 from accelsim.errors import InfeasibleError, InputError, InvariantError
-from accelsim.mapping.mapping import MappingFile
+from accelsim.mapping.loopnest import DIMS, Dims, LoopNest, lower
+from accelsim.mapping.machine import Widths
+from accelsim.mapping.mapping import Mapping, MappingFile
 from accelsim.sweep.inputs import Inputs
 from accelsim.sweep.store import Outcome
 from accelsim.workload.network import Layer, Network
 
 if TYPE_CHECKING:
+    from accelsim.energy.model import EnergyModel
     from accelsim.engines.base import Engine, LayerRun, Operands
     from accelsim.engines.walk import Carry
     from accelsim.report.model import Result
@@ -45,7 +49,7 @@ class Batch:
     """Jobs that travel together, and the networks (pickled, by id) that they need."""
 
     jobs: tuple[Job, ...]
-    networks: Mapping[str, bytes]
+    networks: MappingABC[str, bytes]
 
 
 def make_batch(numbered: Sequence[tuple[int, Inputs]]) -> Batch:
@@ -67,7 +71,7 @@ class Evaluator:
     _networks: dict[str, Network] = field(default_factory=dict)
     _memories: dict[tuple[str, str], _Memory] = field(default_factory=dict)
 
-    def outcome(self, job: Job, networks: Mapping[str, bytes]) -> Outcome:
+    def outcome(self, job: Job, networks: MappingABC[str, bytes]) -> Outcome:
         """What comes of a job; never raises but on an interrupt."""
         network = self._network(job.network_id, networks)
         return outcome_of(lambda: self.metrics(network, job))
@@ -76,10 +80,10 @@ class Evaluator:
         """The totals of a run, as `accelsim.report.rows` names them."""
         from accelsim.report.rows import total_counters
 
-        memory = self._memory(job) if job.seed is None else None
+        memory = self._memory(job)
         return total_counters(simulate(network, job.arch, job.mapping, job.seed, memory).totals)
 
-    def _network(self, name: str, networks: Mapping[str, bytes]) -> Network:
+    def _network(self, name: str, networks: MappingABC[str, bytes]) -> Network:
         return _keep(self._networks, name, lambda: pickle.loads(networks[name]))
 
     def _memory(self, job: Job) -> _Memory:
@@ -89,7 +93,7 @@ class Evaluator:
 _EVALUATOR = Evaluator()
 
 
-def outcome_of(run: Callable[[], Mapping[str, Any]]) -> Outcome:
+def outcome_of(run: Callable[[], MappingABC[str, Any]]) -> Outcome:
     """The figures that ``run`` returns, or the reason why there are none."""
     try:
         return Outcome("ok", "", dict(run()))
@@ -125,6 +129,7 @@ class _Memory:
 
     runs: dict[Hashable, LayerRun] = field(default_factory=dict)
     checks: dict[Hashable, InfeasibleError | None] = field(default_factory=dict)
+    energy: EnergyModel | None = None
 
 
 def simulate(
@@ -134,24 +139,26 @@ def simulate(
     from accelsim.energy.model import EnergyModel
     from accelsim.report.result import build_result
 
-    energy = EnergyModel.of(arch)
+    memory = memory or _Memory()
+    if memory.energy is None:
+        memory.energy = EnergyModel.of(arch)
     runs = _runs(network, arch, mapping, seed, memory)
-    seconds = [run.counters.cycles / arch.clock for run in runs]
-    energies = [energy.layer_energy(run, time) for run, time in zip(runs, seconds, strict=True)]
-    sources = energy.sources(run.layer.precision for run in runs)
-    return build_result(network, arch, runs, energies, sources, "cycles" if seed is None else "values", seed or 0)
+    energies = [memory.energy.layer_energy(run, run.counters.cycles / arch.clock) for run in runs]
+    return build_result(network, arch, runs, energies, (), "cycles" if seed is None else "values", seed or 0)
 
 
 def _runs(
-    network: Network, arch: Architecture, mapping: MappingFile, seed: int | None, memory: _Memory | None
+    network: Network, arch: Architecture, mapping: MappingFile, seed: int | None, memory: _Memory
 ) -> list[LayerRun]:
     from accelsim.engines.registry import engine_of
-    from accelsim.engines.walk import Carry
     from accelsim.simulator import Simulator, plan_network
 
     simulator = Simulator(arch, mapping, seed)
-    if memory is None:
+    if seed is not None:
         return simulator.run(network)[0]
+    run = _fixed_run(network, arch, mapping)
+    if run is not None:
+        return [run]
     engine = _Remembering(engine_of(arch, mapping), mapping, memory)
     plan = plan_network(network, arch, engine)
     runs = []
@@ -159,11 +166,52 @@ def _runs(
         key = ("layer", _dependencies(layer, plan, mapping))
         run = memory.runs.get(key)
         if run is None:
-            run = simulator._layer(layer, plan, engine, Carry.start(arch), None)
+            run = simulator.run_one(layer, plan, engine)
             if len(memory.runs) < MOST_RUNS:
                 memory.runs[key] = run
         runs.append(run)
     return runs
+
+
+def _fixed_run(network: Network, arch: Architecture, mapping: MappingFile) -> LayerRun | None:
+    """The run of a single nest whose mapping leaves nothing to choose; None where there is anything else to do."""
+    from accelsim.engines.base import LayerRun
+    from accelsim.engines.mapped import MappedEngine, _structural_macs
+    from accelsim.engines.registry import engine_of
+    from accelsim.engines.walk import Carry
+    from accelsim.mapping.fit import require_fit
+    from accelsim.schedule.build import build_schedule
+    from accelsim.schedule.residency import plan_residency
+
+    layer = network.layers[0]
+    chosen, nest, engine = whole_mapping(layer, mapping), only_nest(layer), engine_of(arch, mapping)
+    if len(network.layers) > 1 or chosen is None or nest is None or type(engine) is not MappedEngine:
+        return None
+    unit, precision, place = engine.unit, layer.precision, plan_residency(network, arch).placements[layer.name]
+    unit.refuse(layer.name, nest, precision)
+    made = Mapping(chosen.tile, chosen.order, chosen.dataflow or unit.dataflow, chosen.keep)
+    require_fit(layer.name, nest, made.tile, arch, unit, precision, made.dataflow, place, made.keep)
+    schedule = build_schedule(layer.name, nest, made, Widths.of(precision), place)
+    counters = unit.run(schedule, precision, place, Carry.start(arch))
+    counters = replace(counters, effective_macs=_structural_macs(layer, counters.macs))
+    dims = nest.dims._asdict()
+    return LayerRun(layer, engine.name, dims, made.to_dict(), counters, unit.macs_per_cycle(precision))
+
+
+def only_nest(layer: Layer) -> LoopNest | None:
+    """The loop nest of a layer that is nothing but one."""
+    work = lower(layer).work
+    return work[0] if len(work) == 1 and isinstance(work[0], LoopNest) else None
+
+
+def whole_mapping(layer: Layer, mapping: MappingFile) -> Mapping | None:
+    """The mapping of a layer for which a file says everything (but perhaps the dataflow, then empty)."""
+    fixed, dims = mapping.of(layer.name), lower(layer).dims
+    tile = fixed.tile.given()
+    if fixed.order is None or fixed.keep is None or len(tile) != len(DIMS) or not dims:
+        return None
+    sizes = Dims(*(min(tile[dim], dims[dim]) for dim in DIMS))
+    return Mapping(sizes, fixed.order, fixed.dataflow or "", frozenset(fixed.keep))
 
 
 def _dependencies(layer: Layer, plan: Plan, mapping: MappingFile) -> Hashable:

@@ -12,6 +12,7 @@ from itertools import islice
 from time import perf_counter
 from typing import Any
 
+from accelsim.errors import InvariantError
 from accelsim.sweep.evaluate import make_batch, run_batch
 from accelsim.sweep.inputs import Inputs, model_version
 from accelsim.sweep.pool import Backend, Pool, Results
@@ -20,6 +21,7 @@ from accelsim.sweep.store import Entry, Outcome, Store
 BATCH_SECONDS = 0.5  # of work in a batch: what a kill may lose, and what hides the way there
 MOST_IN_BATCH = 64
 AHEAD = 200  # points that are looked up at a time
+MOST_DEFECTS = 20
 WARMING = 3  # points that are tried here for one that compiles the kernels, before processes start
 
 
@@ -38,6 +40,7 @@ class Ledger:
     _unsaved: list[Entry] = field(default_factory=list)
     _seconds_each: float = BATCH_SECONDS
     _warm: bool = False
+    _defects: int = 0
 
     def run(self, wanted: Iterable[tuple[int, Inputs]]) -> None:
         """Settle every point of ``wanted``."""
@@ -103,11 +106,18 @@ class Ledger:
         self._unsaved += [Entry(self._keys[n], model, outcome, self.label(n)) for n, outcome in results]
         self._save()
         self.simulated += len(results)
+        self._give_up_on_defects(results)
         for number, outcome in results:
             key = self._keys[number]
             self._known[key] = outcome
             for twin in self._twins[key]:
                 self.settle(twin, outcome)
+
+    def _give_up_on_defects(self, results: Results) -> None:
+        """A defect of accelsim that every point shows is told at once, not a hundred thousand times."""
+        self._defects += sum(outcome.status == "defect" for _, outcome in results)
+        if self._defects == self.simulated >= MOST_DEFECTS:
+            raise InvariantError(f"the first {self.simulated} points all failed: {results[-1][1].reason}")
 
     def _save(self) -> None:
         self.store.add(self._unsaved)

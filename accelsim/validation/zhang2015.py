@@ -78,7 +78,9 @@ def paper_mapping(arch: Architecture) -> MappingFile:
     assert isinstance(arch.engine, NfuSpec)
     tiles = {
         c.name: LayerMapping(
-            tile=TileSizes(K=arch.engine.unroll.K, C=arch.engine.unroll.C, P=c.size, Q=c.size, R=c.kernel, S=c.kernel),
+            tile=TileSizes(
+                K=arch.engine.unroll.K, C=arch.engine.unroll.C, P=c.size, Q=c.size, R=c.kernel, S=c.kernel
+            ),
             order=("G", "N", "P", "Q", "K", "C", "R", "S"),
         )
         for c in LAYERS
@@ -111,10 +113,23 @@ def validate() -> Outcome:
     rows = [Row("64 x 7, five layers, cycles", TOTAL_CYCLES, sum(model.values()), "", 0, "recalled")]
     for name, (tm, tn, published) in OPTIMA.items():
         layer = run(unrolled(ideal, tm, tn), tuple(c for c in LAYERS if c.name == name))[name]
-        rows.append(Row(f"{tm} x {tn}, {name}, cycles", published, published_cycles(name, layer, depth), "", 0, "recalled"))
+        rows.append(
+            Row(
+                f"{tm} x {tn}, {name}, cycles",
+                published,
+                published_cycles(name, layer, depth),
+                "",
+                0,
+                "recalled",
+            )
+        )
     timed = run(arch)
     for c in LAYERS:
-        rows.append(_time(f"{c.name}, both groups", c.measured_ms, timed[c.name].cycles / clock, model[c.name] / clock))
+        rows.append(
+            _time(
+                f"{c.name}, both groups", c.measured_ms, timed[c.name].cycles / clock, model[c.name] / clock
+            )
+        )
     total = sum(layer.cycles for layer in timed.values()) / clock
     rows.append(_time("five layers, both groups", TOTAL_MS, total, sum(model.values()) / clock))
     operations = 2 * GROUPS * sum(layer.macs for layer in timed.values())

@@ -13,6 +13,7 @@ from accelsim.workload.ops import LocallyConnected2d, Matmul
 from accelsim.workload.precision import NumberFormat, Precision
 
 Array = npt.NDArray[Any]
+Numbers = int | tuple[int, ...]  # one, or one an output channel
 _JUST_BELOW_HALF = float(np.nextafter(0.5, 0.0))
 
 
@@ -112,7 +113,15 @@ def requantize(accumulator: Array, layer: Layer, reduction: int) -> Array:
     return to_fixed(round_away(values) + scale.zero_point, 0, out)
 
 
-def _by_channel(numbers: int | tuple[int, ...], accumulator: Array) -> npt.NDArray[np.int64]:
+def rescale(
+    accumulator: Array, multiplier: Numbers, shift: Numbers, zero_point: int, out: NumberFormat
+) -> Array:
+    """``saturate(round(accumulator * multiplier / 2**shift) + zero_point)``, half away from zero."""
+    factors = (_by_channel(numbers, accumulator) for numbers in (multiplier, shift))
+    return saturate(rescaled(accumulator, *factors, "away") + zero_point, out)
+
+
+def _by_channel(numbers: Numbers, accumulator: Array) -> npt.NDArray[np.int64]:
     """One number, or one a channel, in a shape that broadcasts over ``accumulator``."""
     if isinstance(numbers, int):
         return np.array(numbers, np.int64)

@@ -4,7 +4,8 @@
 them, `requantize` makes outputs of accumulators, `recurrent_cell` is one step of an LSTM or GRU,
 `run_reference` runs a whole network. What an engine gives equals them bit for bit.
 
-The rules hold until a network carries scales of its own. On **integers** (all inputs and the output have
+The rules hold where a layer has no scales of its own; with `Quantization` the table of floats below is computed on
+the numbers that the integers stand for. On **integers** (all inputs and the output have
 integer formats; ``b`` and ``o`` are the bits of ``precision.input`` and ``precision.output``): every rounding
 is to nearest, half away from zero; every result saturates to the output format. A *curve*, a function that is
 not linear, takes an input q for the real number ``q / 2**(b-4)``. Its result y is stored as ``y * 2**(o-4)``;
@@ -48,7 +49,7 @@ Integer inputs enter as ``q / 2**(b-4)``; an integer output is stored as the res
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from math import erf, prod
 from typing import Any
 
@@ -58,9 +59,12 @@ import numpy.typing as npt
 from accelsim.errors import Fault, InputError
 from accelsim.workload.fixed_point import (
     Array,
+    centred,
     default_shift,
     divide_rounded,
     fraction_bits,
+    quantized,
+    real_numbers,
     reduction_length,
     requantize,
     saturate,
@@ -113,6 +117,8 @@ _EPSILON = 1e-5
 def evaluate(layer: Layer, inputs: Results, weights: Array | None = None) -> Results:
     """The outputs of a layer without MACs, by the table above. ``weights`` is an embedding's table."""
     bits, kind = layer.precision.input.bits, type(layer.op)
+    if layer.quantization.inputs:
+        return _evaluate_scaled(layer, inputs)
     if kind is Embedding:
         assert weights is not None, f"{layer.name} looks rows up in its weights, which are not given"
         return (_stored(_embedding(layer, inputs[0], weights), layer),)
@@ -122,6 +128,21 @@ def evaluate(layer: Layer, inputs: Results, weights: Array | None = None) -> Res
     with np.errstate(all="ignore"):  # the table says what becomes of infinities
         results = _MOVES[kind](layer, inputs) if kind in _MOVES else _RULES[kind](layer, inputs, integers)
         return tuple(_stored(result, layer) for result in results)
+
+
+def _evaluate_scaled(layer: Layer, inputs: Results) -> Results:
+    """By the scales of `Quantization`: on the numbers that the integers stand for, in float32."""
+    scales, out = layer.quantization, layer.precision.output
+    if type(layer.op) in _KEEPS and out.is_integer and {*scales.inputs} == {scales.output}:
+        return tuple(x.astype(out.storage, copy=False) for x in _MOVES[type(layer.op)](layer, inputs))
+    pairs = zip(inputs, scales.inputs, strict=True)
+    numbers = tuple(real_numbers(x, scale) if x.dtype.kind in "iu" else x for x, scale in pairs)
+    with np.errstate(all="ignore"):
+        kind = type(layer.op)
+        results = _MOVES[kind](layer, numbers) if kind in _MOVES else _RULES[kind](layer, numbers, False)
+    if scales.output is None or not out.is_integer:
+        return tuple(x.astype(np.float32) for x in results)
+    return tuple(quantized(x, scales.output, out) for x in results)
 
 
 def _as_float(values: Array, bits: int) -> Array:
@@ -385,7 +406,8 @@ def _identity(layer: Layer, inputs: Results) -> Results:
 
 def _concat(layer: Layer, inputs: Results) -> Results:
     assert isinstance(layer.op, Concat)
-    return (np.concatenate(tuple(_stored(x, layer) for x in inputs), axis=layer.op.axis),)
+    parts = inputs if layer.quantization.inputs else tuple(_stored(x, layer) for x in inputs)
+    return (np.concatenate(parts, axis=layer.op.axis),)
 
 
 def _split(layer: Layer, inputs: Results) -> Results:
@@ -442,6 +464,7 @@ _MOVES: dict[type[Op], Callable[[Layer, Results], Results]] = {
     Upsample: _upsample,
     Pad: _pad,
 }
+_KEEPS = frozenset({BatchNorm, Concat, Split, Slice, Reshape, Transpose, Upsample})  # results are among the inputs
 _RULES: dict[type[Op], Callable[[Layer, Results, bool], Results]] = {
     Pool2d: _pool,
     GlobalPool: _global_pool,
@@ -480,11 +503,15 @@ def recurrent_reference(
     return np.stack(hidden, axis=1).reshape(layer.output_shapes[0])
 
 
-def run_reference(network: Network, seed: int) -> dict[str, tuple[Array, ...]]:
-    """The outputs of every layer, by the rules above and on the values of `accelsim.workload.values`."""
-    tensors: dict[str, tuple[Array, ...]] = {
-        name: (value,) for name, value in input_values(network, seed).items()
-    }
+def run_reference(
+    network: Network, seed: int, inputs: Mapping[str, Array] | None = None
+) -> dict[str, tuple[Array, ...]]:
+    """The outputs of every layer, by the rules above and on the values of `accelsim.workload.values`.
+
+    ``inputs`` replaces those of graph inputs, batch first.
+    """
+    given = input_values(network, seed) if inputs is None else inputs
+    tensors: dict[str, tuple[Array, ...]] = {name: (value,) for name, value in given.items()}
     for layer in network.layers:
         inputs = tuple(tensors[ref.source][ref.port] for ref in layer.inputs)
         tensors[layer.name] = _run(layer, inputs, seed)
@@ -500,5 +527,6 @@ def _run(layer: Layer, inputs: tuple[Array, ...], seed: int) -> tuple[Array, ...
         peepholes = peephole_values(layer, seed) if layer.op.peepholes else None
         return (recurrent_reference(layer, inputs[0], weights, bias, projection, peepholes),)
     if layer.macs:
-        return (requantize(mac_reference(layer, inputs, weights, bias), layer, reduction_length(layer)),)
+        operands, weights = centred(layer, inputs, weights)
+        return (requantize(mac_reference(layer, operands, weights, bias), layer, reduction_length(layer)),)
     return evaluate(layer, inputs, weights)

@@ -31,7 +31,13 @@ ARITHMETIC = st.builds(
 
 
 def timing(passes: int, chunks: int, resumes: bool, pipeline: twin.Pipeline) -> list[int]:
-    options = (pipeline.multiply, pipeline.add, pipeline.activate, pipeline.sums_in_buffer, pipeline.cycles_a_row)
+    options = (
+        pipeline.multiply,
+        pipeline.add,
+        pipeline.activate,
+        pipeline.sums_in_buffer,
+        pipeline.cycles_a_row,
+    )
     return [int(v) for v in nfu.tile_timing(passes, chunks, int(resumes), np.array(options, dtype=np.int64))]
 
 
@@ -40,7 +46,14 @@ def timing(passes: int, chunks: int, resumes: bool, pipeline: twin.Pipeline) -> 
 def test_timing_equals_twin(passes: int, chunks: int, resumes: bool, pipeline: twin.Pipeline) -> None:
     machine = twin.Nfu(pipeline)
     machine.run(twin.tile_rows(passes, chunks, resumes, pipeline.sums_in_buffer))
-    expected = [machine.issue_cycles, machine.first_mac, machine.last_mac, machine.end, machine.reads, machine.writes]
+    expected = [
+        machine.issue_cycles,
+        machine.first_mac,
+        machine.last_mac,
+        machine.end,
+        machine.reads,
+        machine.writes,
+    ]
     assert timing(passes, chunks, resumes, pipeline) == expected
 
 
@@ -134,7 +147,9 @@ def test_floats_add_in_the_trees_order() -> None:
 @given(st.integers(0, 99), st.integers(1, 4), st.integers(1, 9), st.integers(1, 20))
 @settings(max_examples=40, deadline=None)
 def test_pooling(seed: int, outputs: int, positions: int, channels: int) -> None:
-    windows = np.random.default_rng(seed).integers(-32768, 32768, (outputs, positions, channels)).astype(np.int16)
+    windows = (
+        np.random.default_rng(seed).integers(-32768, 32768, (outputs, positions, channels)).astype(np.int16)
+    )
     highest = np.zeros((outputs, channels), np.int16)
     nfu.pool_max(windows, highest)
     assert np.array_equal(highest, windows.max(axis=1))

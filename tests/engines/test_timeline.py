@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,52 @@ def run_kernel(
     return result, events, port_state, slots
 
 
+def check_transfers(events: Any, walk: twin.Walk, options: twin.Options) -> None:
+    """The port's times, and those of the slots, as the twin saw them."""
+    moments = ((twin.WEIGHT, tl.E_WEIGHT_END, tl.E_WEIGHT_FREE), (twin.INPUT, tl.E_INPUT_END, tl.E_INPUT_FREE))
+    for tensor, end, free in moments:
+        for tile in walk.tiles[tensor]:
+            assert events[tile.last_step, free] == tile.freed
+            if tile.bits:
+                assert -(-events[tile.first_step, end] // options.ticks) + options.latency == tile.ready
+    for output in walk.outputs:
+        if output.store:
+            assert -(-events[output.last_step, tl.E_STORE_END] // options.ticks) == output.left
+    pairs = events[:, tl.E_WEIGHT_BEGIN :].reshape(-1, 2)
+    busy = sorted((int(a), int(b)) for a, b in pairs if a != tl.NEVER)
+    assert all(end <= begin for (_, end), (begin, _) in pairwise(busy))
+    bits = [b for s in walk.steps for b in (s.weight, s.input, s.partial_sum, s.store) if b]
+    assert sum(end - begin for begin, end in busy) == sum(bits) * options.ticks_per_bit
+    assert len(busy) == len(bits)
+
+
+def list_folds(kinds: list[Any], events: Any, options: twin.Options) -> Any:
+    """All folds as `walk_folds` lists them, a few at a time."""
+    distinct = list(dict.fromkeys(kinds))
+    packed = np.zeros(tl.OPTION_FIELDS, dtype=np.int64)
+    packed[: tl.O_BUFFERS + 1] = STATIONARY[options.stationary], options.skewed, options.buffers
+    at, step, rows = np.zeros(tl.MOMENTS, np.int64), 0, []
+    while step < len(kinds):
+        visits = np.zeros((8, tl.VISIT_FIELDS), np.int64)
+        step, filled = tl.walk_folds(
+            np.array([distinct.index(kind) for kind in kinds], dtype=np.int32),
+            np.array([grid for grid, _ in distinct], dtype=np.int64),
+            np.array([shapes for _, shapes in distinct], dtype=np.int64), packed, events, step, at, visits,
+        )  # fmt: skip
+        rows += visits[:filled].tolist()
+    return rows
+
+
+def check_folds(rows: list[list[int]], walk: twin.Walk) -> None:
+    busy = 0
+    for row, fold in zip(rows, walk.folds, strict=True):
+        assert row[tl.V_STEP] == fold.step
+        assert row[tl.V_HELD : tl.V_ISSUE + 1] == [fold.held, fold.load_end, fold.moving, fold.issue]
+        assert row[tl.V_ISSUE_END :] == [fold.issue + fold.fold.issue, fold.first, fold.last, fold.done]
+        assert row[tl.V_FROM] == busy
+        busy = max(busy, fold.last)
+
+
 @given(schedules(), OPTIONS, st.integers(-6, 6), st.lists(st.integers(-5, 5), min_size=1, max_size=3))
 @settings(max_examples=400, deadline=None)
 def test_kernel_equals_twin(
@@ -112,7 +159,9 @@ def test_kernel_equals_twin(
     result, events, port_after, slots_after = run_kernel(steps, kinds, options, port, slots)
     ledger, expected, walk = twin.run_timeline(steps, options, port, slots)
     assert tuple(int(v) for v in result) == astuple(ledger)
-    assert [tuple(int(v) for v in row) for row in events] == expected
+    assert [tuple(int(v) for v in row[: tl.E_DONE + 1]) for row in events] == expected
+    check_transfers(events, walk, options)
+    check_folds(list_folds(kinds, events, options), walk)
     assert int(port_after[0]) == walk.port_free - ledger.cycles * options.ticks
     cycles, causes = int(result[tl.R_CYCLES]), result[tl.R_BUSY : tl.R_PORT_ACTIVE]
     assert cycles == sum(int(v) for v in causes)

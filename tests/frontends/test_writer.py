@@ -16,7 +16,15 @@ from accelsim.frontends.network_yaml import read_network
 from accelsim.frontends.onnx import read_onnx
 from accelsim.frontends.scalesim import read_scalesim_topology
 from accelsim.frontends.writer import write_network
-from accelsim.workload.network import LayerSketch, Network, Requantize, ValueSource, build_network
+from accelsim.workload.network import (
+    Affine,
+    LayerSketch,
+    Network,
+    Quantization,
+    Requantize,
+    ValueSource,
+    build_network,
+)
 from accelsim.workload.ops import Activation, Conv2d, Linear, Matmul, Op, Recurrent, Reshape, Split
 from accelsim.workload.precision import NumberFormat, Precision
 from accelsim.yaml_io import load_document, parse_document
@@ -85,9 +93,11 @@ def test_values_requantization_and_notes(tmp_path: Path) -> None:
         "weight: {file: data/w.npz, codebook: cb.npy}, input: {density: 0.25}, bias: {file: b.npy}, shift: 5"
         in text
     )
-    lossy = network.with_sketches([replace(sketch, requantize=Requantize(3, 5, 7))])
-    written = write_network(lossy, tmp_path, notes=("from\nsomewhere",))
-    assert written.splitlines()[:2] == ["# from somewhere", "# fc: multiplier 3, zero point 7 are not here"]
+    scales = Quantization((Affine(0.1, 3),), (1, 2), Affine(0.5))
+    rule = Requantize((3, 4), (5, 6), 7, "even")
+    scaled = network.with_sketches([replace(sketch, requantize=rule, quantization=scales)])
+    check_round_trip(scaled, tmp_path)
+    assert write_network(scaled, tmp_path, notes=("from\nsomewhere",)).startswith("# from somewhere\nschema")
 
 
 # names that YAML could take for something else

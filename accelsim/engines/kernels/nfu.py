@@ -57,7 +57,9 @@ def tile_timing(passes: int, chunks: int, resumes: int, options: Int64s) -> Int6
     """
     record = np.zeros(TIMING_FIELDS, np.int64)
     depth = options[O_MULTIPLY] + options[O_ADD] + options[O_ACTIVATE]
-    stages = np.zeros(depth, np.int64)  # tokens behind the operand register: 0 a bubble, 1 a row, 2 one that writes
+    stages = np.zeros(
+        depth, np.int64
+    )  # tokens behind the operand register: 0 a bubble, 1 a row, 2 one that writes
     operand, held = 0, np.int64(0)
     done, chunk = 0, 0  # outputs whose rows have all been read, and rows of the next
     cycle = np.int64(0)
@@ -164,7 +166,9 @@ def _add_trees(tree: Array, products: Array, ti: int, tn: int) -> None:
     while half > 1:
         level = half // 2
         for j in range(level * tn):
-            tree[np.uint64(level * tn + j)] = tree[np.uint64(half * tn + j)] + tree[np.uint64((half + level) * tn + j)]
+            tree[np.uint64(level * tn + j)] = (
+                tree[np.uint64(half * tn + j)] + tree[np.uint64((half + level) * tn + j)]
+            )
         half = level
 
 
@@ -175,9 +179,18 @@ def _add_trees_of_16(tree: Array, products: Array, tn: int) -> None:
     for n in range(tn):
         j = np.uint64(n)
         a0, a1 = p[j] + p[j + row * np.uint64(8)], p[j + row] + p[j + row * np.uint64(9)]
-        a2, a3 = p[j + row * np.uint64(2)] + p[j + row * np.uint64(10)], p[j + row * np.uint64(3)] + p[j + row * np.uint64(11)]
-        a4, a5 = p[j + row * np.uint64(4)] + p[j + row * np.uint64(12)], p[j + row * np.uint64(5)] + p[j + row * np.uint64(13)]
-        a6, a7 = p[j + row * np.uint64(6)] + p[j + row * np.uint64(14)], p[j + row * np.uint64(7)] + p[j + row * np.uint64(15)]
+        a2, a3 = (
+            p[j + row * np.uint64(2)] + p[j + row * np.uint64(10)],
+            p[j + row * np.uint64(3)] + p[j + row * np.uint64(11)],
+        )
+        a4, a5 = (
+            p[j + row * np.uint64(4)] + p[j + row * np.uint64(12)],
+            p[j + row * np.uint64(5)] + p[j + row * np.uint64(13)],
+        )
+        a6, a7 = (
+            p[j + row * np.uint64(6)] + p[j + row * np.uint64(14)],
+            p[j + row * np.uint64(7)] + p[j + row * np.uint64(15)],
+        )
         tree[j + root] = ((a0 + a4) + (a2 + a6)) + ((a1 + a5) + (a3 + a7))
 
 
@@ -297,7 +310,9 @@ def run_tile(
     pixels, chunks, ti = inputs.shape
     blocks, _, _, tn = weights.shape
     assert tn % LANES == 0 and ti & (ti - 1) == 0, "rows are padded: see the module's text"
-    assert weights.shape[1:3] == (chunks, ti) and sums.shape == (pixels, blocks, tn) and sums.flags.c_contiguous
+    assert (
+        weights.shape[1:3] == (chunks, ti) and sums.shape == (pixels, blocks, tn) and sums.flags.c_contiguous
+    )
     wide: Any = np.float32
     if sums.dtype.kind != "f":
         wide = product_type(*operand_bits, ti, product_mode, product_shift, product_bits)

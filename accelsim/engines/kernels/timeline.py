@@ -39,9 +39,17 @@ RESULT_FIELDS = 10
 T_ISSUE, T_ISSUE_END, T_LOAD_END, T_DONE, T_BUSY_END, T_CHAIN_FREE, T_PORT_END, T_CONTENTION = range(8)
 MOMENTS = 8
 
-# Columns of the events, one row a step: when its operands were there, first issue, last issue + 1, outputs done.
-E_READY, E_ISSUE, E_ISSUE_END, E_DONE = range(4)
-EVENT_FIELDS = 4
+# Columns of the events, one row a step: when its operands were there, first issue, last issue + 1, outputs done; when
+# its stationary operand was there, and what moves; when the slots of its tiles are free again (NEVER: not by this step).
+# Then, in ticks, from when to when the port was busy with what the step asked for (NEVER: it asked for nothing).
+(E_READY, E_ISSUE, E_ISSUE_END, E_DONE, E_HELD, E_MOVING, E_WEIGHT_FREE, E_INPUT_FREE, E_WEIGHT_BEGIN, E_WEIGHT_END,
+ E_INPUT_BEGIN, E_INPUT_END, E_PSUM_BEGIN, E_PSUM_END, E_STORE_BEGIN, E_STORE_END) = range(16)  # fmt: skip
+EVENT_FIELDS = 16
+
+# Columns of the folds that `walk_folds` lists: their step and shape (row of the fold table), and in cycles: how far the
+# cycles before had been accounted for, when the stationary operand and what moves were there, and what followed.
+(V_STEP, V_SHAPE, V_FROM, V_HELD, V_LOAD_END, V_MOVING, V_ISSUE, V_ISSUE_END, V_FIRST_MAC, V_LAST_MAC, V_DONE) = range(11)
+VISIT_FIELDS = 11
 
 WEIGHT, INPUT, PSUM = 0, 1, 2
 NEVER = 1 << 62
@@ -137,7 +145,8 @@ L_PLACED, L_RELEASED, L_NEXT, L_ASKS, L_CURRENT = range(5)
 LOAD_FIELDS = 5
 
 # Columns of the store queue, the oldest in row 0.
-Q_READY, Q_BITS, Q_SLOT = range(3)
+Q_READY, Q_BITS, Q_SLOT, Q_STEP = range(4)
+STORE_QUEUE_FIELDS = 4
 
 # Outputs: stores that wait, the cycle in which the last one had left, the slot of the output tile in use, whether it is
 # new in this step, the next step that fetches partial sums, the cycle from which on the step before is issued.
@@ -146,14 +155,24 @@ STORE_FIELDS = 6
 
 
 @kernel
-def _send_oldest(queue, out, port, out_free, options):  # type: ignore[no-untyped-def]
+def _note(events, step, column, begin, end):  # type: ignore[no-untyped-def]
+    """Write down from when to when the port was busy with something that ``step`` asked for."""
+    if events.shape[0] > 0:
+        events[step, column] = begin
+        events[step, column + 1] = end
+
+
+@kernel
+def _send_oldest(queue, out, port, out_free, options, events):  # type: ignore[no-untyped-def]
     """Give the port to the oldest store."""
-    port[0] = max(port[0], _ticks(queue[0, Q_READY], options)) + queue[0, Q_BITS] * options[O_TICKS_PER_BIT]
+    begin = max(port[0], _ticks(queue[0, Q_READY], options))
+    port[0] = begin + queue[0, Q_BITS] * options[O_TICKS_PER_BIT]
+    _note(events, queue[0, Q_STEP], E_STORE_BEGIN, begin, port[0])
     out[S_SENT] = _cycle(port[0], options)
     out_free[queue[0, Q_SLOT]] = out[S_SENT]
     out[S_WAITING] -= 1
     for row in range(out[S_WAITING]):
-        for column in range(3):
+        for column in range(STORE_QUEUE_FIELDS):
             queue[row, column] = queue[row + 1, column]
 
 
@@ -197,9 +216,15 @@ def _asks_at(row, free, steps):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _is_last(loads, tensor, step):  # type: ignore[no-untyped-def]
+    """Whether the step after ``step``, if there is one, brings another tile of ``tensor``."""
+    return step + 1 == loads.shape[0] or loads[step + 1, tensor] >= 0
+
+
+@kernel
 def _release(loads, tensor, step, row, free, when):  # type: ignore[no-untyped-def]
     """Free the slot of the tile in use at ``when`` if the step after ``step`` brings another."""
-    if row[L_PLACED] > 0 and (step + 1 == loads.shape[0] or loads[step + 1, tensor] >= 0):
+    if row[L_PLACED] > 0 and _is_last(loads, tensor, step):
         free[row[L_CURRENT] % free.shape[0]] = when
         row[L_RELEASED] += 1
 
@@ -237,7 +262,7 @@ def _may_start(step, table, queue, out):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _serve(step, loads, table, frees, readies, queue, out, at, port, options):  # type: ignore[no-untyped-def]
+def _serve(step, loads, table, frees, readies, queue, out, at, port, options, events):  # type: ignore[no-untyped-def]
     """Give the port to whoever comes next; see the module's text. ``frees`` and ``readies``: of the slots, by tensor.
 
     ``at`` int64[3] is room for the cycles from which on the tensors ask.
@@ -256,10 +281,12 @@ def _serve(step, loads, table, frees, readies, queue, out, at, port, options):  
     if out[S_WAITING] > 0 and (
         at[tensor] == NEVER or _ticks(queue[0, Q_READY], options) <= max(port[0], _ticks(at[tensor], options))
     ):
-        _send_oldest(queue, out, port, frees[PSUM], options)
+        _send_oldest(queue, out, port, frees[PSUM], options, events)
         return
-    bits = loads[step if tensor == PSUM else table[tensor, L_ASKS], tensor]
-    port[0] = max(port[0], _ticks(at[tensor], options)) + bits * options[O_TICKS_PER_BIT]
+    asking = step if tensor == PSUM else table[tensor, L_ASKS]
+    begin = max(port[0], _ticks(at[tensor], options))
+    port[0] = begin + loads[asking, tensor] * options[O_TICKS_PER_BIT]
+    _note(events, asking, E_WEIGHT_BEGIN + 2 * tensor, begin, port[0])
     when = _cycle(port[0], options) + options[O_LATENCY]
     if tensor == PSUM:
         frees[PSUM][out[S_SLOT]] = when
@@ -270,7 +297,7 @@ def _serve(step, loads, table, frees, readies, queue, out, at, port, options):  
 
 
 @kernel
-def _supply(step, loads, table, frees, readies, queue, out, at, port, options):  # type: ignore[no-untyped-def]
+def _supply(step, loads, table, frees, readies, queue, out, at, port, options, events):  # type: ignore[no-untyped-def]
     """Serve the port until ``step`` may start."""
     for tensor in range(2):
         table[tensor, L_CURRENT] += loads[step, tensor] >= 0
@@ -281,17 +308,18 @@ def _supply(step, loads, table, frees, readies, queue, out, at, port, options): 
         _place_resident(loads, INPUT, table[INPUT], readies[INPUT], frees[INPUT])
         if _may_start(step, table, queue, out):
             return
-        _serve(step, loads, table, frees, readies, queue, out, at, port, options)
+        _serve(step, loads, table, frees, readies, queue, out, at, port, options, events)
 
 
 @kernel
-def _finish_output(bits, done, queue, out, out_free):  # type: ignore[no-untyped-def]
+def _finish_output(step, bits, done, queue, out, out_free):  # type: ignore[no-untyped-def]
     """The step's output tile is done: queue it, or keep it for the next step (bits < 0)."""
     out[S_NEW] = bits >= 0
     if bits > 0:
         queue[out[S_WAITING], Q_READY] = done
         queue[out[S_WAITING], Q_BITS] = bits
         queue[out[S_WAITING], Q_SLOT] = out[S_SLOT]
+        queue[out[S_WAITING], Q_STEP] = step
         out[S_WAITING] += 1
     elif bits == 0:  # the tile stays on chip: nothing crosses the port
         out_free[out[S_SLOT]] = done
@@ -329,7 +357,7 @@ def run_timeline(classes, loads, stores, grids, folds, options, port, weight_fre
     options : int64[9]                see O_*
     port    : int64[1]                ticks at which the off-chip port is free; carried from layer to layer
     weight_free : int64[slots]        cycles at which each weight slot is free; carried likewise
-    events  : int64[steps or 0, 4]    filled with E_* if it has rows
+    events  : int64[steps or 0, 16]   filled with E_* if it has rows
 
     Returns
     -------
@@ -339,7 +367,8 @@ def run_timeline(classes, loads, stores, grids, folds, options, port, weight_fre
     at = np.zeros(MOMENTS, np.int64)
     frees = (weight_free, np.zeros(options[O_SLOTS_INPUT], np.int64), np.zeros(options[O_SLOTS_OUTPUT], np.int64))
     readies = (np.zeros_like(frees[WEIGHT]), np.zeros_like(frees[INPUT]))
-    queue = np.zeros((options[O_SLOTS_OUTPUT], 3), np.int64)
+    queue = np.zeros((options[O_SLOTS_OUTPUT], STORE_QUEUE_FIELDS), np.int64)
+    events[:] = NEVER
     asks = np.zeros(3, np.int64)
     out = np.zeros(STORE_FIELDS, np.int64)
     out[S_SLOT], out[S_NEW], out[S_PSUM_STEP] = -1, 1, _next_asking(loads, PSUM, 0)
@@ -349,7 +378,7 @@ def run_timeline(classes, loads, stores, grids, folds, options, port, weight_fre
         table[tensor, L_ASKS] = _next_asking(loads, tensor, 0)
         table[tensor, L_CURRENT] = -1
     for step in range(classes.shape[0]):
-        _supply(step, loads, table, frees, readies, queue, out, asks, port, options)
+        _supply(step, loads, table, frees, readies, queue, out, asks, port, options, events)
         weights, inputs = _ready_at(table[WEIGHT], readies[WEIGHT]), _ready_at(table[INPUT], readies[INPUT])
         output = frees[PSUM][out[S_SLOT]] if out[S_NEW] == 1 else np.int64(0)
         held, moving = np.int64(0), max(max(weights, inputs), output)
@@ -362,14 +391,20 @@ def run_timeline(classes, loads, stores, grids, folds, options, port, weight_fre
         out[S_ISSUED] = at[T_ISSUE_END]
         _release(loads, WEIGHT, step, table[WEIGHT], frees[WEIGHT], _free_at(WEIGHT, at, options))
         _release(loads, INPUT, step, table[INPUT], frees[INPUT], _free_at(INPUT, at, options))
-        _finish_output(stores[step], at[T_DONE], queue, out, frees[PSUM])
+        _finish_output(step, stores[step], at[T_DONE], queue, out, frees[PSUM])
         if events.shape[0] > 0:
             events[step, E_READY] = max(held, moving)
             events[step, E_ISSUE] = first
             events[step, E_ISSUE_END] = at[T_ISSUE_END]
             events[step, E_DONE] = at[T_DONE]
+            events[step, E_HELD] = held
+            events[step, E_MOVING] = moving
+            if _is_last(loads, WEIGHT, step):
+                events[step, E_WEIGHT_FREE] = _free_at(WEIGHT, at, options)
+            if _is_last(loads, INPUT, step):
+                events[step, E_INPUT_FREE] = _free_at(INPUT, at, options)
     while out[S_WAITING] > 0:
-        _send_oldest(queue, out, port, frees[PSUM], options)
+        _send_oldest(queue, out, port, frees[PSUM], options, events)
     end = max(at[T_DONE], out[S_SENT])
     now = _charge(result, R_DRAIN, at[T_BUSY_END], at[T_DONE], at[T_DONE])
     _charge(result, R_MEMORY, now, end, end)
@@ -380,3 +415,31 @@ def run_timeline(classes, loads, stores, grids, folds, options, port, weight_fre
     for slot in range(weight_free.shape[0]):
         weight_free[slot] = weight_free[slot] - end
     return result
+
+
+@kernel
+def walk_folds(classes, grids, folds, options, events, first_step, at, visits):  # type: ignore[no-untyped-def]
+    """List the folds of the steps from ``first_step`` on, as many whole steps as ``visits`` has rows for.
+
+    ``events`` are those that `run_timeline` filled; ``at`` int64[8] is carried from call to call (zeros at first).
+    Fills ``visits`` int64[rows, 11] (V_*); returns the step to go on with, and the rows that were filled.
+    """
+    result = np.zeros(RESULT_FIELDS, np.int64)
+    filled = 0
+    for step in range(first_step, classes.shape[0]):
+        groups, outers, inners = grids[classes[step]]
+        if filled + groups * outers * inners > visits.shape[0]:
+            return step, filled
+        for number in range(groups * outers * inners):
+            outer, inner = number // inners % outers, number % inners
+            shape = 2 * (outer == outers - 1) + (inner == inners - 1)
+            fold, visit = folds[classes[step], shape], visits[filled]
+            visit[V_STEP], visit[V_SHAPE], visit[V_FROM] = step, shape, at[T_BUSY_END]
+            visit[V_HELD], visit[V_MOVING] = events[step, E_HELD], events[step, E_MOVING]
+            _fold(fold, at, options, events[step, E_HELD], events[step, E_MOVING], result)
+            visit[V_LOAD_END], visit[V_ISSUE], visit[V_ISSUE_END] = at[T_LOAD_END], at[T_ISSUE], at[T_ISSUE_END]
+            visit[V_FIRST_MAC] = at[T_ISSUE] + fold[F_FIRST_MAC]
+            visit[V_LAST_MAC] = at[T_ISSUE] + fold[F_LAST_MAC] + 1
+            visit[V_DONE] = at[T_ISSUE] + fold[F_END]
+            filled += 1
+    return classes.shape[0], filled

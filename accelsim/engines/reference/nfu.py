@@ -126,7 +126,9 @@ class Nfu:
         self.operand = None
         if row.operands is not None:
             inputs, weights = row.operands
-            row.products = [[self.arithmetic.product(x, w) for x, w in zip(inputs, line, strict=True)] for line in weights]
+            row.products = [
+                [self.arithmetic.product(x, w) for x, w in zip(inputs, line, strict=True)] for line in weights
+            ]
         return row
 
     def _add(self) -> None:

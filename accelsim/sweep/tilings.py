@@ -1,0 +1,353 @@
+"""Every tiling of a layer, the hopeless ones left out before they are run.
+
+The layer runs alone, its operands off chip. Candidates are all tile sizes asked for, under all loop orders, with every
+set of tensors kept whole on chip. Each gets a lower bound on its cycles (`accelsim.sweep.bound`); they are simulated
+from the lowest bound on, and what cannot be among the best any more never is. *Best* is fewest cycles, then least
+traffic off chip, then first in the order of the space, and is the same with and without the bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import permutations
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from accelsim.errors import AccelsimError, Fault, InfeasibleError, InputError, InvariantError
+from accelsim.mapping.loopnest import DIMS, Dims, LoopNest
+from accelsim.mapping.machine import Ints
+from accelsim.mapping.mapping import LayerMapping, MappingFile, Order, TileSizes
+from accelsim.sweep.evaluate import only_nest
+from accelsim.sweep.inputs import Inputs, Point, Resolver
+from accelsim.sweep.ledger import Ledger
+from accelsim.sweep.objective import Objective
+from accelsim.sweep.pool import Backend
+from accelsim.sweep.progress import Progress, Silent
+from accelsim.sweep.runner import Best, SweepInterrupted, list_points, open_backend, point_label
+from accelsim.sweep.spec import Spec, Tilings
+from accelsim.sweep.store import Outcome, Store
+from accelsim.sweep.table import DEFAULT, Row, SweepTable, make_rows, statuses
+from accelsim.sweep.values import divisors
+
+if TYPE_CHECKING:
+    from accelsim.sweep.bound import Work
+
+ROUND = 32  # tilings that are run before the best is looked at again
+MOST_TILES = 5_000_000
+TILE_KEYS = tuple(f"tile.{dim}" for dim in DIMS)
+KEYS = (*TILE_KEYS, "order", "keep", "bound_cycles")
+_LOOPS = (("N", "P", "Q"), ("K",), ("C", "R", "S"))  # the loops that the mapper permutes
+Rank = tuple[int, int, int]  # cycles, bits off chip, place in the space
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Legal tilings of one layer, one row each: ``tiles[tile]`` under ``orders[order]`` with ``keeps[keep]``."""
+
+    tiles: Ints
+    orders: tuple[Order, ...]
+    keeps: tuple[frozenset[str], ...]
+    tile: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int64]
+    keep: npt.NDArray[np.int64]
+    bound: Ints
+    bits: Ints
+    illegal: int
+
+    def __len__(self) -> int:
+        return len(self.tile)
+
+    def ranking(self) -> npt.NDArray[np.intp]:
+        """Rows from the most to the least promising."""
+        return np.lexsort((np.arange(len(self)), self.bits, self.bound))
+
+    def mapping(self, row: int) -> LayerMapping:
+        """A row as a user would fix it."""
+        sizes = TileSizes(**dict(zip(DIMS, self.tiles[self.tile[row]].tolist(), strict=True)))
+        kept: Any = sorted(self.keeps[self.keep[row]])
+        return LayerMapping(tile=sizes, order=self.orders[self.order[row]], keep=kept)
+
+    def label(self, row: int) -> dict[str, Any]:
+        """A row in words."""
+        sizes = self.tiles[self.tile[row]].tolist()
+        words = (" ".join(self.orders[self.order[row]]), " ".join(sorted(self.keeps[self.keep[row]])))
+        return dict(zip(KEYS, (*sizes, *words, int(self.bound[row])), strict=True))
+
+
+# ---- the candidates of a layer --------------------------------------------------------------------------------------
+
+
+def candidates(inputs: Inputs, wanted: Tilings) -> Candidates:
+    """All tilings of the one layer of ``inputs``; `InfeasibleError` where it cannot run at all."""
+    from accelsim.mapping.fit import fits
+
+    work = work_of(inputs)
+    tiles = all_tiles(work.nest, wanted)
+    orders = _orders(wanted)
+    keeps = _keeps(work, wanted)
+    distinct = _distinct_orders(tiles, work.nest, orders)
+    compute = _compute(work, tiles)
+    parts, illegal = [], 0
+    for number, keep in enumerate(keeps):
+        ok = fits(work.nest, tiles, work.arch, work.unit, work.precision, work.dataflow, work.placement, keep)  # type: ignore[arg-type]
+        illegal += int(distinct[~ok].sum())
+        parts += [_part(work, tiles, compute, ok & distinct[:, o], o, order, number, keep) for o, order in enumerate(orders)]
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    by_place = np.lexsort((columns[2], columns[1], columns[0]))
+    tile, order_ids, keep_ids, bound, bits = (column[by_place] for column in columns)
+    return Candidates(tiles, orders, keeps, tile, order_ids, keep_ids, bound, bits, illegal)
+
+
+def work_of(inputs: Inputs) -> Work:
+    """The layer of ``inputs`` on its architecture."""
+    from accelsim.engines.mapped import MappedEngine
+    from accelsim.engines.registry import engine_of
+    from accelsim.schedule.residency import plan_residency
+    from accelsim.sweep.bound import Work
+
+    layer = inputs.network.layers[0]
+    nest, engine = only_nest(layer), engine_of(inputs.arch, inputs.mapping)
+    foreign = not isinstance(engine, MappedEngine) or (type(engine) is not MappedEngine and nest and nest.private_weights)
+    if nest is None or foreign:
+        raise InfeasibleError(
+            f"layer {layer.name}", demand="tilings of one loop nest", bound=f"{layer.op.op} on {inputs.arch.name}",
+            levers=("choose a convolution, a linear layer or a product", "an engine that follows a mapping"),
+        )  # fmt: skip
+    assert isinstance(engine, MappedEngine)
+    layer = engine._as_built(layer) if hasattr(engine, "_as_built") else layer
+    engine.unit.refuse(layer.name, nest, layer.precision)
+    dataflow = inputs.mapping.of(layer.name).dataflow or engine.unit.dataflow
+    placement = plan_residency(inputs.network, inputs.arch).placements[layer.name]
+    return Work(nest, inputs.arch, engine.unit, layer.precision, dataflow, placement)
+
+
+def _compute(work: Work, tiles: Ints) -> Ints:
+    from accelsim.sweep.bound import least_compute_cycles
+
+    return least_compute_cycles(work, tiles)
+
+
+def _part(
+    work: Work, tiles: Ints, compute: Ints, chosen: npt.NDArray[np.bool_], number: int, order: Order,
+    keep_number: int, keep: frozenset[str],
+) -> tuple[Ints, Ints, Ints, Ints, Ints]:  # fmt: skip
+    """Columns of the candidates that share an order and a set of kept tensors."""
+    from accelsim.sweep.bound import least_cycles, off_chip_bits
+
+    rows = np.flatnonzero(chosen)
+    bits = off_chip_bits(work, tiles[rows], order, keep)
+    bound = least_cycles(work, tiles[rows], compute[rows], bits)
+    return rows, np.full_like(rows, number), np.full_like(rows, keep_number), bound, bits
+
+
+def all_tiles(nest: LoopNest, wanted: Tilings) -> Ints:
+    """Every combination of tile sizes, int64[tiles, 8]."""
+    axes = [_sizes(getattr(nest.dims, dim), dim, wanted) for dim in DIMS]
+    count = prod(len(axis) for axis in axes)
+    if count > MOST_TILES:
+        told = f"{count:,} tiles, at most {MOST_TILES:,} are taken; say which sizes to try, e.g. C: pow2:1:512"
+        raise InputError(Fault("tilings", wanted.layer, told))
+    grid = np.meshgrid(*axes, indexing="ij")
+    return np.stack([axis.ravel() for axis in grid], axis=1).astype(np.int64)
+
+
+def _sizes(size: int, dim: str, wanted: Tilings) -> list[int]:
+    """Sizes that the tiles of one dimension may have, none larger than the dimension."""
+    values = wanted.tile.get(dim)
+    if values is None or values.kind == "divisors":
+        return list(divisors(size))
+    wrong = [item for item in values.items if isinstance(item, bool) or not isinstance(item, int) or item < 1]
+    if wrong:
+        raise InputError(Fault("tilings", f"tile.{dim}", f"has {wrong[0]!r}, must be whole numbers of at least 1"))
+    return sorted({min(size, item) for item in values.items})
+
+
+def _orders(wanted: Tilings) -> tuple[Order, ...]:
+    if not wanted.order:
+        return tuple(("G", *(d for loop in loops for d in loop)) for loops in permutations(_LOOPS))
+    found = []
+    for text in wanted.order:
+        try:
+            found.append(LayerMapping(order=text).order)  # type: ignore[arg-type]
+        except ValueError:
+            told = f'has "{text}", must name loop dimensions out of {" ".join(DIMS)}, each once'
+            raise InputError(Fault("tilings", "order", told)) from None
+    return tuple(dict.fromkeys(order for order in found if order is not None))
+
+
+def _keeps(work: Work, wanted: Tilings) -> tuple[frozenset[str], ...]:
+    if wanted.keep is not None:
+        return tuple(dict.fromkeys(frozenset(kept) for kept in wanted.keep))
+    resident = {"weight": work.placement.weight_resident, "input": work.placement.input_resident}
+    able = [t for t in ("input", "weight") if not resident[t] and work.arch.holder(t) is not None]  # type: ignore[arg-type]
+    sets = [frozenset(), *(frozenset((t,)) for t in able)]
+    return tuple(sets + ([frozenset(able)] if len(able) == 2 else []))
+
+
+def _distinct_orders(tiles: Ints, nest: LoopNest, orders: Sequence[Order]) -> npt.NDArray[np.bool_]:
+    """Which orders to look at for each tile: of those that differ only in loops of one turn, the first; bool[tiles, orders]."""
+    turning = -(-np.array(nest.dims, dtype=np.int64) // tiles) > 1
+    codes, back = np.unique(turning @ (1 << np.arange(len(DIMS))), return_inverse=True)
+    table = np.zeros((len(codes), len(orders)), dtype=bool)
+    for row, code in enumerate(codes):
+        seen: dict[tuple[str, ...], int] = {}
+        for number, order in enumerate(orders):
+            seen.setdefault(tuple(dim for dim in order if code >> DIMS.index(dim) & 1), number)
+        table[row, list(seen.values())] = True
+    return table[back.ravel()]
+
+
+# ---- running --------------------------------------------------------------------------------------------------------
+
+
+def run_tilings(
+    spec: Spec, *, jobs: int = 1, store: str | Path | None = None, scheduler: str | None = None,
+    progress: Progress | None = None,
+) -> SweepTable:  # fmt: skip
+    """All tilings of the layer, for every network, architecture and key that the sweep varies beside them.
+
+    ``counts`` of the table: ``points`` of the space, of which ``bounded`` could not win and were not run, ``illegal``
+    fit no buffer, and the others were ``simulated`` or ``reused`` from the store. The table has a row for each of the
+    last.
+    """
+    assert spec.tilings is not None
+    _check_objective(spec, spec.tilings)
+    with Store(store) as kept, closing(open_backend(jobs, scheduler)) as backend, progress or Silent() as shown:
+        return _Tilings(spec, spec.tilings, kept, backend, shown).table()
+
+
+def _check_objective(spec: Spec, wanted: Tilings) -> None:
+    first = (spec.objectives or (DEFAULT,))[0]
+    if wanted.bound and (first.expression.text != "cycles" or first.maximize or spec.limits or len(spec.objectives) > 1):
+        told = f"is {first}, but only cycles can be bounded before a run, without limits; turn the bound off to run every tiling"
+        raise InputError(Fault("tilings", "objective", told))
+
+
+@dataclass
+class _Tilings:
+    """One run."""
+
+    spec: Spec
+    wanted: Tilings
+    store: Store
+    backend: Backend
+    progress: Progress
+    labels: list[dict[str, Any]] = field(default_factory=list)
+    outcomes: dict[int, Outcome] = field(default_factory=dict)
+    bounded: int = 0
+    illegal: int = 0
+    points: int = 0
+
+    def __post_init__(self) -> None:
+        self.resolver = Resolver(replace(self.spec, layers=(self.wanted.layer,)))
+        self.outer, self.excluded = list_points(self.resolver.spec, self.resolver)
+        self.best = Best(self.spec)
+        self.ledger = Ledger(self.store, self.backend, lambda number: self.labels[number], self._settle)
+
+    def table(self) -> SweepTable:
+        try:
+            for point in self.outer:
+                self._one(point)
+        except KeyboardInterrupt:
+            self.ledger.rescue()
+            raise SweepInterrupted(len(self.outcomes), self.points, self.store) from None
+        numbers = range(len(self.labels))
+        keys = (*self.spec.keys, *KEYS)
+        rows: list[Row] = make_rows(self.labels, [self.outcomes[n] for n in numbers], keys, self.spec.limits)
+        counts = {
+            "points": self.points, **statuses(rows), "simulated": self.ledger.simulated,
+            "reused": len(rows) - self.ledger.simulated, "bounded": self.bounded,
+            "illegal": self.illegal, "excluded": self.excluded,
+        }  # fmt: skip
+        objectives: tuple[Objective, ...] = self.best.objectives
+        return SweepTable(keys, rows, counts, objectives, tuple(self.resolver.notes))
+
+    def _one(self, point: Point) -> None:
+        """The tilings of one network on one architecture."""
+        try:
+            inputs = self.resolver.inputs(point)
+            found = candidates(inputs, self.wanted)
+        except AccelsimError as error:
+            if len(self.outer) == 1:
+                raise
+            self._reject(point, error)
+            return
+        self.illegal += found.illegal
+        self.points += len(found) + found.illegal
+        self.progress.start(self.points)
+        self._rounds(point, inputs, found)
+
+    def _reject(self, point: Point, error: AccelsimError) -> None:
+        """An architecture on which the layer does not run: one row says why."""
+        self.points += 1
+        self.labels.append(point_label(point))
+        status = "illegal" if isinstance(error, InputError) else "infeasible"
+        self._settle(len(self.labels) - 1, Outcome(status, str(error).replace("\n", "; ")))  # type: ignore[arg-type]
+
+    def _rounds(self, point: Point, inputs: Inputs, found: Candidates) -> None:
+        """From the lowest bound on, until no tiling that is left can be among the best."""
+        ranking, best, place = found.ranking(), list[Rank](), 0
+        run: list[int] = []
+        while place < len(ranking):
+            if self.wanted.bound and len(best) == self.wanted.top and _hopeless(found, int(ranking[place]), best[-1]):
+                break
+            rows = [int(row) for row in ranking[place : place + ROUND]]
+            place += len(rows)
+            if self.wanted.bound and len(best) == self.wanted.top:
+                rows = [row for row in rows if not _hopeless(found, row, best[-1])]
+            ranks = self._run(point, inputs, found, rows)
+            best = sorted([*best, *ranks])[: self.wanted.top]
+            run += rows
+        self.bounded += len(ranking) - len(run)
+        self.progress.done(len(ranking) - len(run), self.best.value)
+
+    def _run(self, point: Point, inputs: Inputs, found: Candidates, rows: Sequence[int]) -> list[Rank]:
+        """Simulate some rows; where each of them that ran stands."""
+        first = len(self.labels)
+        self.labels += [{**point_label(point), **found.label(row)} for row in rows]
+        self.ledger.run(self._inputs(inputs, found, rows, first))
+        ranks = []
+        for number, row in enumerate(rows, start=first):
+            outcome = self.outcomes[number]
+            if outcome.status == "ok":
+                ranks.append((_checked_cycles(outcome, found, row), int(found.bits[row]), row))
+        return ranks
+
+    def _inputs(
+        self, inputs: Inputs, found: Candidates, rows: Sequence[int], first: int
+    ) -> Iterator[tuple[int, Inputs]]:
+        layer = self.wanted.layer
+        dataflow = inputs.mapping.of(layer).dataflow
+        for number, row in enumerate(rows, start=first):
+            chosen = found.mapping(row).model_copy(update={"dataflow": dataflow})
+            yield number, replace(inputs, mapping=MappingFile(layers={layer: chosen}))
+
+    def _settle(self, number: int, outcome: Outcome) -> None:
+        self.outcomes[number] = outcome
+        if outcome.status == "ok":
+            row: Mapping[str, Any] = {**self.labels[number], **outcome.metrics}
+            self.best.see(row)
+        self.progress.done(1, self.best.value)
+
+
+def _checked_cycles(outcome: Outcome, found: Candidates, row: int) -> int:
+    """The cycles of a run, which its bound must not exceed: else something that would have won may not have been run."""
+    cycles, bound = int(outcome.metrics["cycles"] or 0), int(found.bound[row])
+    if cycles < bound:
+        told = f"{found.label(row)} ran in {cycles} cycles, below its bound of {bound}"
+        raise InvariantError(f"tilings: {told}; this is a defect of accelsim, please report it")
+    return cycles
+
+
+def _hopeless(found: Candidates, row: int, worst: Rank) -> bool:
+    """Whether a row cannot come before ``worst``, whatever it takes beyond its bound."""
+    return (int(found.bound[row]), int(found.bits[row]), row) > worst
+
+
+__all__ = ["Candidates", "candidates", "run_tilings", "work_of"]

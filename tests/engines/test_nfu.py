@@ -1,0 +1,214 @@
+"""The NFU as an engine: outputs against a fixed-point reference, cycles against ceil tiling and bandwidth, conservation."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from accelsim.api import load_arch, simulate, simulate_full
+from accelsim.arch.spec import Architecture
+from accelsim.engines.nfu import Nfu, NfuEngine
+from accelsim.engines.registry import engine_of
+from accelsim.engines.stretch import LONG, SHORT, shortened, stretch
+from accelsim.engines.walk import Carry
+from accelsim.errors import InfeasibleError
+from accelsim.mapping.loopnest import Axis, Dims, LoopNest
+from accelsim.mapping.machine import Placement, Widths
+from accelsim.mapping.mapping import DEFAULT_ORDER, Mapping
+from accelsim.schedule.build import build_schedule
+from accelsim.workload.network import LayerSketch, Network, build_network
+from accelsim.workload.ops import Conv2d, Linear, LocallyConnected2d, Matmul, Op, Recurrent
+from accelsim.workload.precision import NumberFormat, Precision
+
+INT16 = NumberFormat("int", 16)
+SIXTEEN = Precision(weight=INT16, input=INT16, accumulator=NumberFormat("int", 48), output=INT16)
+DIANNAO = load_arch("diannao")
+
+
+def network(op: Op, shape: tuple[int, ...], batch: int = 1, precision: Precision = SIXTEEN) -> Network:
+    return build_network(
+        "one", batch, {"x": shape}, (LayerSketch("layer", op, inputs=("x",), precision=precision),)
+    )
+
+
+CONVOLUTIONS = st.builds(
+    lambda groups, c, k, r, s, stride, dilation, pad, size: (
+        Conv2d(K=k * groups, R=r, S=s, stride=stride, dilation=dilation, pad=pad, groups=groups, bias=False),
+        (c * groups, size + 4, size + 5),
+    ),
+    groups=st.sampled_from([1, 1, 2, 3]), c=st.integers(1, 20), k=st.integers(1, 20), r=st.integers(1, 3), s=st.integers(1, 3),
+    stride=st.integers(1, 2), dilation=st.integers(1, 2), pad=st.integers(0, 1), size=st.integers(1, 5),
+)  # fmt: skip
+
+
+def ceil_cycles(layer: Any, unroll: Any) -> int:
+    """Rows of operands of the whole layer, when every tile is cut as the layer is."""
+    d = layer.dims
+    return int(
+        d["N"] * d["G"] * ceil(d["K"] / unroll.K) * ceil(d["C"] / unroll.C) * ceil(d["P"] / unroll.P)
+        * ceil(d["Q"] / unroll.Q) * ceil(d["R"] / unroll.R) * ceil(d["S"] / unroll.S)
+    )  # fmt: skip
+
+
+def bandwidth_cycles(layer: Any, arch: Architecture) -> float:
+    far = arch.off_chip
+    assert far.bandwidth is not None
+    moved = sum(t.read + t.write for t in layer.traffic_bytes[far.name].values())
+    return moved / float(far.bandwidth.per_cycle(arch.clock))
+
+
+@given(CONVOLUTIONS, st.integers(1, 2))
+@settings(max_examples=25, deadline=None)
+def test_cycles_are_ceil_tiling_and_never_below_bandwidth(
+    case: tuple[Conv2d, tuple[int, ...]], batch: int
+) -> None:
+    layer = simulate(network(*case, batch=batch), DIANNAO).layers[0]
+    assert layer.busy_cycles >= ceil_cycles(layer, DIANNAO.engine.unroll)  # type: ignore[union-attr]
+    assert layer.cycles == layer.busy_cycles + sum(layer.stall_cycles.values())
+    assert layer.cycles >= bandwidth_cycles(layer, DIANNAO) - 1
+    assert layer.macs == np.prod(list(layer.dims.values()))
+
+
+@pytest.mark.parametrize(("ti", "tn"), [(16, 16), (8, 32), (7, 64), (3, 5)])
+def test_other_unrolls(ti: int, tn: int) -> None:
+    """Without memory in the way, a layer takes ceil-tiling arithmetic and one pipeline, exactly."""
+    arch = load_arch("diannao", overrides={"arch.engine.unroll.C": ti, "arch.engine.unroll.K": tn})
+    arch = arch.model_copy(
+        update={"memory": [arch.memory[0].model_copy(update={"bandwidth": None}), *arch.memory[1:]]}
+    )
+    fixed = {"mapping.layer.tile.C": ti * 2, "mapping.layer.tile.K": tn, "mapping.layer.order": "P Q K C R S"}
+    layer = simulate(network(Conv2d(K=40, R=3, S=3, bias=False), (30, 9, 9)), arch, overrides=fixed).layers[0]
+    assert layer.busy_cycles == ceil(40 / tn) * ceil(30 / ti) * 9 * 49
+    assert layer.cycles == layer.busy_cycles + 3
+
+
+def reference(image: Any, weight: Any, op: Conv2d, out: tuple[int, ...]) -> Any:
+    """Q6.10 with truncated, saturating products and saturating 16-bit sums; nothing of the hardware but its order.
+
+    Order of a sum: taps row by row, then channels by 16; a row's 16 products are added exactly, then saturated in.
+    """
+    n, k, p, q = out
+    c = weight.shape[1]
+    padded = np.pad(
+        image.astype(np.int64), ((0, 0), (0, 0), (op.pad[0], op.pad[1] + 9), (op.pad[2], op.pad[3] + 9))
+    )
+    sums = np.zeros(out, np.int64)
+    per_group = k // op.groups  # type: ignore[operator]
+    for o in range(k):
+        first = o // per_group * c
+        for r in range(op.R):
+            for s in range(op.S):
+                for chunk in range(0, c, 16):
+                    channels = slice(first + chunk, first + min(chunk + 16, c))
+                    top, left = r * op.dilation[0], s * op.dilation[1]
+                    window = padded[
+                        :,
+                        channels,
+                        top : top + p * op.stride[0] : op.stride[0],
+                        left : left + q * op.stride[1] : op.stride[1],
+                    ]
+                    taken = weight[o, chunk : chunk + 16, r, s].astype(np.int64)
+                    products = np.clip((window * taken[:, None, None]) >> 10, -32768, 32767)
+                    sums[:, o] = np.clip(sums[:, o] + products.sum(axis=1), -32768, 32767)
+    return sums
+
+
+@given(CONVOLUTIONS, st.integers(0, 99))
+@settings(max_examples=15, deadline=None)
+def test_outputs_are_bit_exact(case: tuple[Conv2d, tuple[int, ...]], seed: int) -> None:
+    """The whole reduction in one tile, so that the order of the sum is the reference's."""
+    op, shape = case
+    rng = np.random.default_rng(seed)
+    engine = engine_of(DIANNAO)
+    assert isinstance(engine, NfuEngine) and isinstance(engine.unit, Nfu)
+    layer = network(op, shape, 2).layers[0]
+    image = rng.integers(-3000, 3000, (2, *shape)).astype(np.int16)
+    weight = rng.integers(-3000, 3000, layer.weight_shape).astype(np.int16)
+    n, k, p, q = layer.output_shapes[0]
+    nest = LoopNest(
+        Dims(n, k // op.groups, shape[0] // op.groups, p, q, op.R, op.S, op.groups),  # type: ignore[operator]
+        Axis(shape[1], op.stride[0], op.dilation[0], op.pad[0]), Axis(shape[2], op.stride[1], op.dilation[1], op.pad[2]),
+    )  # fmt: skip
+    tile = nest.dims._replace(N=1, G=1, P=max(1, p // 2), K=min(nest.dims.K, 7))
+    schedule = build_schedule(
+        "layer", nest, Mapping(tile, DEFAULT_ORDER, "os"), Widths.of(SIXTEEN), Placement()
+    )
+    total = engine.unit.accumulate(schedule, SIXTEEN, image, weight)
+    assert np.array_equal(total.accumulators, reference(image, weight, op, (n, k, p, q)))
+    assert engine._finish(layer, total.accumulators, None).dtype == np.int16
+
+
+def test_exact_integers_equal_the_systolic_array() -> None:
+    """Without a fixed-point block an NFU gives the bits of any other integer engine."""
+    arch = load_arch("diannao").model_copy(
+        update={"engine": DIANNAO.engine.model_copy(update={"arithmetic": None})}
+    )
+    narrow = Precision()
+    for op, shape in ((Conv2d(K=9, R=3, S=3, pad=1), (5, 8, 8)), (Linear(out=33), (70,)), (Matmul(N=7), (6, 12)),
+                      (LocallyConnected2d(K=3, R=2, S=2), (4, 5, 5))):  # fmt: skip
+        net = network(op, shape, 2, narrow)
+        ours, theirs = (simulate_full(net, a, values=True).outputs["layer"] for a in (arch, "tpu_v1"))
+        assert np.array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("op", "shape"),
+    [
+        (Conv2d(K=32, R=3, S=3, groups="depthwise"), (32, 10, 10)),
+        (Conv2d(K=32, R=3, S=3, groups=4, stride=2), (16, 11, 11)),
+        (Conv2d(K=8, R=3, S=3, dilation=3), (8, 16, 16)),
+        (LocallyConnected2d(K=8, R=3, S=3), (8, 9, 9)),
+        (Recurrent(op="lstm", hidden=48), (5, 32)),
+        (Matmul(N=40), (6, 64)),
+    ],
+)
+def test_layers_of_other_engines_run(op: Op, shape: tuple[int, ...]) -> None:
+    layer = simulate(network(op, shape), DIANNAO).layers[0]
+    assert layer.macs > 0
+    assert layer.cycles == layer.busy_cycles + sum(layer.stall_cycles.values())
+    assert layer.cycles * 256 >= layer.macs
+
+
+def test_refused_by_name() -> None:
+    with pytest.raises(InfeasibleError, match="the nfu engine's dataflow: asks for ws"):
+        simulate(network(Linear(out=8), (8,)), DIANNAO, overrides={"mapping.layer.dataflow": "ws"})
+    with pytest.raises(InfeasibleError, match="the nfu engine's precision"):
+        simulate(network(Linear(out=8), (8,), 1, Precision(weight=NumberFormat("int", 32))), DIANNAO)
+
+
+def test_partial_sums_stay_in_the_buffer() -> None:
+    """A reduction in pieces: reads of partial sums = updates - first writes, and none goes off chip."""
+    tile = {"mapping.layer.tile.C": 32, "mapping.layer.tile.K": 16}
+    layer = simulate(network(Linear(out=64, bias=False), (256,)), DIANNAO, overrides=tile).layers[0]
+    partial = layer.traffic_bytes["NBout"]["partial_sum"]
+    assert partial.read == partial.write == (256 // 32 - 1) * 64 * 2
+    assert layer.traffic_bytes["NBout"]["output"].write == 64 * 2
+    assert "partial_sum" not in layer.traffic_bytes["dram"]
+    assert layer.traffic_bytes["SB"]["weight"].read == 64 * 256 * 2
+    assert layer.traffic_bytes["dram"]["weight"].read == 64 * 256 * 2
+
+
+@pytest.mark.parametrize("bandwidth", ["250 GB/s", "2000 GB/s"])
+def test_stretched_layers_equal_whole_ones(bandwidth: str) -> None:
+    """Counted on from two short runs, against every pixel walked."""
+    arch = load_arch("diannao", overrides={"arch.memory.dram.bandwidth": bandwidth})
+    unit, widths = Nfu(arch, arch.engine), Widths.of(SIXTEEN)  # type: ignore[arg-type]
+    nest = LoopNest(Dims(K=24, C=32, P=1, Q=400, R=3, S=3), Axis(3), Axis(402), private_weights=True)
+    mapping = Mapping(Dims(K=16, C=16, R=1, S=3), DEFAULT_ORDER, "os")
+
+    def run(part: LoopNest) -> Any:
+        schedule = build_schedule("layer", part, mapping, widths, Placement())
+        return unit.run(schedule, SIXTEEN, Placement(), Carry.start(arch))
+
+    whole = run(nest)
+    counted = stretch(run(shortened(nest, SHORT)), run(shortened(nest, LONG)), 400, arch)
+    assert abs(counted.cycles - whole.cycles) <= 1
+    assert counted.busy_cycles == whole.busy_cycles
+    assert counted.macs == whole.macs
+    assert counted.cycles == counted.busy_cycles + counted.stalls.total()
+    assert counted.traffic == whole.traffic
