@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from accelsim.api import load_arch, load_network, simulate, simulate_full
     from accelsim.errors import AccelsimError, InfeasibleError, InputError, InvariantError
     from accelsim.report.result import Result
+    from accelsim.sweep.api import search, sweep
     from accelsim.validation import validate
 
 _HOMES = {
@@ -22,6 +23,7 @@ _HOMES = {
     "load_network": "accelsim.api",
     "simulate": "accelsim.api",
     "simulate_full": "accelsim.api",
+    "search": "accelsim.sweep.api",
     "validate": "accelsim.validation",
     "Result": "accelsim.report.result",
     "AccelsimError": "accelsim.errors",
@@ -39,15 +41,17 @@ __all__ = [
     "load_arch",
     "load_network",
     "plot",
+    "search",
     "simulate",
     "simulate_full",
+    "sweep",
     "validate",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "plot":
-        return importlib.import_module("accelsim.plot")
+    if name in ("plot", "sweep"):  # modules; the second can be called
+        return importlib.import_module(f"accelsim.{name}")
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'accelsim' has no attribute {name!r}")

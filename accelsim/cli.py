@@ -56,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of a pipe has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(interrupt if interrupt.args else "interrupted", file=sys.stderr)
         return 130
 
 
@@ -82,6 +82,24 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", metavar="DIR", help="write report.json, layers.csv (and outputs.npz with --values)")
     sub.add_argument("--json", action="store_true", help="print report.json on standard output and nothing else there")
     sub.add_argument("--rows", type=int, metavar="N", help="fold the table to about N rows (default 40; 0: all)")
+
+    sub = command("sweep", _sweep, "simulate every point of a space of architectures, mappings and networks")
+    _space(sub)
+    sub.add_argument("--tilings", metavar="LAYER", help="every tiling of this layer, those that cannot win left out")
+    sub.add_argument("--no-bound", action="store_true", help="run every tiling, hopeless or not")
+    sub.add_argument("--top", type=_positive, default=1, metavar="N", help="find the N best tilings (default 1)")
+    sub.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes of this machine (default 1)")
+    sub.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler, tcp://HOST:PORT, instead of --jobs")
+    sub.add_argument("--store", metavar="FILE", help="keep results here: nothing is run twice, what stopped goes on")
+    sub.add_argument("--out", metavar="FILE.csv", help="write all rows as .csv or .parquet")
+
+    sub = command("search", _search, "look for good points of a space with Optuna, without visiting all of them")
+    _space(sub)
+    sub.add_argument("--trials", type=_positive, required=True, metavar="N", help="how many points to try")
+    sub.add_argument("--sampler", metavar="NAME", help="tpe, nsga2, cmaes, grid or random")
+    sub.add_argument("--store", metavar="URL", help="where Optuna keeps the study: a file, or any URL that it takes")
+    sub.add_argument("--study", metavar="NAME", help="its name there (default accelsim)")
+    sub.add_argument("--out", metavar="FILE.csv", help="write all trials as .csv or .parquet")
 
     sub = command("roofline", _roofline, "draw results under the roofs of the machines they ran on")
     sub.add_argument("results", nargs="+", metavar="RESULT.json")
@@ -130,6 +148,29 @@ def _work(sub: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], dest="assignments", metavar="KEY=VALUE",
         help="override any key, e.g. arch.engine.rows=8 or mapping.conv1.tile.K=64 (repeatable)",
     )  # fmt: skip
+
+
+def _space(sub: argparse.ArgumentParser) -> None:
+    """The arguments that describe a space, what to look for in it, and what must hold."""
+    sub.add_argument("networks", nargs="+", metavar="NETWORK", help="names or files; or one sweep YAML that says it all")
+    sub.add_argument("--arch", action="append", default=[], metavar="ARCH", help="a name or a .yaml file (repeatable)")
+    sub.add_argument(
+        "--vary", action="append", default=[], metavar="KEY=VALUES",
+        help="8:128:8, pow2:8:128, [8, 16, 32] or divisors (repeatable); KEY,KEY=VALUES moves keys together",
+    )  # fmt: skip
+    sub.add_argument("--where", action="append", default=[], metavar="EXPRESSION", help="what must hold (repeatable)")
+    sub.add_argument(
+        "--objective", action="append", default=[], metavar="KEY",
+        help="what to make small, e.g. cycles or cycles*energy_total_pj; max:utilization makes large (repeatable)",
+    )  # fmt: skip
+    sub.add_argument("--batch", type=_positive, metavar="N", help="replaces the networks' batch")
+    sub.add_argument("--layer", action="append", default=[], metavar="NAME", help="only this layer (repeatable)")
+    sub.add_argument("--mapping", metavar="FILE", help="a mapping YAML that overrides the automatic choice")
+    sub.add_argument(
+        "--set", action="append", default=[], dest="assignments", metavar="KEY=VALUE", help="for every point (repeatable)"
+    )
+    sub.add_argument("--values", action="store_true", help="let the operands flow through the registers")
+    sub.add_argument("--seed", type=int, default=0, help="of operands that no file gives, and of samplers (default 0)")
 
 
 def _positive(text: str) -> int:
@@ -187,6 +228,28 @@ def _write_run(run: Any, folder: Path) -> None:
     from accelsim.report.files import write_files
 
     write_files(folder, _files(run))
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from accelsim.sweep.api import sweep_spec
+    from accelsim.sweep.command import finish, spec_from
+
+    spec = spec_from(options, tilings=options.tilings, bound=not options.no_bound, top=options.top)
+    table = sweep_spec(
+        spec, jobs=options.jobs, store=options.store, scheduler=options.scheduler, progress=True
+    )
+    return finish(table, options.out, _console())
+
+
+def _search(options: argparse.Namespace) -> int:
+    from accelsim.sweep.api import search_spec
+    from accelsim.sweep.command import finish, spec_from
+
+    result = search_spec(
+        spec_from(options), trials=options.trials, sampler=options.sampler, store=options.store, study=options.study,
+        progress=True,
+    )  # fmt: skip
+    return finish(result, options.out, _console())
 
 
 def _roofline(options: argparse.Namespace) -> None:

@@ -2,7 +2,8 @@
 
     PYTHONPATH=. python benchmarks/nfu.py
 
-Both run on one thread over the same matrix; the ratio is of CPU time, the least of several runs (spec/speed.md).
+Both run on one thread over the same matrix; the ratio is of CPU time, the least of several runs
+(spec/speed.md).
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def main() -> None:
             for name, fixed in (("16-bit products", truncated), ("exact products", {})):
                 ours, yardstick, share = ratio(outputs, inputs, ti, tn, **fixed)
                 print(
-                    f"{outputs:>6} x {inputs:<5} {ti:>3} x {tn:<3} {name:>19} {ours * 1e3:8.2f} {yardstick * 1e3:8.2f}"
-                    f" {share:6.2f}"
+                    f"{outputs:>6} x {inputs:<5} {ti:>3} x {tn:<3} {name:>19} {ours * 1e3:8.2f}"
+                    f" {yardstick * 1e3:8.2f} {share:6.2f}"
                 )
 
 

@@ -1,4 +1,4 @@
-"""Sphinx: `sphinx-build -W -b html docs docs/_build` and `sphinx-build -W -b doctest docs docs/_build/doctest`."""
+"""Sphinx: `sphinx-build -W -b html docs docs/_build`, and with `-b doctest` every example is run."""
 
 # ruff: noqa: ARG001 (Sphinx calls its hooks with all that it has)
 import sys
@@ -6,11 +6,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import accelsim  # noqa: E402
+import accelsim
 
 project = "accelsim"
 author = "The accelsim authors"
-copyright = author  # noqa: A001 (Sphinx's name for it)
+copyright = author
 release = version = accelsim.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.doctest"]

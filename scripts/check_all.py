@@ -52,7 +52,7 @@ def _broken(layer: LayerResult) -> Iterator[str]:
         yield f"{layer.cycles} cycles, busy and stalls make {layer.busy_cycles + sum(layer.stall_cycles.values())}"
     if min(layer.busy_cycles, *layer.stall_cycles.values()) < 0:
         yield "a count of cycles is negative"
-    if layer.macs and prod(layer.dims.values()) != layer.macs:
+    if layer.dims and prod(layer.dims.values()) != layer.macs:
         yield f"{layer.macs} MACs, its dimensions make {prod(layer.dims.values())}"
     if layer.macs > layer.cycles * layer.peak_macs_per_cycle:
         yield f"{layer.macs} MACs do not fit {layer.cycles} cycles"

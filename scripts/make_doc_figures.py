@@ -1,11 +1,14 @@
 """Draws the pictures of the documentation and runs its examples: python scripts/make_doc_figures.py
 
-Nothing is drawn from a formula. The pictures of the array read its registers (`kernels.systolic.fold_registers`),
-those of time walk the plain-Python twin of the timeline; where a picture shows a total, `accelsim.simulate` has
-counted the same. Every excerpt of output in the documentation and in README.md is what a command printed here.
+Nothing is drawn from a formula. The pictures of the array read its registers
+(`kernels.systolic.fold_registers`), those of time walk the plain-Python twin of the timeline; where a picture
+shows a total, `accelsim.simulate` has counted the same. Every excerpt of output in the documentation and in
+README.md is what a command printed here.
 
 --check writes nothing and names the files that would change.
 """
+
+# ruff: noqa: E402 (the checkout comes before an installed accelsim, and the backend before pyplot)
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ CAUSE_COLOURS = {
 }  # fmt: skip
 
 
-# ---- one cycle of the array -------------------------------------------------------------------------------------
+# ---- one cycle of the array ---------------------------------------------------------------------------
 
 
 class Board:
@@ -78,7 +81,9 @@ class Board:
 
     def pe(self, i: int, j: int, colour: str, text: str, ink: str = style.INK) -> None:
         x, y = self.corner(i, j)
-        self.axes.add_patch(Rectangle((x, y), self.PE, self.PE, facecolor=colour, edgecolor=style.INK, lw=0.7))
+        self.axes.add_patch(
+            Rectangle((x, y), self.PE, self.PE, facecolor=colour, edgecolor=style.INK, lw=0.7)
+        )
         self.text(x + self.PE / 2, y + self.PE / 2, text, ink)
 
     def register(self, x: float, y: float, text: str, ink: str) -> None:
@@ -94,13 +99,24 @@ class Board:
         """What the PEs' colours mean, in a row below the array."""
         x, y = -1.3, self.axes.get_ylim()[0] - 0.3
         for colour, words in entries:
-            self.axes.add_patch(Rectangle((x, y - 0.14), 0.28, 0.28, facecolor=colour, edgecolor=style.INK, lw=0.6))
+            self.axes.add_patch(
+                Rectangle((x, y - 0.14), 0.28, 0.28, facecolor=colour, edgecolor=style.INK, lw=0.6)
+            )
             self.text(x + 0.4, y, words, ha="left")
             x += 0.85 + 0.128 * len(words)
 
     def arrow(self, x: float, y: float, dx: float, dy: float, ink: str) -> None:
         patch = FancyArrow(
-            x, y, dx, dy, width=0.01, head_width=0.12, head_length=0.12, length_includes_head=True, color=ink, lw=0
+            x,
+            y,
+            dx,
+            dy,
+            width=0.01,
+            head_width=0.12,
+            head_length=0.12,
+            length_includes_head=True,
+            color=ink,
+            lw=0,
         )
         self.axes.add_patch(patch)
 
@@ -122,23 +138,43 @@ def output_stationary(cycle: int = 3) -> Figure:
     options, ones = kernels.fold_options(), np.ones((used, vectors), np.int32)
     zeros = np.zeros((used, used), np.int32)
     left, top, _, _ = kernels.fold_registers(kernels.OS, a, b, zeros, cycle, rows, cols, options)
-    _, _, _, terms = kernels.fold_registers(kernels.OS, ones, ones.T.copy(), zeros, cycle, rows, cols, options)
+    _, _, _, terms = kernels.fold_registers(
+        kernels.OS, ones, ones.T.copy(), zeros, cycle, rows, cols, options
+    )
     board = Board(rows, cols, feed=1.5, above=0.7, below=0.7)
     for i in range(rows):
         for j in range(cols):
             x, y = board.corner(i, j)
             inside = i < used and j < used
             count, working = int(terms[0, i, j]), bool(left[i, j] and top[i, j])
-            colour = WORKING if working else DONE if inside and count == vectors else UNUSED if not inside else "white"
+            colour = (
+                WORKING
+                if working
+                else DONE
+                if inside and count == vectors
+                else UNUSED
+                if not inside
+                else "white"
+            )
             board.pe(i, j, colour, f"Σ {count}/{vectors}" if inside else "", style.INK)
             board.register(x - 0.38, y + 0.5, _named("a", int(left[i, j])), LEFT)
             board.register(x + 0.5, y - 0.3, _named("b", int(top[i, j])), TOP)
     for i in range(used):
-        _feed(board, [_named("a", v) for v in _coming(a[i], cycle - i)], board.corner(i, 0), (-0.62, 0.0), LEFT)
-        _feed(board, [_named("b", v) for v in _coming(b[:, i], cycle - i)], board.corner(0, i), (0.0, -0.45), TOP)
+        _feed(
+            board, [_named("a", v) for v in _coming(a[i], cycle - i)], board.corner(i, 0), (-0.62, 0.0), LEFT
+        )
+        _feed(
+            board,
+            [_named("b", v) for v in _coming(b[:, i], cycle - i)],
+            board.corner(0, i),
+            (0.0, -0.45),
+            TOP,
+        )
     board.text(-1.4, 0.65, "a moves right", LEFT, ha="left")
     board.text(0.6, -0.1, "b moves down", TOP, ha="left")
-    board.legend(((WORKING, "multiplies"), (DONE, "sum is final"), ("white", "waits"), (UNUSED, "not in the tile")))
+    board.legend(
+        ((WORKING, "multiplies"), (DONE, "sum is final"), ("white", "waits"), (UNUSED, "not in the tile"))
+    )
     return board.figure
 
 
@@ -195,7 +231,7 @@ def weight_stationary(cycle: int = 9) -> Figure:
     return board.figure
 
 
-# ---- time -------------------------------------------------------------------------------------------------------
+# ---- time ---------------------------------------------------------------------------------------------
 
 
 class Panel:
@@ -229,9 +265,10 @@ def _systolic(text: dict[str, Any]) -> Architecture:
     return accelsim.load_arch("rtl/tiny_tpu", overrides=overrides)
 
 
-def fold_panel(title: str, size: tuple[int, int, int], **engine: Any) -> Panel:
+def fold_panel(size: tuple[int, int, int], setting: dict[str, Any], **more: Any) -> Panel:
     """Two folds of a product M x K x N, timed by the engine and walked by the twin; `simulate` must agree."""
-    arch = _systolic(engine)
+    title = ", ".join(f"{key}: {value}" for key, value in setting.items())
+    arch = _systolic(setting | more)
     assert isinstance(arch.engine, SystolicSpec)
     array, dataflow = SystolicArray(arch, arch.engine), arch.engine.dataflow
     grid = array.fold_grid(Dims(N=size[0], K=size[2], C=size[1]), dataflow, Precision())
@@ -258,7 +295,9 @@ def fold_panel(title: str, size: tuple[int, int, int], **engine: Any) -> Panel:
             lanes["weights in"].append((fold.load_start, fold.load_end, number))
         lanes["operands in"].append((fold.issue, fold.issue + fold.fold.issue, number))
         lanes["MACs"].append((fold.first, fold.last, number))
-        lanes["sums out"].append((fold.issue + int(record[kernels.FIRST_OUTPUT_CYCLES]) - load - 1, fold.done, number))
+        lanes["sums out"].append(
+            (fold.issue + int(record[kernels.FIRST_OUTPUT_CYCLES]) - load - 1, fold.done, number)
+        )
     return Panel(title, walk, ledger, lanes)
 
 
@@ -321,7 +360,9 @@ def _bars(axes: Axes, bars: Sequence[Bar], y: float) -> None:
 
 def _strip(axes: Axes, causes: Sequence[str], y: float) -> None:
     for cycle, cause in enumerate(causes):
-        axes.add_patch(Rectangle((cycle, y - 0.38), 1, 0.76, facecolor=CAUSE_COLOURS[cause], edgecolor="white", lw=0.4))
+        axes.add_patch(
+            Rectangle((cycle, y - 0.38), 1, 0.76, facecolor=CAUSE_COLOURS[cause], edgecolor="white", lw=0.4)
+        )
 
 
 def _legend(figure: Figure, what: str, panels: Sequence[Panel]) -> None:
@@ -333,41 +374,39 @@ def _legend(figure: Figure, what: str, panels: Sequence[Panel]) -> None:
     figure.legend(handles, labels, loc="upper right", ncols=len(labels), fontsize=7, frameon=False)
 
 
+WS_SETTINGS: tuple[dict[str, Any], ...] = (
+    {"weight_buffers": 1, "overlap": "none", "edge": "full"},
+    {"weight_buffers": 1, "overlap": "none", "edge": "trim"},
+    {"weight_buffers": 1, "overlap": "skewed", "edge": "trim"},
+    {"weight_buffers": 2, "overlap": "none", "edge": "trim"},
+    {"weight_buffers": 2, "overlap": "skewed", "edge": "trim"},
+)
+OS_SETTINGS: tuple[dict[str, Any], ...] = (
+    {"overlap": "none", "edge": "full", "drain": "parallel"},
+    {"overlap": "none", "edge": "trim", "drain": "parallel"},
+    {"overlap": "skewed", "edge": "trim", "drain": "parallel"},
+    {"overlap": "skewed", "edge": "trim", "drain": "cols"},
+)
+
+
 def weight_stationary_time() -> Figure:
     """Two folds (6 x 3 times 3 x 6) on a 4 x 4 ws array under its options."""
-    size = (6, 3, 6)
-    return draw_panels(
-        [
-            fold_panel("weight_buffers: 1, overlap: none, edge: full", size, weight_buffers=1, overlap="none", edge="full"),
-            fold_panel("weight_buffers: 1, overlap: none, edge: trim", size, weight_buffers=1, overlap="none", edge="trim"),
-            fold_panel("weight_buffers: 1, overlap: skewed, edge: trim", size, weight_buffers=1, overlap="skewed", edge="trim"),
-            fold_panel("weight_buffers: 2, overlap: none, edge: trim", size, weight_buffers=2, overlap="none", edge="trim"),
-            fold_panel("weight_buffers: 2, overlap: skewed, edge: trim", size, weight_buffers=2, overlap="skewed", edge="trim"),
-        ],
-        "fold",
-    )  # fmt: skip
+    return draw_panels([fold_panel((6, 3, 6), setting) for setting in WS_SETTINGS], "fold")
 
 
 def output_stationary_time() -> Figure:
     """Two folds (4 x 5 times 5 x 6) on a 4 x 4 os array under its options."""
-    size = (4, 5, 6)
-    return draw_panels(
-        [
-            fold_panel("overlap: none, edge: full, drain: parallel", size, dataflow="os", edge="full"),
-            fold_panel("overlap: none, edge: trim, drain: parallel", size, dataflow="os", edge="trim"),
-            fold_panel("overlap: skewed, edge: trim, drain: parallel", size, dataflow="os", edge="trim", overlap="skewed"),
-            fold_panel("overlap: skewed, edge: trim, drain: cols", size, dataflow="os", edge="trim", overlap="skewed", drain="cols"),
-        ],
-        "fold",
-    )  # fmt: skip
+    return draw_panels([fold_panel((4, 5, 6), setting, dataflow="os") for setting in OS_SETTINGS], "fold")
 
 
 def double_buffering() -> Figure:
     """Transfers and computation with one slot and with two."""
-    return draw_panels([transfer_panel("slots: 1", 1), transfer_panel("slots: 2 (double buffering)", 2)], "tile")
+    return draw_panels(
+        [transfer_panel("slots: 1", 1), transfer_panel("slots: 2 (double buffering)", 2)], "tile"
+    )
 
 
-# ---- results ----------------------------------------------------------------------------------------------------
+# ---- results ------------------------------------------------------------------------------------------
 
 
 def roofline_resnet50() -> Figure:
@@ -402,22 +441,27 @@ def render(figure: Figure, suffix: str) -> bytes:
     buffer = io.BytesIO()
     with style.house_style():
         figure.savefig(
-            buffer, format=suffix, facecolor="white", dpi=200, metadata={"Date": None} if suffix == "svg" else None
+            buffer,
+            format=suffix,
+            facecolor="white",
+            dpi=200,
+            metadata={"Date": None} if suffix == "svg" else None,
         )
     return buffer.getvalue()
 
 
-# ---- output of commands -----------------------------------------------------------------------------------------
+# ---- output of commands -------------------------------------------------------------------------------
 
 SIMULATE = "simulate resnet50 --arch tpu_v1"
+EDGE8 = "small_net.yaml --arch edge8.yaml"
 EXCERPTS: dict[str, str] = {
     "simulate_resnet50": SIMULATE,
-    "simulate_small": "simulate small_net.yaml --arch edge8.yaml",
-    "simulate_small_16": "simulate small_net.yaml --arch edge8.yaml --set arch.engine.rows=16 --set arch.engine.cols=16",
+    "simulate_small": f"simulate {EDGE8}",
+    "simulate_small_16": f"simulate {EDGE8} --set arch.engine.rows=16 --set arch.engine.cols=16",
     "explain_layer": "explain resnet50 --arch tpu_v1 --layer layer3_1_conv2",
-    "explain_small": "explain small_net.yaml --arch edge8.yaml --layer conv2",
-    "explain_mapped": "explain small_net.yaml --arch edge8.yaml --layer conv2 --mapping small_map.yaml",
-    "too_large": "simulate small_net.yaml --arch edge8.yaml --set mapping.conv2.tile.P=16 --set mapping.conv2.tile.Q=16",
+    "explain_small": f"explain {EDGE8} --layer conv2",
+    "explain_mapped": f"explain {EDGE8} --layer conv2 --mapping small_map.yaml",
+    "too_large": f"simulate {EDGE8} --set mapping.conv2.tile.P=16 --set mapping.conv2.tile.Q=16",
     "validate_tpu_v1": "validate tpu_v1",
     "check_faults": "check broken_net.yaml",
     "scalesim_csv": "simulate scalesim_topology.csv --arch scalesim --set arch.engine.dataflow=ws",
@@ -477,10 +521,12 @@ def readme(outputs: dict[str, str]) -> str:
     begin, end = "<!-- excerpt:begin -->\n", "<!-- excerpt:end -->"
     head, _, rest = text.partition(begin)
     _, _, tail = rest.partition(end)
-    return f"{head}{begin}```text\n{shortened(outputs['simulate_resnet50'], 9, 'resnet50 on')}```\n{end}{tail}"
+    return (
+        f"{head}{begin}```text\n{shortened(outputs['simulate_resnet50'], 9, 'resnet50 on')}```\n{end}{tail}"
+    )
 
 
-# ---- files ------------------------------------------------------------------------------------------------------
+# ---- files --------------------------------------------------------------------------------------------
 
 
 def files() -> dict[Path, bytes]:
@@ -496,7 +542,9 @@ def files() -> dict[Path, bytes]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true", help="write nothing, name what would change")
     parser.add_argument("--png", metavar="DIR", help="only draw the figures, as PNG, into DIR (to look at)")
     arguments = parser.parse_args()

@@ -73,11 +73,12 @@ def _sample(flat: Array, most: int = 1 << 16) -> Array:
 def _kl(flat: Array, bits: int, percentile: float) -> Range:
     """The clip whose histogram, on 2**bits levels, diverges least from the values' own.
 
-    S. Migacz, "8-bit inference with TensorRT", GTC 2017: of magnitudes, the outliers added to the last bin.
+    S. Migacz, "8-bit inference with TensorRT", GTC 2017: of magnitudes, the outliers added to the last bin. Zeros,
+    which every clip keeps, are left out: a rectifier's would outweigh everything else.
     """
     del percentile
-    size = np.abs(flat)
-    peak = float(size.max())
+    size = np.abs(flat[flat != 0])
+    peak = float(size.max(initial=0))
     levels = 1 << (bits if flat.min() >= 0 else bits - 1)
     if peak == 0 or levels >= _KL_BINS:
         return float(flat.min()), float(flat.max())
@@ -107,16 +108,16 @@ def _divergence(counts: npt.NDArray[np.int64], end: int, levels: int) -> float:
 def _aciq(flat: Array, bits: int, percentile: float) -> Range:
     """Analytical clipping around the mean for the better fitting of a Laplace and a Gauss distribution.
 
-    Values without a sign (after a rectifier) are taken as one half of a distribution around zero, which has a bit
-    more levels.
+    Of values without a sign (after a rectifier) those above zero are taken as one half of a distribution around
+    zero, which has a bit more levels.
     """
     del percentile
     one_sided = flat.min() >= 0
     centre = 0.0 if one_sided else float(flat.mean())
-    away = np.abs(flat - centre)
-    scale, sigma = float(away.mean()), float(np.sqrt(np.mean(np.square(away))))
-    if sigma == 0:
+    away = flat[flat > 0] if one_sided else np.abs(flat - centre)
+    if not away.any():
         return float(flat.min()), float(flat.max())
+    scale, sigma = float(away.mean()), float(np.sqrt(np.mean(np.square(away))))
     is_laplace = _laplace_misfit(away, scale) < _gauss_misfit(away, sigma)
     width = bits + 1 if one_sided else bits
     clip = aciq_ratio("laplace", width) * scale if is_laplace else aciq_ratio("gauss", width) * sigma

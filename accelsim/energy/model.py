@@ -52,7 +52,7 @@ class EnergyModel:
     def layer_energy(self, run: LayerRun, seconds: float) -> dict[str, float]:
         """Picojoules of each component for one layer that took ``seconds``; their sum is the layer's energy.
 
-        All MACs count, those with a zero operand too: no engine gates them yet, so zeros save no energy.
+        All MACs count, those with a zero operand too, except on an engine that skips them.
         Components: ``mac``, ``vector``, each memory level by name, ``leakage``; ``array_registers`` and
         ``accumulators`` only where the run counts their traffic, so that a count that an engine does not keep
         is never shown as an energy of zero. Empty with ``energy.table: none``.
@@ -86,7 +86,7 @@ class EnergyModel:
         counters, precision = run.counters, run.layer.precision
         energy = {MAC: 0.0, VECTOR: 0.0}
         if counters.macs:
-            energy[MAC] = counters.macs * sum(c.pj for c in _sourced(run, lambda: costs.mac(precision)))
+            energy[MAC] = run.worked_macs * sum(c.pj for c in _sourced(run, lambda: costs.mac(precision)))
         if counters.vector_ops:
             energy[VECTOR] = counters.vector_ops * _sourced(run, lambda: costs.vector(precision)).pj
         return energy

@@ -83,6 +83,10 @@ class MappedEngine:
     def needs_values(self) -> bool:
         return False
 
+    def built(self, layer: Layer) -> Layer:
+        """The layer at the precision that the hardware gives it; an engine with narrower sums says so here."""
+        return layer
+
     def check(self, layer: Layer, plan: Plan) -> None:
         self.planned(layer, plan)
 

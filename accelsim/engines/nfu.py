@@ -1,21 +1,23 @@
-"""The NFU as a unit: passes and rows of a tile, their timing by stepping, their operands, the walk through a schedule.
+"""The NFU as a unit: passes and rows of a tile, their timing by stepping, their operands, the walk through a
+schedule.
 
-The buffers hold one tile of each tensor; inside it the NFU's own loops run: for every row of outputs (a *pass*), the
-rows of operands that its sums take (*chunks*), one a cycle. See docs/engines/nfu.md.
+The buffers hold one tile of each tensor; inside it the NFU's own loops run: for every row of outputs (a
+*pass*), the rows of operands that its sums take (*chunks*), one a cycle. See docs/engines/nfu.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.arch.spec import Architecture, FixedPoint, NfuSpec, Tensor, relative_throughput
+from accelsim.arch.spec import Architecture, FixedPoint, NfuSpec, PiecewiseLinear, Tensor, relative_throughput
 from accelsim.counters import Counters, Traffic, Transfer, add_traffic
 from accelsim.engines.base import Array, LayerRun, Operands, Sums
 from accelsim.engines.kernels import nfu as kernels
@@ -122,7 +124,9 @@ class Nfu:
         return (int(rate), 1) if rate >= 1 else (1, ceil(1 / rate))
 
     def _steps(self, pack: int, private: bool) -> Dims:
-        """How far each loop goes in a row. Pixels share their weights, so private kernels take them one by one."""
+        """How far each loop goes in a row. Pixels share their weights, so private kernels take them one by
+        one.
+        """
         u = self.spec.unroll
         p, q = (1, 1) if private else (u.P, u.Q)
         return Dims(K=u.K, C=u.C * pack, P=p, Q=q, R=u.R, S=u.S)
@@ -172,8 +176,8 @@ class Nfu:
     def _fold(self, rows: TileRows, precision: Precision, widths: Widths) -> list[int]:
         """A row of the timeline's fold table: one fold a tile.
 
-        A multiplication is told in the cycle in which its operands are read, one sooner than it takes place: then a
-        bubble in the pipeline is told by what kept the operands.
+        A multiplication is told in the cycle in which its operands are read, one sooner than it takes place:
+        then a bubble in the pipeline is told by what kept the operands.
         """
         record = [int(v) for v in self.tile_record(rows, False, precision)]
         wait = self._port_wait(rows, record[kernels.T_ISSUE], widths, self._speed(precision)[0])
@@ -181,7 +185,8 @@ class Nfu:
         last = record[kernels.T_LAST_MAC] - first + wait
         return [0, issue, 0, last, record[kernels.T_END] + wait, wait, 0, issue]
 
-    # ---- a schedule through engine and memory ---------------------------------------------------------------
+    # ---- a schedule through engine and memory
+    # ---------------------------------------------------------------
 
     def run(self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry) -> Counters:
         """Walk ``schedule`` and count; ``carry`` is brought forward to the next layer."""
@@ -227,7 +232,9 @@ class Nfu:
         return carry.weight_free if slots == len(carry.weight_free) else np.zeros(slots, dtype=np.int64)
 
     def operand_traffic(self, schedule: Schedule, precision: Precision) -> Traffic:
-        """Bits between the NFU and its buffers, over the whole schedule: rows, whole as they are read and written."""
+        """Bits between the NFU and its buffers, over the whole schedule: rows, whole as they are read and
+        written.
+        """
         pack = self._speed(precision)[0]
         bits = self._row_bits(Widths.of(precision), pack)
         resumes, final = _resumes(schedule), _final(schedule)
@@ -282,7 +289,9 @@ class Nfu:
         return Sums(sums.reshape(d.N, d.G * d.K, d.P, d.Q), effective, overflows)
 
     def _taken(self, tile: Dims, pack: int) -> npt.NDArray[np.int64]:
-        """int64[chunks, Ti]: which element of the tile's reduction (C, R, S) each lane of each row takes; -1 none."""
+        """int64[chunks, Ti]: which element of the tile's reduction (C, R, S) each lane of each row takes; -1
+        none.
+        """
         u = self.spec.unroll
         steps = (u.C * pack, u.R, u.S)
         sizes = (tile.C, tile.R, tile.S)
@@ -314,9 +323,9 @@ class Nfu:
         return sums[:, :, :step].reshape(left.shape[0], -1)[:, : right.shape[1]], overflows
 
 
-def _cuts(arithmetic: FixedPoint | None, precision: Precision) -> dict[str, object]:
+def _cuts(arithmetic: FixedPoint | None, precision: Precision) -> dict[str, Any]:
     """The kernel's words for the fixed-point block."""
-    options: dict[str, object] = {"operand_bits": (precision.input.bits, precision.weight.bits)}
+    options: dict[str, Any] = {"operand_bits": (precision.input.bits, precision.weight.bits)}
     if arithmetic is None or not precision.accumulator.is_integer:
         return options
     if arithmetic.product == "truncate":
@@ -328,8 +337,64 @@ def _cuts(arithmetic: FixedPoint | None, precision: Precision) -> dict[str, obje
     return options | {"sum_bits": arithmetic.sum_bits, "saturate": arithmetic.overflow == "saturate"}
 
 
+class SegmentTable(NamedTuple):
+    """NFU-3's small memory: a slope and an intercept a segment, in units of 2^-fraction; segment k begins at start +
+    k * 2^shift.
+    """
+
+    slopes: npt.NDArray[np.int64]
+    intercepts: npt.NDArray[np.int64]
+    start: int
+    shift: int
+    fraction: int
+
+
+_FUNCTIONS: dict[str, Callable[[Array], Array]] = {"sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh}
+
+
+def segment_table(function: str, spec: PiecewiseLinear, fraction: int) -> SegmentTable:
+    """The table of ``sigmoid`` or ``tanh``: each segment joins the function's values at its ends, rounded to the radix.
+
+    The outermost segments hold for all values beyond; so that those saturate where the function does, they are flat.
+    """
+    width = Fraction(2 * spec.reach << fraction, spec.segments)
+    shift = int(width).bit_length() - 1
+    if width != 1 << shift:
+        raise InfeasibleError(
+            "the nfu engine's piecewise-linear table",
+            demand=f"{spec.segments} segments over -{spec.reach}..{spec.reach} at {fraction} fraction bits",
+            bound="segments of a power of two of the radix's unit",
+            levers=("engine.activation.segments or .reach a power of two", "more engine.arithmetic.fraction"),
+        )
+    ends = np.linspace(-spec.reach, spec.reach, spec.segments + 1)
+    values = _FUNCTIONS[function](ends)
+    slopes = np.diff(values) / np.diff(ends)
+    slopes[[0, -1]] = 0.0
+    intercepts = values[:-1] - slopes * ends[:-1]
+    intercepts[-1] = values[-1]
+    scale = float(1 << fraction)
+    rounded = [np.floor(v * scale + 0.5).astype(np.int64) for v in (slopes, intercepts)]
+    return SegmentTable(rounded[0], rounded[1], -spec.reach << fraction, shift, fraction)
+
+
+def activate(values: Array, function: str, spec: NfuSpec, output: NumberFormat) -> Array:
+    """NFU-3 on fixed-point ``values``: ``relu`` by a comparison, ``sigmoid`` and ``tanh`` by their tables."""
+    if function == "relu":
+        return saturate(np.maximum(values, 0), output)
+    assert spec.arithmetic is not None, "tables are in the radix of the engine's arithmetic"
+    table = segment_table(function, spec.activation, spec.arithmetic.fraction)
+    out = np.zeros(values.size, dtype=np.int64)
+    kernels.piecewise_linear(
+        np.ascontiguousarray(values).reshape(-1), table.slopes, table.intercepts, table.start, table.shift,
+        table.fraction, output.lowest, output.highest, out,
+    )  # fmt: skip
+    return out.astype(output.storage).reshape(values.shape)
+
+
 def _resumes(schedule: Schedule) -> npt.NDArray[np.bool_]:
-    """Steps whose sums start from partial sums: those fetched again, and those that the step before left in place."""
+    """Steps whose sums start from partial sums: those fetched again, and those that the step before left in
+    place.
+    """
     left = np.concatenate(([False], schedule.stores[:-1] == NOTHING))
     return np.asarray(left | (schedule.loads[:, 2] != NOTHING))
 
@@ -347,13 +412,15 @@ def _tile_record(passes: int, chunks: int, resumes: int, options: tuple[int, ...
 
 @dataclass
 class NfuEngine(MappedEngine):
-    """A mapped engine whose unit is an NFU: its sums have the hardware's width, its outputs the hardware's radix."""
+    """A mapped engine whose unit is an NFU: its sums have the hardware's width, its outputs the hardware's
+    radix.
+    """
 
     def planned(self, layer: Layer, plan: Plan) -> list[PlannedNest]:
-        return super().planned(self._as_built(layer), plan)
+        return super().planned(self.built(layer), plan)
 
     def run_layer(self, layer: Layer, plan: Plan, carry: Carry, operands: Operands | None) -> LayerRun:
-        return super().run_layer(self._as_built(layer), plan, carry, operands)
+        return super().run_layer(self.built(layer), plan, carry, operands)
 
     def _new_plan(
         self, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping
@@ -394,8 +461,10 @@ class NfuEngine(MappedEngine):
         assert isinstance(spec, NfuSpec)
         return spec.arithmetic if layer.precision.accumulator.is_integer else None
 
-    def _as_built(self, layer: Layer) -> Layer:
-        """The layer with partial sums as wide as the NFU's; a wider format of the network's changes no hardware."""
+    def built(self, layer: Layer) -> Layer:
+        """The layer with partial sums as wide as the NFU's; a wider format of the network's changes no
+        hardware.
+        """
         arithmetic = self._arithmetic(layer)
         if arithmetic is None or arithmetic.sum_bits >= layer.precision.accumulator.bits:
             return layer
@@ -403,7 +472,9 @@ class NfuEngine(MappedEngine):
         return replace(layer, precision=narrow)
 
     def _finish(self, layer: Layer, accumulators: Array, bias: Array | None) -> Array:
-        """Sums at the radix of the design become outputs: shifted back if products were not, then cut to the format."""
+        """Sums at the radix of the design become outputs: shifted back if products were not, then cut to the
+        format.
+        """
         arithmetic = self._arithmetic(layer)
         if arithmetic is None:
             return super()._finish(layer, accumulators, bias)

@@ -1,8 +1,9 @@
-"""The sparse engine (EIE, ESE): layers as matrix-vector products on compressed weights, each stepped by its events.
+"""The sparse engine (EIE, ESE): layers as matrix-vector products on compressed weights, each stepped by its
+events.
 
-A layer with MACs is lowered to a matrix (a group's weights, compressed once) and vectors: a batch row, or the window
-of an output pixel. What a product costs depends on where the zeros are, so cycles mode runs on the same seeded values
-as values mode. See docs/engines/sparse.md.
+A layer with MACs is lowered to a matrix (a group's weights, compressed once) and vectors: a batch row, or the
+window of an output pixel. What a product costs depends on where the zeros are, so cycles mode runs on the
+same seeded values as values mode. See docs/engines/sparse.md.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ Int64s = npt.NDArray[np.int64]
 POINTERS_A_POP = 2  # where the column begins, and where the next one does: one in each bank
 
 
-# ---- one matrix in the PEs' memories -----------------------------------------------------------------------------
+# ---- one matrix in the PEs' memories
+# -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,8 +54,12 @@ class Stored:
     @classmethod
     def of(cls, matrix: Coo, spec: SparseSpec, bias: Int64s | None = None) -> Stored:
         """Compress ``matrix`` (integers); a bias becomes one more column, in a pack of its own."""
-        packed = InterleavedCsc.encode(replace(matrix, values=_narrow(matrix.values)), spec.pes, spec.index_bits)
-        weights = np.bincount(matrix.rows, np.abs(matrix.values.astype(np.float64)), minlength=matrix.shape[0])
+        packed = InterleavedCsc.encode(
+            replace(matrix, values=_narrow(matrix.values)), spec.pes, spec.index_bits
+        )
+        weights = np.bincount(
+            matrix.rows, np.abs(matrix.values.astype(np.float64)), minlength=matrix.shape[0]
+        )
         if bias is not None:
             packed = packed.with_bias(bias, at=ceil_div(matrix.shape[1], spec.pes) * spec.pes)
             packed = replace(packed, values=_narrow(packed.values))
@@ -78,12 +84,15 @@ def _narrow(values: Array) -> Array:
     return values.astype(np.int64)
 
 
-# ---- what a product gave -----------------------------------------------------------------------------------------
+# ---- what a product gave
+# -----------------------------------------------------------------------------------------
 
 
 @dataclass
 class Tally:
-    """Counts of products, one after the other; channels work side by side, and the slowest counts for the time."""
+    """Counts of products, one after the other; channels work side by side, and the slowest counts for the
+    time.
+    """
 
     record: Int64s = field(default_factory=lambda: np.zeros(kernels.COUNT_FIELDS, np.int64))
     products: int = 0
@@ -116,7 +125,8 @@ _TIMES = (
 )  # fmt: skip
 
 
-# ---- the engine --------------------------------------------------------------------------------------------------
+# ---- the engine
+# --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -150,11 +160,14 @@ class SparseEngine:
                 )
         if isinstance(layer.op, LocallyConnected2d):
             raise InfeasibleError(
-                f"layer {layer.name} on the sparse engine", demand="private kernels", bound="one matrix a layer",
+                f"layer {layer.name} on the sparse engine",
+                demand="private kernels",
+                bound="one matrix a layer",
                 levers=("another engine for this layer",),
             )  # fmt: skip
 
-    # ---- a layer -----------------------------------------------------------------------------------------------
+    # ---- a layer
+    # -----------------------------------------------------------------------------------------------
 
     def run_layer(self, layer: Layer, plan: Plan, carry: Carry, operands: Operands | None) -> LayerRun:
         """Run ``layer``. Without operands (an estimate by itself) random ones of its densities stand in."""
@@ -172,7 +185,9 @@ class SparseEngine:
         mapping = self._mapping(layer, tallies, sizes)
         peak = self.spec.macs_per_cycle(layer.precision)
         outputs = (output,) if operands is not None else None
-        return LayerRun(layer, self.name, lower(layer).dims, mapping, counters, peak, outputs, skips_zeros=True)
+        return LayerRun(
+            layer, self.name, lower(layer).dims, mapping, counters, peak, outputs, skips_zeros=True
+        )
 
     def _check_codebook(self, layer: Layer, weight: Array) -> None:
         values = len(np.unique(weight[weight != 0]))
@@ -195,7 +210,9 @@ class SparseEngine:
         return _assemble(layer, parts), tallies, sizes
 
     def _recurrent(self, layer: Layer, operands: Operands) -> tuple[Array, list[Tally], list[Size]]:
-        """An LSTM's or GRU's steps: input and recurrent matrices, the cell, the projection, the state fed back."""
+        """An LSTM's or GRU's steps: input and recurrent matrices, the cell, the projection, the state fed
+        back.
+        """
         op = layer.op
         assert isinstance(op, Recurrent)
         assert operands.weight is not None
@@ -204,7 +221,10 @@ class SparseEngine:
         accumulator = layer.precision.accumulator
         bias = operands.bias
         given, tally, size = self.product(
-            Coo.from_dense(operands.weight[:, :features]), sequence.reshape(batch * steps, features), bias, accumulator
+            Coo.from_dense(operands.weight[:, :features]),
+            sequence.reshape(batch * steps, features),
+            bias,
+            accumulator,
         )
         tallies, sizes = [tally], [size]
         given = given.reshape(batch, steps, -1)
@@ -222,12 +242,15 @@ class SparseEngine:
             hidden.append(state.hidden)
         return np.stack(hidden, axis=1).reshape(layer.output_shapes[0]), tallies, sizes
 
-    # ---- a matrix times vectors ----------------------------------------------------------------------------------
+    # ---- a matrix times vectors
+    # ----------------------------------------------------------------------------------
 
     def product(
         self, matrix: Coo, vectors: Array, bias: Int64s | None, accumulator: NumberFormat
     ) -> tuple[Int64s, Tally, Size]:
-        """``vectors`` (n x columns) times the matrix: accumulators n x rows, what it counted, the matrix's size."""
+        """``vectors`` (n x columns) times the matrix: accumulators n x rows, what it counted, the matrix's
+        size.
+        """
         tally, size = Tally(), Size()
         sums = np.zeros((len(vectors), matrix.shape[0]), np.int64)
         for rows, columns in self._passes(matrix):
@@ -237,22 +260,31 @@ class SparseEngine:
             size = _grown(size, stored.packed.size(self.spec.weight_bits, self.spec.pointer_bits))
             for first in range(0, len(vectors), self.spec.channels):
                 batch = vectors[first : first + self.spec.channels, columns]
-                self._side_by_side(stored, batch, sums[first : first + self.spec.channels, rows], accumulator, tally)
+                self._side_by_side(
+                    stored, batch, sums[first : first + self.spec.channels, rows], accumulator, tally
+                )
             if self.spec.passes == "drained":
-                tally.switching_cycles += self._switch_cycles(stored) * ceil_div(len(vectors), self.spec.channels)
+                tally.switching_cycles += self._switch_cycles(stored) * ceil_div(
+                    len(vectors), self.spec.channels
+                )
             tally.scanned += part.shape[1] * len(vectors)
             tally.rows += part.shape[0] * len(vectors)
         return sums, tally, size
 
     def _passes(self, matrix: Coo) -> Iterator[tuple[slice, slice]]:
-        """Rows and columns of the matrix that the register files hold at a time; all, where passes cost nothing."""
+        """Rows and columns of the matrix that the register files hold at a time; all, where passes cost
+        nothing.
+        """
         reach = self.spec.register_entries * self.spec.pes
         if self.spec.passes == "overlapped":
             yield slice(0, matrix.shape[0]), slice(0, matrix.shape[1])
             return
         for row in range(0, matrix.shape[0], reach):
             for column in range(0, matrix.shape[1], reach):
-                yield slice(row, min(row + reach, matrix.shape[0])), slice(column, min(column + reach, matrix.shape[1]))
+                yield (
+                    slice(row, min(row + reach, matrix.shape[0])),
+                    slice(column, min(column + reach, matrix.shape[1])),
+                )
 
     def _switch_cycles(self, stored: Stored) -> int:
         """Between passes each PE copies its activations in and its results out, an element a cycle."""
@@ -266,7 +298,9 @@ class SparseEngine:
         for vector, total in zip(vectors, sums, strict=True):
             whole = stored.vector(vector)
             record, by_row = self._run(stored, whole, total, accumulator)
-            if not self.spec.skip_zeros:  # every column is broadcast: the time is that of a vector without zeros
+            if (
+                not self.spec.skip_zeros
+            ):  # every column is broadcast: the time is that of a vector without zeros
                 timed, _ = self._run(stored, np.ones_like(whole), None, accumulator)
                 timed[kernels.C_MACS], timed[kernels.C_OVERFLOWS] = (
                     record[kernels.C_MACS],
@@ -297,22 +331,26 @@ class SparseEngine:
         return record, sums.reshape(pes, depth).T.reshape(-1)[: packed.shape[0]]
 
     def _options(self, stored: Stored, vector: Int64s, accumulator: NumberFormat, counted: bool) -> Int64s:
-        """Sums are held against the accumulator's limits only where these weights and inputs could leave it."""
+        """Sums are held against the accumulator's limits only where this matrix and vector could leave it."""
         limits = (accumulator.lowest, accumulator.highest)
         most = stored.heaviest * int(np.abs(vector).max(initial=0))
         spec = self.spec
         return kernels.options_of(
-            depth=stored.packed.depth, capacity=spec.queue_capacity, row_entries=spec.row_entries, pack=spec.pes,
+            depth=stored.packed.depth, capacity=spec.queue_capacity, row_entries=spec.row_entries,
+            pack=spec.pes,
             empty_slots=int(spec.empty_column == "cycle"), lead=spec.multiply_after, tail=spec.done_after,
             pack_idle=spec.zero_detection == "packs",
             limits=limits if counted and most > limits[1] else None,
             saturate=spec.accumulator_overflow == "saturate",
         )  # fmt: skip
 
-    # ---- weights from off chip ---------------------------------------------------------------------------------
+    # ---- weights from off chip
+    # ---------------------------------------------------------------------------------
 
     def _load(self, tallies: list[Tally], sizes: list[Size]) -> None:
-        """Double buffering: a matrix is fetched while the one before it is at work; what is not hidden is waited for."""
+        """Double buffering: a matrix is fetched while the one before it is at work; what is not hidden is
+        waited for.
+        """
         bandwidth = self.arch.off_chip.bandwidth
         if bandwidth is None or self.resident(sizes):
             return
@@ -326,16 +364,21 @@ class SparseEngine:
             done = free[i % 2] = start + int(tally.record[kernels.C_CYCLES]) + tally.switching_cycles
 
     def resident(self, sizes: list[Size]) -> bool:
-        """Whether the compressed weights are on chip before the layer starts: where the design does so, and they fit."""
+        """Whether the compressed weights are on chip before the layer starts: where the design does so, and
+        they fit.
+        """
         level = self.arch.holder("weight")
         if level is None or not level.preloaded:
             return False
         entries = sum(size.total_bits - size.pointers_bits for size in sizes)
         return level.size is None or entries <= 8 * level.size
 
-    # ---- counters ----------------------------------------------------------------------------------------------
+    # ---- counters
+    # ----------------------------------------------------------------------------------------------
 
-    def _counters(self, layer: Layer, tallies: list[Tally], sizes: list[Size], placement: Placement) -> Counters:
+    def _counters(
+        self, layer: Layer, tallies: list[Tally], sizes: list[Size], placement: Placement
+    ) -> Counters:
         total = Tally()
         for tally in tallies:
             total.record += tally.record
@@ -351,9 +394,14 @@ class SparseEngine:
         return Counters(
             cycles=total.cycles + short, busy_cycles=total.count("busy"), stalls=stalls, macs=layer.macs,
             effective_macs=total.count("macs"), traffic=moved,
-            port_cycles={"active": total.count("cycles") - sum(total.count(n) for n in ("held", "scans", "tail")),
-                         "queue": total.count("held"), "fill": total.count("scans"), "imbalance": total.count("tail"),
-                         "memory": total.loading_cycles + short, "other": total.switching_cycles},
+            port_cycles={
+                "active": total.count("cycles") - sum(total.count(n) for n in ("held", "scans", "tail")),
+                "queue": total.count("held"),
+                "fill": total.count("scans"),
+                "imbalance": total.count("tail"),
+                "memory": total.loading_cycles + short,
+                "other": total.switching_cycles,
+            },
             accumulator_overflows=total.count("overflows"),
             unit_counts=self._unit_counts(total, sizes),
         )  # fmt: skip
@@ -393,7 +441,9 @@ class SparseEngine:
     def _traffic(
         self, layer: Layer, total: Tally, sizes: list[Size], placement: Placement
     ) -> dict[str, dict[str, Transfer]]:
-        """Bits through the ports: rows of entry memory, pointers, activations, sums; and what comes from off chip."""
+        """Bits through the ports: rows of entry memory, pointers, activations, sums; and what comes from off
+        chip.
+        """
         spec, precision = self.spec, layer.precision
         rows = total.count("row_reads") * spec.entry_word_bits
         of_weights = rows * spec.weight_bits // (spec.weight_bits + spec.index_bits)
@@ -446,10 +496,8 @@ class SparseEngine:
 
     def _mapping(self, layer: Layer, tallies: list[Tally], sizes: list[Size]) -> dict[str, Any]:
         """How the layer lies on the engine, as plain data."""
-        deepest = max((t.longest_pe for t in tallies), default=0)
         passes = ceil_div(max(1, _inputs(layer)[0] // max(1, layer.input_shapes[0][0])),
                           self.spec.register_entries * self.spec.pes)  # fmt: skip
-        del deepest
         return {
             "format": "interleaved_csc", "pes": self.spec.pes, "index_bits": self.spec.index_bits,
             "weight_bits": self.spec.weight_bits, "vectors": sum(t.products for t in tallies),
@@ -457,7 +505,8 @@ class SparseEngine:
         }  # fmt: skip
 
 
-# ---- layers as matrices and vectors --------------------------------------------------------------------------------
+# ---- layers as matrices and vectors
+# --------------------------------------------------------------------------------
 
 
 def _groups(layer: Layer, operands: Operands) -> Iterator[tuple[Coo, Array, Int64s | None]]:
@@ -473,7 +522,7 @@ def _groups(layer: Layer, operands: Operands) -> Iterator[tuple[Coo, Array, Int6
         return
     if len(operands.inputs) == 2:
         assert isinstance(layer.op, Matmul)
-        batch, m, n, k = layer.op.sizes(layer.input_shapes)
+        batch, m, _, k = layer.op.sizes(layer.input_shapes)
         right = operands.inputs[1].reshape(batch, -1, operands.inputs[1].shape[-1])
         right = right if layer.op.transpose_b else right.transpose(0, 2, 1)
         left = operands.inputs[0].reshape(batch, m, k)
@@ -531,7 +580,9 @@ def stand_in(layer: Layer) -> Operands:
     from accelsim.workload.values import peephole_values, projection_values
 
     projection = projection_values(layer, 0) if layer.op.projection else None
-    return Operands(inputs, weight, None, projection, peephole_values(layer, 0) if layer.op.peepholes else None)
+    return Operands(
+        inputs, weight, None, projection, peephole_values(layer, 0) if layer.op.peepholes else None
+    )
 
 
 def _window(matrix: Coo, rows: slice, columns: slice) -> Coo:
@@ -541,7 +592,9 @@ def _window(matrix: Coo, rows: slice, columns: slice) -> Coo:
     inside = (matrix.rows >= rows.start) & (matrix.rows < rows.stop)
     inside &= (matrix.cols >= columns.start) & (matrix.cols < columns.stop)
     shape = (rows.stop - rows.start, columns.stop - columns.start)
-    return Coo(shape, matrix.rows[inside] - rows.start, matrix.cols[inside] - columns.start, matrix.values[inside])
+    return Coo(
+        shape, matrix.rows[inside] - rows.start, matrix.cols[inside] - columns.start, matrix.values[inside]
+    )
 
 
 def _grown(first: Size, second: Size) -> Size:

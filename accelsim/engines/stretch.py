@@ -1,7 +1,8 @@
 """Layers of very many equal pixels: a short part is run twice, and what a pixel adds is counted on.
 
-With private kernels every output pixel brings its own weights, so nothing ties a pixel to the one before but the buffers
-and the port. After a few pixels each takes what the slower of unit and port takes; two runs show that it does.
+With private kernels every output pixel brings its own weights, so nothing ties a pixel to the one before but
+the buffers and the port. After a few pixels each takes what the slower of unit and port takes; two runs show
+that it does.
 """
 
 from __future__ import annotations
@@ -83,7 +84,9 @@ def stretch(short: Counters, long: Counters, pixels: int, arch: Architecture) ->
 
 
 def _pixel_cycles(short: Counters, long: Counters, arch: Architecture) -> Fraction:
-    """Cycles that a pixel adds: what the port takes for its bits, where the two runs agree with that to a cycle."""
+    """Cycles that a pixel adds: what the port takes for its bits, where the two runs agree with that to a
+    cycle.
+    """
     measured = Fraction(long.cycles - short.cycles, LONG - SHORT)
     rate = off_chip_bits_per_cycle(arch)
     if rate is None:

@@ -216,16 +216,18 @@ class SystolicArray:
 
     # ---- operands: what crosses the ports on chip ------------------------------------------------------------
 
-    def _operand_bits(self, grid: FoldGrid, dataflow: str, widths: Widths) -> dict[str, int]:
-        """Bits between the array and the levels that feed it, for one tile, by tensor."""
+    def _operand_bits(self, grid: FoldGrid, dataflow: str, widths: Widths, split: bool) -> dict[str, int]:
+        """Bits between the array and the levels that feed it, for one tile, by tensor. ``split``: its sums are parts."""
         folds = list(zip(grid.shapes, grid.counts(), strict=True))
         sums = sum(f.pixels * f.channels * n for f, n in folds)
         bits = {
             "weight": sum(f.channels * f.reduction * n for f, n in folds) * widths.weight,
             "input": sum(f.pixels * f.reduction * n for f, n in folds) * widths.input,
         }
-        if dataflow == "os" or self.spec.accumulators is not None:
-            return {**bits, "output": sums // max(1, grid.inner if dataflow != "os" else 1) * widths.output}
+        if dataflow != "os" and self.spec.accumulators is not None:
+            return {**bits, "output": sums // max(1, grid.inner) * widths.output}
+        if dataflow == "os" and not split:
+            return {**bits, "output": sums * widths.output}
         return {**bits, "partial_sum": 2 * sums * widths.partial_sum}
 
     def _classes(
@@ -236,7 +238,8 @@ class SystolicArray:
         dataflow = schedule.mapping.dataflow
         exposed = dataflow != "os" and self.spec.weight_buffers == 1
         issue = np.array([self._issue_cycles(grid, dataflow, exposed) for grid in grids], dtype=np.int64)
-        operands = [self._operand_bits(grid, dataflow, widths) for grid in grids]
+        split = schedule.tiles[:, [2, 5, 6]].prod(axis=1) < schedule.nest.dims.reduction
+        operands = [self._operand_bits(grid, dataflow, widths, bool(s)) for grid, s in zip(grids, split, strict=True)]
         short = port_contention(self.arch, schedule, loads, operands, issue)
         both = np.stack([schedule.classes.astype(np.int64), short], axis=1)
         kinds, classes = np.unique(both, axis=0, return_inverse=True)

@@ -1,6 +1,7 @@
 """How sparse matrices lie in memory: each format encodes, decodes, and knows its size to the bit.
 
-`Coo` is the hub: every format is made from one and gives one back. `InterleavedCsc` is what the sparse engine reads.
+`Coo` is the hub: every format is made from one and gives one back. `InterleavedCsc` is what the sparse engine
+reads.
 """
 
 from accelsim.formats.balance import prune_balanced, prune_magnitude

@@ -1,4 +1,6 @@
-"""Pruning for the engines: by magnitude, or so that every PE keeps the same (ESE's load-balance-aware pruning)."""
+"""Pruning for the engines: by magnitude, or so that every PE keeps the same (ESE's load-balance-aware
+pruning).
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def prune_balanced(matrix: Array, pes: int, keep: int, *, index_bits: int | None
     parts = []
     for pe in range(pes):
         part = np.asarray(matrix)[pe::pes]
-        pruned = prune_magnitude(part, keep) if index_bits is None else _to_entries(part, keep, index_bits, pe)
+        pruned = (
+            prune_magnitude(part, keep) if index_bits is None else _to_entries(part, keep, index_bits, pe)
+        )
         parts.append((pruned.rows * pes + pe, pruned.cols, pruned.values))
     rows, cols, values = (np.concatenate([part[i] for part in parts]) for i in range(3))
     return Coo.of((matrix.shape[0], matrix.shape[1]), rows, cols, values)
@@ -35,13 +39,17 @@ def prune_balanced(matrix: Array, pes: int, keep: int, *, index_bits: int | None
 def _to_entries(part: Array, keep: int, index_bits: int, pe: int) -> Coo:
     """As many of the largest elements as make ``keep`` entries.
 
-    Dropping an element changes the entries by little; where the step passes over ``keep``, other elements of about
-    the same magnitude are dropped instead.
+    Dropping an element changes the entries by little; where the step passes over ``keep``, other elements of
+    about the same magnitude are dropped instead.
     """
     low, high = 0, min(keep, int(np.count_nonzero(part)))
     while low < high:  # the largest number of elements with at most `keep` entries
         middle = (low + high + 1) // 2
-        low, high = (middle, high) if _entries(prune_magnitude(part, middle), index_bits) <= keep else (low, middle - 1)
+        low, high = (
+            (middle, high)
+            if _entries(prune_magnitude(part, middle), index_bits) <= keep
+            else (low, middle - 1)
+        )
     pruned = prune_magnitude(part, low)
     missing = keep - _entries(pruned, index_bits)
     candidates = prune_magnitude(part, low + 512)
@@ -52,14 +60,19 @@ def _to_entries(part: Array, keep: int, index_bits: int, pe: int) -> Coo:
         if (int(row), int(col)) in taken:
             continue
         grown = Coo.of(
-            pruned.shape, np.append(pruned.rows, row), np.append(pruned.cols, col), np.append(pruned.values, value)
+            pruned.shape,
+            np.append(pruned.rows, row),
+            np.append(pruned.cols, col),
+            np.append(pruned.values, value),
         )
         added = keep - missing
         if added < _entries(grown, index_bits) <= keep:
             pruned, missing = grown, keep - _entries(grown, index_bits)
     if missing:
         raise InfeasibleError(
-            f"load-balanced pruning of PE {pe}", demand=f"{keep} entries", bound=f"{keep - missing} can be reached",
+            f"load-balanced pruning of PE {pe}",
+            demand=f"{keep} entries",
+            bound=f"{keep - missing} can be reached",
             levers=("another number of entries", "more index_bits"),
         )  # fmt: skip
     return pruned

@@ -29,7 +29,10 @@ class Codebook:
                 "a codebook of the weights",
                 demand=f"{len(values) - 1} values and zero",
                 bound=f"{1 << code_bits} entries ({code_bits} bits)",
-                levers=(f"weight_bits={(len(values) - 1).bit_length()}", "cluster the weights to fewer values"),
+                levers=(
+                    f"weight_bits={(len(values) - 1).bit_length()}",
+                    "cluster the weights to fewer values",
+                ),
             )
         return cls(values)
 
@@ -65,7 +68,7 @@ class Codebook:
 
 
 def huffman_lengths(counts: Sequence[int]) -> list[int]:
-    """Length of each symbol's Huffman code in bits; 0 for symbols that never occur, 1 for one that is alone."""
+    """Bits of each symbol's Huffman code; 0 for symbols that never occur, 1 for one that is alone."""
     heap: list[tuple[int, int, list[int]]] = [(count, s, [s]) for s, count in enumerate(counts) if count > 0]
     lengths = [0] * len(counts)
     if len(heap) == 1:

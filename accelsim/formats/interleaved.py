@@ -1,7 +1,7 @@
 """Column-interleaved CSC over processing elements: what EIE and ESE keep in their memories.
 
-Row r of the matrix belongs to PE r mod N, where it is row r // N. Each PE has its slice of every column as entries
-of (weight, number of zeros before it in the slice), and a pointer to where each column begins.
+Row r of the matrix belongs to PE r mod N, where it is row r // N. Each PE has its slice of every column as
+entries of (weight, number of zeros before it in the slice), and a pointer to where each column begins.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from accelsim.units import ceil_div
 class InterleavedCsc:
     """A matrix over ``pes`` PEs with relative row indices of ``index_bits``.
 
-    The entries lie column by column, within a column PE by PE: those of column c in PE p are ``starts[c * pes + p]``
-    to ``starts[c * pes + p + 1]``. In each PE's own memory they lie column by column; see `pointers`.
+    The entries lie column by column, within a column PE by PE. In each PE's own memory they lie column by
+    column; see `pointers`.
 
-    starts: int64[columns * pes + 1]. zeros: zeros before each entry, uint8 or uint16. values: weights (or codes), 0 for
-    a padding zero.
+    starts: int64[columns * pes + 1]; those of column c in PE p begin at number c * pes + p, and end at the next.
+    zeros: zeros before each entry, uint8 or uint16.
+    values: weights (or codes), 0 for a padding zero.
     """
 
     shape: tuple[int, int]
@@ -89,12 +90,15 @@ class InterleavedCsc:
         return np.asarray(self.lengths().sum(axis=0))
 
     def with_bias(self, bias: npt.NDArray[np.int64], at: int | None = None) -> InterleavedCsc:
-        """The same with ``bias`` (a value a row) as one more column, the column ``at`` after empty ones if given.
+        """The same with ``bias`` (a value a row) as one more column, the column ``at`` after empty ones if
+        given.
 
         Its values keep their own width.
         """
         columns = self.shape[1] if at is None else at
-        more = InterleavedCsc.encode(Coo.from_dense(np.asarray(bias).reshape(-1, 1)), self.pes, self.index_bits)
+        more = InterleavedCsc.encode(
+            Coo.from_dense(np.asarray(bias).reshape(-1, 1)), self.pes, self.index_bits
+        )
         between = np.full((columns - self.shape[1]) * self.pes, self.starts[-1])
         return InterleavedCsc(
             (self.shape[0], columns + 1), self.pes, self.index_bits,
@@ -103,7 +107,9 @@ class InterleavedCsc:
         )  # fmt: skip
 
     def size(self, value_bits: int, pointer_bits: int) -> Size:
-        """Values (or codes) and indices of the non-zeros, one pointer more than columns in each PE, padding zeros."""
+        """Values (or codes) and indices of the non-zeros, one pointer more than columns in each PE, padding
+        zeros.
+        """
         real = self.nonzeros
         return Size(
             values_bits=real * value_bits,

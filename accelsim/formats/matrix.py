@@ -31,7 +31,9 @@ class Coo:
         """Sort, and drop zeros. ValueError for a coordinate outside ``shape`` or one that is given twice."""
         rows, cols, values = (np.asarray(a).ravel() for a in (rows, cols, values))
         if not len(rows) == len(cols) == len(values):
-            raise ValueError(f"has {len(rows)} row indices, {len(cols)} column indices and {len(values)} values")
+            raise ValueError(
+                f"has {len(rows)} row indices, {len(cols)} column indices and {len(values)} values"
+            )
         for name, index, size in (("row", rows, shape[0]), ("column", cols, shape[1])):
             outside = np.flatnonzero((index < 0) | (index >= size))
             if len(outside):
@@ -74,10 +76,13 @@ class Coo:
         return cls.of((rows, cols), coo.row, coo.col, coo.data)
 
     def to_scipy(self, layout: str = "csr") -> Any:
-        """A ``scipy.sparse`` array in ``layout`` (csr, csc, coo, ...). scipy is imported here, when it is wanted."""
+        """A ``scipy.sparse`` array in ``layout`` (csr, csc, coo, ...). scipy is imported here, when it is
+        wanted.
+        """
         from scipy import sparse
 
-        return sparse.coo_array((self.values, (self.rows, self.cols)), shape=self.shape).asformat(layout)
+        whole: Any = sparse.coo_array((self.values, (self.rows, self.cols)), shape=self.shape)
+        return whole.asformat(layout)
 
     def to_dense(self) -> Array:
         """The matrix with its zeros."""

@@ -45,7 +45,8 @@ def _check_values(path: Path, values: Array) -> None:
         raise _fault(path, f"holds {which}, must hold finite numbers")
 
 
-# ---- numpy's files ---------------------------------------------------------------------------------------------
+# ---- numpy's files
+# ---------------------------------------------------------------------------------------------
 
 
 def _read_npy(path: Path) -> Coo:
@@ -65,7 +66,9 @@ def _read_npz(path: Path) -> Coo:
     if "format" in arrays and "shape" in arrays:
         return _from_scipy_arrays(arrays)
     if len(arrays) != 1:
-        raise ValueError(f"holds {len(arrays)} arrays ({', '.join(sorted(arrays))}), must hold one, or a scipy matrix")
+        raise ValueError(
+            f"holds {len(arrays)} arrays ({', '.join(sorted(arrays))}), must hold one, or a scipy matrix"
+        )
     return _from_array(next(iter(arrays.values())))
 
 
@@ -121,7 +124,8 @@ def _summed(shape: tuple[int, int], rows: Array, cols: Array, values: Array) -> 
     return Coo.of(shape, kept // shape[1], kept % shape[1], total)
 
 
-# ---- text files ------------------------------------------------------------------------------------------------
+# ---- text files
+# ------------------------------------------------------------------------------------------------
 
 
 def _read_mtx(path: Path) -> Coo:
@@ -194,7 +198,9 @@ def _mtx_array(body: list[str], field: str, symmetry: str) -> Coo:
 
 
 def _read_smtx(path: Path) -> Coo:
-    """DLMC's pattern of a CSR matrix: ``rows, cols, nonzeros``, the row pointers, the column indices. Values are 1."""
+    """DLMC's pattern of a CSR matrix: ``rows, cols, nonzeros``, the row pointers, the column indices. Values
+    are 1.
+    """
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     if len(lines) < 2:
         raise ValueError("is no .smtx file: it must have a line of sizes, one of pointers and one of columns")

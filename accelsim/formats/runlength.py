@@ -13,7 +13,9 @@ from accelsim.formats.size import Size
 
 @dataclass(frozen=True, eq=False)
 class RunLength:
-    """``zeros[i]`` zeros stand before ``values[i]``; a value of zero is padding. Zeros after the last are implied."""
+    """``zeros[i]`` zeros stand before ``values[i]``; a value of zero is padding. Zeros after the last are
+    implied.
+    """
 
     shape: tuple[int, int]
     run_bits: int

@@ -14,7 +14,8 @@ class Size:
     values_bits:   the non-zeros themselves (or their codes).
     indices_bits:  where they stand: coordinates, runs, bit maps.
     pointers_bits: where columns, rows or blocks begin.
-    padding_bits:  all that stands for no non-zero: padding zeros with their indices, unused slots, block fill.
+    padding_bits:  all that stands for no non-zero: padding zeros with their indices, unused slots, block
+                   fill.
     """
 
     values_bits: int = 0

@@ -17,8 +17,8 @@ from accelsim.units import ceil_div
 class NOfM:
     """At most ``n`` non-zeros in each group of ``m`` neighbours of a row.
 
-    ``values`` and ``places`` are rows x groups x n; a slot that holds nothing has the value 0. ``places`` is where in
-    its group a value stands.
+    ``values`` and ``places`` are rows x groups x n; a slot that holds nothing has the value 0. ``places`` is
+    where in its group a value stands.
     """
 
     shape: tuple[int, int]
@@ -38,7 +38,8 @@ class NOfM:
             most = int(np.bincount(group - group[0]).max())
             raise InfeasibleError(
                 f"a matrix as {n}:{m}",
-                demand=f"{most} non-zeros in a group (row {matrix.rows[worst]}, column {matrix.cols[worst] // m * m})",
+                demand=f"{most} non-zeros in a group (row {matrix.rows[worst]}, "
+                f"column {matrix.cols[worst] // m * m})",
                 bound=f"{n} in {m}",
                 levers=(f"prune it to {n}:{m} first", "choose another format"),
             )
@@ -88,7 +89,9 @@ class Blocks:
         which, down, right = np.nonzero(self.values)
         block_rows = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
         rows = block_rows[which] * self.block[0] + down
-        return Coo.of(self.shape, rows, self.cols[which] * self.block[1] + right, self.values[which, down, right])
+        return Coo.of(
+            self.shape, rows, self.cols[which] * self.block[1] + right, self.values[which, down, right]
+        )
 
     def size(self, value_bits: int) -> Size:
         real = int(np.count_nonzero(self.values))

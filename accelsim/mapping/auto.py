@@ -28,7 +28,7 @@ EFFORT = 1 / 4  # what a cycle of the engine costs beside a cycle of time: half-
 MANY_STEPS = 20_000  # more are looked at only where a layer cannot be cut into fewer: they cost time and gain next to nothing
 _PIXELS, _CHANNELS, _REDUCTION = ("N", "P", "Q"), ("K",), ("C", "R", "S")
 _LOOPS = (_PIXELS, _CHANNELS, _REDUCTION)
-_ORDERS: tuple[tuple[int, ...], ...] = tuple(permutations(range(3)))
+ORDERS: tuple[tuple[int, ...], ...] = tuple(permutations(range(3)))
 _RELEVANT_LOOPS = {"weight": (1, 2), "private": (0, 1, 2), "input": (0, 2), "output": (0, 1)}
 _COLUMN = {dim: i for i, dim in enumerate(Dims._fields)}
 
@@ -42,7 +42,7 @@ def choose_mapping(
     ``judge`` gives a mapping's true cycles; with it the `FINALISTS` best estimates are run, and the fastest kept.
     """
     tiles = candidate_tiles(nest, machine, dataflow, precision, fixed)
-    columns = range(len(_ORDERS)) if fixed.order is None else [_loop_order(fixed.order)]
+    columns = range(len(ORDERS)) if fixed.order is None else [_loop_order(fixed.order)]
     finalists: list[tuple[float, int, Mapping]] = []
     for keep in _keeps(nest, arch, precision, placement, fixed):
         legal = tiles[fits(nest, tiles, arch, machine, precision, dataflow, placement, keep)]
@@ -51,7 +51,7 @@ def choose_mapping(
         legal = _not_too_many(nest, legal)
         estimate = costs(nest, legal, arch, machine, precision, dataflow, placement, keep)
         for score, bits, row, column in _finalists(estimate, list(columns), FINALISTS if judge else 1):
-            order = fixed.order or _order(_ORDERS[column])
+            order = fixed.order or order_of(ORDERS[column])
             finalists.append((score, bits, Mapping(Dims(*(int(v) for v in legal[row])), order, dataflow, keep)))
     if not finalists:
         smallest = Dims(*(int(v) for v in tiles[np.argmin(np.prod(tiles.astype(float), axis=1))]))
@@ -106,14 +106,14 @@ def _finalists(estimate: Estimate, columns: list[int], count: int) -> list[tuple
     ]
 
 
-def _order(loops: tuple[int, ...]) -> Order:
+def order_of(loops: tuple[int, ...]) -> Order:
     return ("G", *(dim for loop in loops for dim in _LOOPS[loop]))
 
 
 def _loop_order(order: Order) -> int:
     """The estimate's order nearest to a given one: loops by where their innermost dimension stands."""
     last = [max(order.index(dim) for dim in loop) for loop in _LOOPS]
-    return _ORDERS.index(tuple(sorted(range(3), key=lambda loop: last[loop])))
+    return ORDERS.index(tuple(sorted(range(3), key=lambda loop: last[loop])))
 
 
 def candidate_tiles(nest: LoopNest, machine: Machine, dataflow: str, precision: Precision, fixed: LayerMapping) -> Ints:
@@ -218,7 +218,7 @@ def costs(
     compute = machine.compute_cycles(nest, tiles, dataflow, precision) * steps
     rate = off_chip_bits_per_cycle(arch)
     all_cycles, all_bits = [], []
-    for order in _ORDERS:
+    for order in ORDERS:
         weight_loads = _loads(loops, order, "private" if nest.private_weights else "weight", keep)
         weight = 0 if placement.weight_resident else tile_bits["weight"] * weight_loads
         inputs = 0 if placement.input_resident else tile_bits["input"] * _loads(loops, order, "input", keep)

@@ -34,7 +34,7 @@ def explain(network: Network, layer: Layer, arch: Architecture, mapping: Mapping
     lines = [*_headline(layer, run), *_placement(layer, plan, arch)]
     if isinstance(engine, MappedEngine):
         for nest in engine.planned(layer, plan):
-            lines += _nest(nest, layer, arch, engine)
+            lines += _nest(nest, engine.built(layer), arch, engine)
     return "\n".join([*lines, *_bounds(layer, run, arch)])
 
 

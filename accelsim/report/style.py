@@ -1,8 +1,9 @@
 """The house style of figures: sizes, letters, colours, and how a figure becomes a file.
 
 Figures are drawn at the width at which they are printed (3.5 or 7.16 inches, a column or both of an IEEE or
-ACM page), in 7-point letters, so that nobody scales them. matplotlib is imported when a figure is drawn, not
-before.
+ACM page), in 7-point letters, so that nobody scales them. For slides they are a 16:9 picture that is scaled to
+the slide: letters and lines are as large, against its width, as those of a single column. matplotlib is
+imported when a figure is drawn, not before.
 """
 
 from __future__ import annotations
@@ -19,17 +20,18 @@ from accelsim.report.files import write_file
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Width = Literal["single", "double"]
-WIDTHS_IN: dict[Width, float] = {"single": 3.5, "double": 7.16}  # inches
-HEIGHTS_IN: dict[Width, float] = {"single": 2.7, "double": 3.4}
+Width = Literal["single", "double", "slide"]
+WIDTHS_IN: dict[Width, float] = {"single": 3.5, "double": 7.16, "slide": 4.0}  # inches
+HEIGHTS_IN: dict[Width, float] = {"single": 2.7, "double": 3.4, "slide": 2.25}
 SUFFIXES = (".pdf", ".svg", ".png")
-DPI = 300  # of PNG
+DPI, SLIDE_DPI = 300, 480  # of PNG; a slide has 1920 x 1080 pixels
 
 # Okabe and Ito's palette, told apart by all kinds of colour vision; its yellow is too faint on white.
 BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK = (
     "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000",
 )  # fmt: skip
 PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+YELLOW, GREY = "#F0E442", "#999999"  # for areas, where they are not too faint
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 INK, MUTED, FAINT = "#222222", "#777777", "#B0B0B0"
 TEXT_PT, SMALL_PT = 7.0, 6.5  # points
@@ -138,9 +140,10 @@ def save(figure: Figure, path: str | Path) -> Path:
     """Write a figure as PDF, SVG or PNG by its suffix, whole or not at all; the same figure gives the same
     bytes.
     """
+    dots = SLIDE_DPI if tuple(figure.get_size_inches()) == figure_size("slide") else DPI
     kind = check_suffix(path)
     stamp = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}[kind]
     content = io.BytesIO()
     with house_style():
-        figure.savefig(content, format=kind, metadata=stamp, dpi=DPI)
+        figure.savefig(content, format=kind, metadata=stamp, dpi=dots)
     return write_file(path, content.getvalue())

@@ -101,10 +101,19 @@ def search(
     store   : any URL that Optuna takes, or a file for SQLite; nothing is kept where it is left out.
     study   : the study's name in the store.
     """
-    from accelsim.sweep.search import run_search
-
     spec = _spec(network, arch, vary, dict(
         where=_texts(where), objectives=_texts(objective), settings=overrides, batch=batch, layers=layers,
         mapping=None if mapping is None else str(mapping), values=values, seed=seed,
     ))  # fmt: skip
-    return run_search(spec, trials=trials, sampler=sampler, store=store, study=study, progress=_progress(spec, progress))
+    return search_spec(spec, trials=trials, sampler=sampler, store=store, study=study, progress=progress)
+
+
+def search_spec(
+    spec: Spec, *, trials: int, sampler: str | None = None, store: str | None = None, study: str | None = None,
+    progress: bool | Progress = False,
+) -> SearchResult:  # fmt: skip
+    """Search a checked space."""
+    from accelsim.sweep.search import run_search
+
+    shown = _progress(spec, progress)
+    return run_search(spec, trials=trials, sampler=sampler, store=store, study=study, progress=shown)

@@ -3,7 +3,8 @@
 The text is parsed by Python's own parser, and every node that is not on a short list is refused: there are no
 attributes of objects, no subscripts, no calls but a few functions of numbers, and no way to reach Python itself.
 A key is a dotted path; one that Python cannot spell is written ``key("mapping.block/1.tile.K")``. Texts with a unit
-(``"64 KiB"``, ``"700 MHz"``, ``"100 ns"``, ``"34 GB/s"``) are numbers: bytes, hertz, seconds, bytes a second.
+(``"64 KiB"``, ``"700 MHz"``, ``"100 ns"``, ``"34 GB/s"``) are numbers: bytes, hertz, seconds, bytes a second; the bits of
+a number format are ``bits(workload.precision.weight)``.
 """
 
 from __future__ import annotations
@@ -26,13 +27,19 @@ from accelsim.units import (
     parse_frequency_hz,
     parse_ratio,
 )
+from accelsim.workload.precision import parse_format
 
 Lookup = Callable[[str], Any]
 _Code = Callable[[Lookup], Any]
 LONGEST = 2000  # characters
 LARGEST_POWER = 64
 
+def _bits(number_format: Any) -> int:
+    return parse_format(number_format).bits
+
+
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "bits": _bits,
     "min": min, "max": max, "abs": abs, "ceil": math.ceil, "floor": math.floor, "round": round,
     "log2": math.log2, "sqrt": math.sqrt,
 }  # fmt: skip
@@ -90,6 +97,16 @@ class Expression:
             raise EvaluationError(f"{self.text}: {error.args[0]} has no value") from None
         except (TypeError, ValueError, OverflowError) as error:
             raise EvaluationError(f"{self.text}: {error}") from None
+
+    def excess(self, lookup: Lookup) -> float:
+        """How far a condition is from holding: at most 0 where it holds; a share of the bound for ``a <= b``."""
+        if self.value(lookup):
+            return 0.0
+        tree = ast.parse(self.text, mode="eval").body
+        if not isinstance(tree, ast.Compare) or not isinstance(tree.ops[0], ast.Lt | ast.LtE | ast.Gt | ast.GtE):
+            return 1.0
+        left, right = (_compile(side, {})(lookup) for side in (tree.left, tree.comparators[0]))
+        return max(abs(float(left) - float(right)) / max(abs(float(right)), 1e-12), 1e-12)
 
     def __reduce__(self) -> Any:
         return Expression.parse, (self.text,)
@@ -164,7 +181,8 @@ def _call(node: Any, keys: dict[str, None]) -> _Code:
         allowed = ("key", *_FUNCTIONS)
         raise ValueError(f"{name}(...) is not allowed, must be {join_allowed(allowed)}{nearest(name, allowed)}")
     function, arguments = _FUNCTIONS[name], [_compile(argument, keys) for argument in node.args]
-    return lambda lookup: function(*(_number(argument(lookup)) for argument in arguments))
+    check = _number if name != "bits" else _any
+    return lambda lookup: function(*(check(argument(lookup)) for argument in arguments))
 
 
 def _binary(node: Any, keys: dict[str, None]) -> _Code:
@@ -229,6 +247,10 @@ def _number(value: Any) -> Any:
     if isinstance(value, int | float | Fraction):
         return value
     raise EvaluationError(f"{value!r} is not a number")
+
+
+def _any(value: Any) -> Any:
+    return value
 
 
 _NODES: dict[type[ast.expr], Callable[[Any, dict[str, None]], _Code]] = {

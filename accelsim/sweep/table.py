@@ -26,7 +26,7 @@ OVER = "over_limit"
 DEFAULT = Objective.parse("cycles")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SweepTable:
     """Rows, and how many points there were of each kind.
 
@@ -52,6 +52,10 @@ class SweepTable:
         """The row that is best in the first objective; of equal ones the first. None if nothing ran."""
         costed = self._costed()
         return min(costed, key=lambda item: item[0][0])[1] if costed else None
+
+    def ranked(self) -> list[Row]:
+        """The rows that ran, best in the first objective first."""
+        return [row for _, row in sorted(self._costed(), key=lambda item: item[0][0])]
 
     @property
     def front(self) -> list[Row]:
@@ -96,7 +100,7 @@ class SweepTable:
 
     def __repr__(self) -> str:
         told = ", ".join(f"{count:,} {name}" for name, count in self.counts.items() if count)
-        return f"<SweepTable of {len(self.rows):,} rows: {told or 'no points'}>"
+        return f"<{type(self).__name__} of {len(self.rows):,} rows: {told or 'no points'}>"
 
 
 def check_output(path: str | Path) -> None:

@@ -8,7 +8,7 @@ from importlib import import_module
 from accelsim.errors import Fault, InputError, nearest
 from accelsim.validation.outcome import Outcome, Row
 
-VALIDATIONS = ("rtl", "tpu_v1", "diannao", "dadiannao", "zhang2015", "qiu2016")
+VALIDATIONS = ("rtl", "tpu_v1", "diannao", "dadiannao", "zhang2015", "qiu2016", "eie", "ese")
 """Modules of this package, each with a ``validate() -> Outcome``."""
 
 

@@ -17,7 +17,9 @@ def validate() -> Outcome:
     """The node's synapse bandwidth, and AlexNet's FC7 with its synapses in place."""
     arch = load_arch("dadiannao")
     edram = arch.holder("weight")
-    assert isinstance(arch.engine, NfuSpec) and edram is not None and edram.bandwidth is not None
+    assert isinstance(arch.engine, NfuSpec)
+    assert edram is not None
+    assert edram.bandwidth is not None
     rate = float(edram.bandwidth.per_second(arch.clock)) / 1e9
     needed = arch.engine.unroll.tree * arch.engine.unroll.K * INT16.bits // 8
     layer = fc7(_without_links(arch))
@@ -38,8 +40,8 @@ def validate() -> Outcome:
         "Luo et al., IEEE Trans. Computers 2016; frames a second: table V of Han et al., ISCA 2016",
         rows,
         (
-            "The published frame rate is a matrix-vector product bound by eDRAM bandwidth alone: the judged row has its "
-            "vectors on chip, the last row fetches and returns them over the links.",
+            "The published frame rate is a matrix-vector product bound by eDRAM bandwidth alone: the judged row "
+            "has its vectors on chip, the last row fetches and returns them over the links.",
         ),
     )
 

@@ -20,7 +20,9 @@ GROUPS = 2
 
 @dataclass(frozen=True)
 class Convolution:
-    """One group of one layer: input maps, output maps, output size, kernel, stride; measured ms of both groups."""
+    """One group of one layer: input maps, output maps, output size, kernel, stride; measured ms of both
+    groups.
+    """
 
     name: str
     N: int
@@ -52,7 +54,8 @@ def network(layers: tuple[Convolution, ...] = LAYERS) -> Network:
     inputs = {f"{c.name}_in": (c.N, c.image, c.image) for c in layers}
     sketches = tuple(
         LayerSketch(
-            c.name, Conv2d(op="conv2d", K=c.M, R=c.kernel, S=c.kernel, stride=(c.stride, c.stride), bias=False),
+            c.name,
+            Conv2d(op="conv2d", K=c.M, R=c.kernel, S=c.kernel, stride=(c.stride, c.stride), bias=False),
             inputs=(f"{c.name}_in",), precision=SINGLE,
         )
         for c in layers
@@ -74,7 +77,9 @@ def without_memory(arch: Architecture) -> Architecture:
 
 
 def paper_mapping(arch: Architecture) -> MappingFile:
-    """A tile is the whole image of Tm outputs and Tn inputs, as in the paper's formula with Tr = R and Tc = C."""
+    """A tile is the whole image of Tm outputs and Tn inputs, as in the paper's formula with Tr = R and Tc =
+    C.
+    """
     assert isinstance(arch.engine, NfuSpec)
     tiles = {
         c.name: LayerMapping(
@@ -97,8 +102,9 @@ def run(arch: Architecture, layers: tuple[Convolution, ...] = LAYERS) -> dict[st
 def published_cycles(name: str, layer: LayerResult, depth: int) -> int:
     """A layer's cycles as the paper counts them, layers one behind the other.
 
-    Each tile begins by waiting for an empty pipeline, except the very first; the last tile's own way through the pipeline
-    is not counted. So only the first layer differs from a run that ends when all outputs are written.
+    Each tile begins by waiting for an empty pipeline, except the very first; the last tile's own way through
+    the pipeline is not counted. So only the first layer differs from a run that ends when all outputs are
+    written.
     """
     return layer.cycles - (depth if name == LAYERS[0].name else 0)
 

@@ -26,7 +26,9 @@ def name_of(page: Path) -> str:
 
 def blocks(page: Path, language: str) -> list[str]:
     """Contents of the fenced blocks of one language."""
-    return [body for _, info, body in FENCE.findall(page.read_text(encoding="utf-8")) if info.strip() == language]
+    return [
+        body for _, info, body in FENCE.findall(page.read_text(encoding="utf-8")) if info.strip() == language
+    ]
 
 
 def commands(page: Path) -> Iterator[list[str]]:
@@ -55,7 +57,9 @@ def test_readme_shows_commands() -> None:
 def test_readme_has_the_two_commands_of_a_fresh_machine() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     first = blocks(ROOT / "README.md", "sh")[0]
-    assert first.startswith("python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/accelsim simulate resnet50 ")
+    assert first.startswith(
+        "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/accelsim simulate resnet50 "
+    )
     assert len(first.splitlines()) == 1
     tests = "python3 -m venv .venv && .venv/bin/pip install '.[test]' && .venv/bin/pytest\n"
     assert text.count("<!-- ci:test -->") == 1

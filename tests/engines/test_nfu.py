@@ -1,4 +1,6 @@
-"""The NFU as an engine: outputs against a fixed-point reference, cycles against ceil tiling and bandwidth, conservation."""
+"""The NFU as an engine: outputs against a fixed-point reference, cycles against ceil tiling and bandwidth,
+conservation.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from accelsim.api import load_arch, simulate, simulate_full
 from accelsim.arch.spec import Architecture
-from accelsim.engines.nfu import Nfu, NfuEngine
+from accelsim.engines.nfu import Nfu, NfuEngine, activate, segment_table
 from accelsim.engines.registry import engine_of
 from accelsim.engines.stretch import LONG, SHORT, shortened, stretch
 from accelsim.engines.walk import Carry
@@ -41,7 +43,8 @@ CONVOLUTIONS = st.builds(
         Conv2d(K=k * groups, R=r, S=s, stride=stride, dilation=dilation, pad=pad, groups=groups, bias=False),
         (c * groups, size + 4, size + 5),
     ),
-    groups=st.sampled_from([1, 1, 2, 3]), c=st.integers(1, 20), k=st.integers(1, 20), r=st.integers(1, 3), s=st.integers(1, 3),
+    groups=st.sampled_from([1, 1, 2, 3]), c=st.integers(1, 20), k=st.integers(1, 20), r=st.integers(1, 3),
+    s=st.integers(1, 3),
     stride=st.integers(1, 2), dilation=st.integers(1, 2), pad=st.integers(0, 1), size=st.integers(1, 5),
 )  # fmt: skip
 
@@ -88,11 +91,13 @@ def test_other_unrolls(ti: int, tn: int) -> None:
 
 
 def reference(image: Any, weight: Any, op: Conv2d, out: tuple[int, ...]) -> Any:
-    """Q6.10 with truncated, saturating products and saturating 16-bit sums; nothing of the hardware but its order.
+    """Q6.10 with truncated, saturating products and saturating 16-bit sums; nothing of the hardware but its
+    order.
 
-    Order of a sum: taps row by row, then channels by 16; a row's 16 products are added exactly, then saturated in.
+    Order of a sum: taps row by row, then channels by 16; a row's 16 products are added exactly, then
+    saturated in.
     """
-    n, k, p, q = out
+    _, k, p, q = out
     c = weight.shape[1]
     padded = np.pad(
         image.astype(np.int64), ((0, 0), (0, 0), (op.pad[0], op.pad[1] + 9), (op.pad[2], op.pad[3] + 9))
@@ -125,15 +130,17 @@ def test_outputs_are_bit_exact(case: tuple[Conv2d, tuple[int, ...]], seed: int) 
     op, shape = case
     rng = np.random.default_rng(seed)
     engine = engine_of(DIANNAO)
-    assert isinstance(engine, NfuEngine) and isinstance(engine.unit, Nfu)
+    assert isinstance(engine, NfuEngine)
+    assert isinstance(engine.unit, Nfu)
     layer = network(op, shape, 2).layers[0]
     image = rng.integers(-3000, 3000, (2, *shape)).astype(np.int16)
     weight = rng.integers(-3000, 3000, layer.weight_shape).astype(np.int16)
     n, k, p, q = layer.output_shapes[0]
     nest = LoopNest(
         Dims(n, k // op.groups, shape[0] // op.groups, p, q, op.R, op.S, op.groups),  # type: ignore[operator]
-        Axis(shape[1], op.stride[0], op.dilation[0], op.pad[0]), Axis(shape[2], op.stride[1], op.dilation[1], op.pad[2]),
-    )  # fmt: skip
+        Axis(shape[1], op.stride[0], op.dilation[0], op.pad[0]),
+        Axis(shape[2], op.stride[1], op.dilation[1], op.pad[2]),
+    )
     tile = nest.dims._replace(N=1, G=1, P=max(1, p // 2), K=min(nest.dims.K, 7))
     schedule = build_schedule(
         "layer", nest, Mapping(tile, DEFAULT_ORDER, "os"), Widths.of(SIXTEEN), Placement()
@@ -149,8 +156,13 @@ def test_exact_integers_equal_the_systolic_array() -> None:
         update={"engine": DIANNAO.engine.model_copy(update={"arithmetic": None})}
     )
     narrow = Precision()
-    for op, shape in ((Conv2d(K=9, R=3, S=3, pad=1), (5, 8, 8)), (Linear(out=33), (70,)), (Matmul(N=7), (6, 12)),
-                      (LocallyConnected2d(K=3, R=2, S=2), (4, 5, 5))):  # fmt: skip
+    cases: list[tuple[Op, tuple[int, ...]]] = [
+        (Conv2d(K=9, R=3, S=3, pad=1), (5, 8, 8)),
+        (Linear(out=33), (70,)),
+        (Matmul(N=7), (6, 12)),
+        (LocallyConnected2d(K=3, R=2, S=2), (4, 5, 5)),
+    ]
+    for op, shape in cases:
         net = network(op, shape, 2, narrow)
         ours, theirs = (simulate_full(net, a, values=True).outputs["layer"] for a in (arch, "tpu_v1"))
         assert np.array_equal(ours, theirs)
@@ -212,3 +224,26 @@ def test_stretched_layers_equal_whole_ones(bandwidth: str) -> None:
     assert counted.macs == whole.macs
     assert counted.cycles == counted.busy_cycles + counted.stalls.total()
     assert counted.traffic == whole.traffic
+
+
+def sigmoid(x: Any) -> Any:
+    return 1 / (1 + np.exp(-x))
+
+
+@pytest.mark.parametrize(("function", "exact", "bound"), [("sigmoid", sigmoid, 0.02), ("tanh", np.tanh, 0.12)])
+def test_sixteen_segments_follow_the_function(function: str, exact: Any, bound: float) -> None:
+    """Against the table by hand (its own slopes and ends, in whole numbers), and near the true function."""
+    spec = DIANNAO.engine
+    values = np.arange(-32768, 32768, 7).astype(np.int16)
+    ours = activate(values, function, spec, INT16)  # type: ignore[arg-type]
+    table = segment_table(function, spec.activation, 10)  # type: ignore[union-attr]
+    segment = np.clip((values.astype(np.int64) + (8 << 10)) // 1024, 0, 15)
+    expected = np.floor_divide(table.slopes[segment] * values, 1024) + table.intercepts[segment]
+    assert np.array_equal(ours, expected)
+    assert np.abs(ours / 1024 - exact(values / 1024)).max() < bound
+    assert len(table.slopes) == 16
+
+
+def test_relu_is_a_comparison() -> None:
+    values = np.array([-5, 0, 7, 32767], np.int16)
+    assert activate(values, "relu", DIANNAO.engine, INT16).tolist() == [0, 0, 7, 32767]  # type: ignore[arg-type]

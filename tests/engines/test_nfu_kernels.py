@@ -106,8 +106,12 @@ def kernel_options(arithmetic: twin.Arithmetic) -> dict[str, Any]:
     }
 
 
-@given(st.integers(0, 99), st.tuples(*[st.integers(1, 3)] * 3), st.sampled_from([1, 2, 4, 8, 16, 32]), ARITHMETIC,
-       st.sampled_from([4, 8, 16]))  # fmt: skip
+SHAPES = st.tuples(*[st.integers(1, 3)] * 3)
+
+
+@given(
+    st.integers(0, 99), SHAPES, st.sampled_from([1, 2, 4, 8, 16, 32]), ARITHMETIC, st.sampled_from([4, 8, 16])
+)
 @settings(max_examples=60, deadline=None)
 def test_values_equal_twin(
     seed: int, shape: tuple[int, int, int], ti: int, arithmetic: twin.Arithmetic, bits: int
@@ -162,7 +166,9 @@ def test_pooling(seed: int, outputs: int, positions: int, channels: int) -> None
 
 
 def test_piecewise_linear_by_hand() -> None:
-    """Two segments of 4 from -4 on, fraction 2: y = x + 1 below 0, y = x/2 + 2 from 0 on, saturated at 3 and -2."""
+    """Two segments of 4 from -4 on, fraction 2: y = x + 1 below 0, y = x/2 + 2 from 0 on, saturated at 3 and
+    -2.
+    """
     values = np.array([-9, -4, -1, 0, 1, 3, 8], np.int16)
     out = np.zeros(7, np.int16)
     nfu.piecewise_linear(values, np.array([4, 2]), np.array([1, 2]), -4, 2, 2, -2, 3, out)

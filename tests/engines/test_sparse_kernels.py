@@ -62,7 +62,9 @@ class Case(NamedTuple):
             entries = [twin.Entry(int(z), int(w)) for part in picked
                        for z, w in zip(packed.zeros[part], packed.values[part], strict=True)]  # fmt: skip
             slices.append(twin.Slice([int(p) for p in pointers[:, pe]], entries))
-        options = twin.Options(self.capacity, self.row_entries, self.empty, self.idle, self.limits, self.saturate)
+        options = twin.Options(
+            self.capacity, self.row_entries, self.empty, self.idle, self.limits, self.saturate
+        )
         counts, sums = twin.run(slices, [int(v) for v in self.vector], packed.depth, options)
         by_row = np.array(sums, np.int64).reshape(self.pes, -1).T.reshape(-1)
         return by_row[: len(self.matrix)], _as_record(counts)
@@ -71,7 +73,8 @@ class Case(NamedTuple):
 def _as_record(counts: twin.Counts) -> Array:
     """The twin's counts in the kernel's order."""
     record = np.zeros(kernels.COUNT_FIELDS, np.int64)
-    for name in ("cycles", "busy", "broadcasts", "held", "scans", "tail", "starved", "entries", "padding", "macs",
+    for name in ("cycles", "busy", "broadcasts", "held", "scans", "tail", "starved", "entries",
+                 "padding", "macs",
                  "empty_slots", "row_reads", "overflows"):  # fmt: skip
         record[getattr(kernels, f"C_{name.upper()}")] = getattr(counts, name)
     for cause, cycles in counts.stalls.items():
@@ -81,7 +84,9 @@ def _as_record(counts: twin.Counts) -> Array:
 
 def _random(rng: np.random.Generator, pes: int, most_rows: int, most_cols: int) -> Case:
     rows, cols = int(rng.integers(1, most_rows)), int(rng.integers(1, most_cols))
-    matrix = np.where(rng.random((rows, cols)) < rng.choice([0, 0.02, 0.1, 0.4, 1]), rng.integers(-9, 10, (rows, cols)), 0)
+    matrix = np.where(
+        rng.random((rows, cols)) < rng.choice([0, 0.02, 0.1, 0.4, 1]), rng.integers(-9, 10, (rows, cols)), 0
+    )
     if rng.random() < 0.3:
         matrix[rng.random(rows) < 0.5] = 0  # empty rows, and with them empty PEs
     vector = np.where(rng.random(cols) < rng.choice([0, 0.05, 0.4, 1]), rng.integers(-9, 10, cols), 0)
@@ -138,7 +143,9 @@ def test_sums_are_the_product(pes: int, density: float) -> None:
 
 @pytest.mark.parametrize("events", [False, True])
 class TestByHand:
-    """Cases worked out on paper: edge 1 takes the first pack, 2 writes the queues, 3 pops, then an entry a period."""
+    """Cases worked out on paper: edge 1 takes the first pack, 2 writes the queues, 3 pops, then an entry a
+    period.
+    """
 
     def test_one_entry_takes_nine_cycles(self, events: bool) -> None:
         _, counts = Case(np.array([[1]]), np.array([5]), 1, 4).run(events)
@@ -180,7 +187,9 @@ class TestByHand:
         matrix = np.zeros((20, 6), int)
         matrix[::2] = 1  # all work is PE 0's
         vector = np.ones(6, int)
-        held = [int(Case(matrix, vector, 2, 4, capacity=c).run(events)[1][kernels.C_HELD]) for c in (1, 2, 4, 6)]
+        held = [
+            int(Case(matrix, vector, 2, 4, capacity=c).run(events)[1][kernels.C_HELD]) for c in (1, 2, 4, 6)
+        ]
         assert held == sorted(held, reverse=True)
         assert held[0] > 0
         assert held[-1] == 0
@@ -188,7 +197,9 @@ class TestByHand:
     def test_an_entry_row_is_read_once_while_it_is_at_hand(self, events: bool) -> None:
         matrix = np.ones((3, 4), int)  # 3 entries a column: rows of 4 entries straddle columns
         assert Case(matrix, np.ones(4, int), 1, 4, row_entries=4).run(events)[1][kernels.C_ROW_READS] == 3
-        assert Case(matrix, np.array([1, 0, 0, 1]), 1, 4, row_entries=4).run(events)[1][kernels.C_ROW_READS] == 2
+        assert (
+            Case(matrix, np.array([1, 0, 0, 1]), 1, 4, row_entries=4).run(events)[1][kernels.C_ROW_READS] == 2
+        )
 
     def test_an_accumulator_saturates_or_wraps_and_says_so(self, events: bool) -> None:
         matrix, vector = np.ones((1, 3), int), np.array([100, 100, -50])

@@ -58,8 +58,16 @@ def test_smtx(tmp_path: Path) -> None:
         ("w.npz", "hello", "is no .npz archive"),
         ("w.txt", "1", "must be .npz, .npy, .mtx or .smtx"),
         ("w.mtx", "1 2 3", "is no Matrix Market file"),
-        ("w.mtx", "%%MatrixMarket matrix coordinate real general\n2 2 1\n3 1 1.0\n", "row index 2, must be 0 to 1"),
-        ("w.mtx", "%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 1.0\n", "has 1 elements, its sizes say 2"),
+        (
+            "w.mtx",
+            "%%MatrixMarket matrix coordinate real general\n2 2 1\n3 1 1.0\n",
+            "row index 2, must be 0 to 1",
+        ),
+        (
+            "w.mtx",
+            "%%MatrixMarket matrix coordinate real general\n2 2 2\n1 1 1.0\n",
+            "has 1 elements, its sizes say 2",
+        ),
         ("w.mtx", "%%MatrixMarket matrix coordinate real general\n2 2 1\n1 1 nan\n", "holds nan"),
         ("w.mtx", "%%MatrixMarket matrix coordinate complex general\n2 2 0\n", "holds complex values"),
         ("w.mtx", "%%MatrixMarket matrix coordinate real general\n2 2 1\n1 x 1\n", "no number"),

@@ -1,17 +1,20 @@
-"""The NFU: one tile's timing from its control alone, and products, trees and sums stepped with real registers.
+"""The NFU: one tile's timing from its control alone, and products, trees and sums stepped with real
+registers.
 
 An NFU reads, a cycle, one row of inputs (``Ti`` of them, for each of its pixel lanes) and one row of weights
-(``Ti x Tn``), and works in three pipelined stages: NFU-1 multiplies, NFU-2 adds the ``Ti`` products of each of the
-``Tn`` outputs in a tree and adds the tree's result to the output's sum, NFU-3 applies the activation. Pooling passes
-NFU-1 by. A *pass* is the work on one row of ``Tn`` outputs within a tile: its *chunks* are issued back to back.
+(``Ti x Tn``), and works in three pipelined stages: NFU-1 multiplies, NFU-2 adds the ``Ti`` products of each
+of the ``Tn`` outputs in a tree and adds the tree's result to the output's sum, NFU-3 applies the activation.
+Pooling passes NFU-1 by. A *pass* is the work on one row of ``Tn`` outputs within a tile: its *chunks* are
+issued back to back.
 
-Layouts. Inputs ``[pixels, chunks, Ti]``; weights ``[blocks, chunks, Ti, Tn]``, a chunk's row as the weight buffer
-holds it; sums ``[pixels, blocks, Tn]``. ``Tn`` is padded with zero weights to a multiple of `LANES`, ``Ti`` to a power
-of two: what the padding computes is zero, and is not counted.
+Layouts. Inputs ``[pixels, chunks, Ti]``; weights ``[blocks, chunks, Ti, Tn]``, a chunk's row as the weight
+buffer holds it; sums ``[pixels, blocks, Tn]``. ``Tn`` is padded with zero weights to a multiple of `LANES`,
+``Ti`` to a power of two: what the padding computes is zero, and is not counted.
 
-Fixed point. A product is cut to ``product_bits`` behind a shift by ``product_shift`` (towards minus infinity, as
-dropping bits does), and saturates or wraps. Trees are exact: an adder is as wide as its sum. The sum register has
-``sum_bits`` and saturates or wraps at every addition; each addition whose exact result did not fit is counted.
+Fixed point. A product is cut to ``product_bits`` behind a shift by ``product_shift`` (towards minus infinity,
+as dropping bits does), and saturates or wraps. Trees are exact: an adder is as wide as its sum. The sum
+register has ``sum_bits`` and saturates or wraps at every addition; each addition whose exact result did not
+fit is counted.
 
 Plain twin: `accelsim.engines.reference.nfu`.
 """
@@ -31,8 +34,8 @@ LANES = 16
 
 O_MULTIPLY, O_ADD, O_ACTIVATE, O_SUMS_IN_BUFFER, O_CYCLES_A_ROW = range(5)
 OPTION_FIELDS = 5
-"""Options of `tile_timing`: cycles of the three stages; whether every addition reads and writes the output buffer;
-cycles that a row of operands takes."""
+"""Options of `tile_timing`: cycles of the three stages; whether every addition reads and writes the output
+buffer; cycles that a row of operands takes."""
 
 T_ISSUE, T_FIRST_MAC, T_LAST_MAC, T_END, T_READS, T_WRITES = range(6)
 TIMING_FIELDS = 6
@@ -45,15 +48,17 @@ TIMING_FIELDS = 6
 
 @kernel
 def tile_timing(passes: int, chunks: int, resumes: int, options: Int64s) -> Int64s:
-    """Step the control of one tile: which row of operands is read in which cycle, until the last output is written.
+    """Step the control of one tile: which row of operands is read in which cycle, until the last output is
+    written.
 
-    passes: rows of outputs, >= 1. chunks: rows of operands of each, >= 1. resumes: 1 if sums start from partial sums
-    in the output buffer. A row read in cycle c is multiplied from cycle c + 1 on. The output buffer has a port to read
-    and one to write: a row of it is read when products reach the sum register, and written behind the last stage.
+    passes: rows of outputs, >= 1. chunks: rows of operands of each, >= 1. resumes: 1 if sums start from
+    partial sums in the output buffer. A row read in cycle c is multiplied from cycle c + 1 on. The output
+    buffer has a port to read and one to write: a row of it is read when products reach the sum register, and
+    written behind the last stage.
 
-    The record: T_ISSUE cycles that the rows of operands take to be read; T_FIRST_MAC and T_LAST_MAC cycles of the first and
-    the last multiplication; T_END elapsed until the last output stands in the buffer; T_READS and T_WRITES of rows of
-    the output buffer.
+    The record: T_ISSUE cycles that the rows of operands take to be read; T_FIRST_MAC and T_LAST_MAC cycles of
+    the first and the last multiplication; T_END elapsed until the last output stands in the buffer; T_READS
+    and T_WRITES of rows of the output buffer.
     """
     record = np.zeros(TIMING_FIELDS, np.int64)
     depth = options[O_MULTIPLY] + options[O_ADD] + options[O_ACTIVATE]
@@ -102,7 +107,9 @@ EXACT, SATURATE, WRAP = 0, 1, 2
 
 @kernel
 def _broadcast(bus: Array, inputs: Array, x: int, rows: int, tn: int) -> None:
-    """The wires from a pixel's inputs to the multipliers: bus[row, n] = inputs[x + row] for every output n."""
+    """The wires from a pixel's inputs to the multipliers: bus[row, n] = inputs[x + row] for every output
+    n.
+    """
     for row in range(rows):
         value = inputs[np.uint64(x + row)]
         for block in range(0, tn, LANES):
@@ -158,8 +165,8 @@ def _multiply_cut(
 
 @kernel
 def _add_trees(tree: Array, products: Array, ti: int, tn: int) -> None:
-    """NFU-2's trees, level by level: input i meets input i + half. ``tree`` [ti, tn] holds the levels, each where no
-    other is, and the last in row 1."""
+    """NFU-2's trees, level by level: input i meets input i + half. ``tree`` [ti, tn] holds the levels, each
+    where no other is, and the last in row 1."""
     half = ti // 2
     for j in range(half * tn):
         tree[np.uint64(half * tn + j)] = products[np.uint64(j)] + products[np.uint64(half * tn + j)]
@@ -232,8 +239,9 @@ def _step_tile(
     """All passes of a tile, cycle by cycle; see `run_tile`. Returns the additions that did not fit.
 
     Stages work from the last to the first, each on what its input registers held as the cycle began: the sum
-    registers take the tree's result, the trees take the products, the multipliers take the next rows. ``pending`` and
-    ``settled`` are the outputs that the products and the tree's results are for; -1 is a bubble.
+    registers take the tree's result, the trees take the products, the multipliers take the next rows.
+    ``pending`` and ``settled`` are the outputs that the products and the tree's results are for; -1 is a
+    bubble.
     """
     pixels, blocks, chunks, ti, tn = shape
     low, high, saturate = limit
@@ -302,17 +310,20 @@ def run_tile(
     saturate: bool = True,
     operand_bits: tuple[int, int] = (16, 16),
 ) -> int:
-    """sums[pixels, blocks, Tn] += the tile's products, in the order of the chunks; returns sums that did not fit.
+    """sums[pixels, blocks, Tn] += the tile's products, in the order of the chunks; returns sums that did not
+    fit.
 
-    inputs [pixels, chunks, Ti] and weights [blocks, chunks, Ti, Tn]: integers of at most ``operand_bits``, or float32.
+    inputs [pixels, chunks, Ti] and weights [blocks, chunks, Ti, Tn]: integers of at most ``operand_bits``, or
+    float32.
     sums: int64, or float32. product_*: see EXACT, SATURATE, WRAP; sum_bits 0: sums are exact in 64 bits.
     """
     pixels, chunks, ti = inputs.shape
     blocks, _, _, tn = weights.shape
-    assert tn % LANES == 0 and ti & (ti - 1) == 0, "rows are padded: see the module's text"
-    assert (
-        weights.shape[1:3] == (chunks, ti) and sums.shape == (pixels, blocks, tn) and sums.flags.c_contiguous
-    )
+    assert tn % LANES == 0, "outputs are padded: see the module's text"
+    assert ti & (ti - 1) == 0, "inputs are padded: see the module's text"
+    assert weights.shape[1:3] == (chunks, ti)
+    assert sums.shape == (pixels, blocks, tn)
+    assert sums.flags.c_contiguous, "sums are written in place"
     wide: Any = np.float32
     if sums.dtype.kind != "f":
         wide = product_type(*operand_bits, ti, product_mode, product_shift, product_bits)
@@ -353,9 +364,11 @@ def pool_max(windows: Array, out: Array) -> None:
 
 @kernel
 def pool_average(windows: Array, sums: Array, out: Array, reciprocals: Int64s, fraction: int) -> None:
-    """out[outputs, channels] = NFU-3's (sum * reciprocal) >> fraction over windows[outputs, positions, channels].
+    """out[outputs, channels] = NFU-3's (sum * reciprocal) >> fraction over windows[outputs, positions,
+    channels].
 
-    sums int64[outputs, channels] are the adders' registers. reciprocals[outputs]: round(2^fraction / positions counted).
+    sums int64[outputs, channels] are the adders' registers. reciprocals[outputs]: round(2^fraction /
+    positions counted).
     """
     outputs, positions, channels = windows.shape
     for o in range(outputs):
@@ -377,10 +390,11 @@ def piecewise_linear(
     values: Array, slopes: Int64s, intercepts: Int64s, start: int, segment_shift: int, fraction: int, low: int, high: int,
     out: Array,
 ) -> None:  # fmt: skip
-    """out = saturate(((slope * value) >> fraction) + intercept) with the value's segment's slope and intercept.
+    """out = saturate(((slope * value) >> fraction) + intercept) with the value's segment's slope and
+    intercept.
 
-    Segment k covers start + k * 2^segment_shift up to the next; values outside take the nearest segment. All in units of
-    2^-fraction. low, high: the output's range.
+    Segment k covers start + k * 2^segment_shift up to the next; values outside take the nearest segment. All
+    in units of 2^-fraction. low, high: the output's range.
     """
     last = len(slopes) - 1
     for j in range(len(values)):

@@ -1,22 +1,24 @@
 """The sparse engine (EIE, ESE): one matrix-vector product on column-interleaved CSC, stepped, and as events.
 
-Row r of the matrix belongs to PE r mod N. Non-zero activations are found N at a time (a *pack*), broadcast one a
-cycle into a queue in front of every PE, and held back while any queue is full. A PE pops an activation, reads its
-column's two pointers (one in each bank, as column and column + 1 differ in their lowest bit), and streams the
-column's entries one a cycle through entry memory and arithmetic pipeline into its accumulators.
+Row r of the matrix belongs to PE r mod N. Non-zero activations are found N at a time (a *pack*), broadcast
+one a cycle into a queue in front of every PE, and held back while any queue is full. A PE pops an activation,
+reads its column's two pointers (one in each bank, as column and column + 1 differ in their lowest bit), and
+streams the column's entries one a cycle through entry memory and arithmetic pipeline into its accumulators.
 
-*Time.* Edge t ends cycle t; the first is 1. Edge 1 loads the first pack, edge 2 may write a queue, edge 3 pops it, and
-from then on an entry a cycle is *shown*: it is in the pointer unit after edge T, out of the entry memory after
-T + O_ENTRY_READ, in the multiplier after T + O_LEAD, written after T + O_TAIL - 1, and the layer is seen to be done at
-edge T + O_TAIL of the last entry. *Period* T is the time between edges T and T + 1. A later stage does what the pointer
-unit did a fixed number of cycles before, and bypass makes a sum that is still under way visible to the next entry: so
-the sums are as if each entry were added in its own period, which is what both formulations do. The twin in
-`accelsim.engines.reference.sparse` draws all the registers.
+*Time.* Edge t ends cycle t; the first is 1. Edge 1 loads the first pack, edge 2 may write a queue, edge 3
+pops it, and from then on an entry a cycle is *shown*: it is in the pointer unit after edge T, out of the
+entry memory after T + O_ENTRY_READ, in the multiplier after T + O_LEAD, written after T + O_TAIL - 1, and the
+layer is seen to be done at edge T + O_TAIL of the last entry. *Period* T is the time between edges T and T +
+1. A later stage does what the pointer
+unit did a fixed number of cycles before, and bypass makes a sum that is still under way visible to the next
+entry: so the sums are as if each entry were added in its own period, which is what both formulations do. The
+twin in `accelsim.engines.reference.sparse` draws all the registers.
 
-`step` walks the periods with real queue state. `run_events` walks the broadcasts instead: with P the edge that writes
-broadcast k into the queues, R the edge at which a PE pops it and C the queue's capacity,
+`step` walks the periods with real queue state. `run_events` walks the broadcasts instead: with P the edge
+that writes broadcast k into the queues, R the edge at which a PE pops it and C the queue's capacity,
 
-    P[k] = max(P[k-1] + 1 + idle scans, 1 + max over PEs of R[k-C])        R[k] = max(P[k] + 1, R[k-1] + slots[k-1])
+    P[k] = max(P[k-1] + 1 + idle scans, 1 + max over PEs of R[k-C])        R[k] = max(P[k] + 1, R[k-1] +
+    slots[k-1])
 
 which is a recurrence in (max, +) and gives the same cycles, stalls, reads and sums.
 """
@@ -72,10 +74,11 @@ Int64s = npt.NDArray[np.int64]
 ) = range(19)
 """Indices into the counts; the last is their number.
 
-cycles; cycles with a useful MAC; cycles without one by cause (see `_charge_period`); broadcasts; cycles in which a
-broadcast was held back by a full queue; cycles in which no non-zero was found while more were to come; cycles between
-the last broadcast and the end; PE-cycles without a column between the first and the last; entries streamed; padding
-zeros among them; useful MACs; slots spent on empty columns; rows read from the entry memories; additions that did not fit the accumulator.
+cycles; cycles with a useful MAC; cycles without one by cause (see `_charge_period`); broadcasts; cycles in
+which a broadcast was held back by a full queue; cycles in which no non-zero was found while more were to
+come; cycles between the last broadcast and the end; PE-cycles without a column between the first and the
+last; entries streamed; padding zeros among them; useful MACs; slots spent on empty columns; rows read from
+the entry memories; additions that did not fit the accumulator.
 """
 
 USEFUL, WORKING = 1, 2
@@ -92,7 +95,8 @@ USEFUL, WORKING = 1, 2
     T_TAKEN,
     TIME_FIELDS,
 ) = range(9)
-"""Periods and edges that both formulations find; NOTHING where there is none. A slot is an entry or an empty column.
+"""Periods and edges that both formulations find; NOTHING where there is none. A slot is an entry or an empty
+column.
 T_TAKEN: the edge at which the fetch unit takes its last pack."""
 
 NOTHING = -1
@@ -114,7 +118,8 @@ def options_of(
     """Pack the options for the kernels, int64[OPTION_FIELDS].
 
     depth:       accumulators of a PE.
-    capacity:    entries that a queue holds, >= 1 (a ring that is full one short of its depth holds depth - 1).
+    capacity:    entries that a queue holds, >= 1 (a ring that is full one short of its depth holds depth -
+                 1).
     row_entries: entries in a row of the entry memory, >= 1.
     pack:        activations scanned at a time, >= 1.
     empty_slots: cycles that a column without entries costs a PE, 0 or 1.
@@ -126,8 +131,8 @@ def options_of(
     low, high = limits if limits is not None else (0, 0)
     shift = row_entries.bit_length() - 1 if row_entries & (row_entries - 1) == 0 else -1
     fields = (
-        depth, capacity, empty_slots, row_entries, lead, tail, pack, int(pack_idle), shift, int(limits is not None), low,
-        high, int(saturate),
+        depth, capacity, empty_slots, row_entries, lead, tail, pack, int(pack_idle), shift,
+        int(limits is not None), low, high, int(saturate),
     )  # fmt: skip
     return np.array(fields, dtype=np.int64)
 
@@ -152,11 +157,13 @@ def _add(total, product, options, counts):  # type: ignore[no-untyped-def]
 
 @kernel
 def _charge_period(counts, pending, mark, held, finished):  # type: ignore[no-untyped-def]
-    """Charge one period. Those without a useful MAC wait in ``pending`` until a useful one shows they were in between.
+    """Charge one period. Those without a useful MAC wait in ``pending`` until a useful one shows they were in
+    between.
 
-    After the last broadcast they are ``imbalance`` (only padding zeros or empty columns are left somewhere); else
-    ``queue`` if a broadcast is held back, ``control`` if some PE spends it on a padding zero or an empty column, and
-    ``fill`` if all PEs wait for the scan. Before the first useful MAC all are ``fill``, after the last ``drain``.
+    After the last broadcast they are ``imbalance`` (only padding zeros or empty columns are left somewhere);
+    else ``queue`` if a broadcast is held back, ``control`` if some PE spends it on a padding zero or an empty
+    column, and ``fill`` if all PEs wait for the scan. Before the first useful MAC all are ``fill``, after the
+    last ``drain``.
     """
     if mark & USEFUL:
         if pending[C_CYCLES] > 0:
@@ -194,8 +201,12 @@ def _note_times(times, period, mark, showing, has_entry):  # type: ignore[no-unt
 
 @kernel
 def _close(counts, times, options, pes):  # type: ignore[no-untyped-def]
-    """Fill in what is known only at the end: cycles, what came before the first useful MAC and after the last."""
-    cycles = max(times[T_TAKEN], times[T_LAST_POP], options[O_TAIL] + 3)  # at least the length of the pipeline
+    """Fill in what is known only at the end: cycles, what came before the first useful MAC and after the
+    last.
+    """
+    cycles = max(
+        times[T_TAKEN], times[T_LAST_POP], options[O_TAIL] + 3
+    )  # at least the length of the pipeline
     if times[T_LAST_ENTRY] != NOTHING:
         cycles = max(cycles, times[T_LAST_ENTRY] + options[O_TAIL])
     if times[T_LAST_SLOT] != NOTHING:
@@ -219,9 +230,10 @@ def _close(counts, times, options, pes):  # type: ignore[no-untyped-def]
 S_LEFT, S_PLACE, S_ROW, S_SCALE, S_POPPED, S_HEAD, S_LINE_LEFT, S_LINE, S_READY, STATE_FIELDS = range(10)
 """Rows of the state, a column a PE; the last is their number.
 
-Entries of the column that are still to be shown (-1: an empty column takes its slot); where the next one lies; the
-accumulator of the last one; the activation, 0 where nothing is shown; activations popped so far; the queue's oldest
-place; entries left in the row of entry memory at hand; that row as the column ends; (scratch) the PEs that can pop.
+Entries of the column that are still to be shown (-1: an empty column takes its slot); where the next one
+lies; the accumulator of the last one; the activation, 0 where nothing is shown; activations popped so far;
+the queue's oldest place; entries left in the row of entry memory at hand; that row as the column ends;
+(scratch) the PEs that can pop.
 """
 
 Q_SCALE, Q_LENGTH, Q_PLACE, Q_LINE, Q_LINE_LEFT, Q_LAST_LINE, QUEUE_FIELDS = range(7)
@@ -253,7 +265,9 @@ def _line_of(address, options):  # type: ignore[no-untyped-def]
 
 @kernel
 def _multiply_add(state, zeros, values, sums):  # type: ignore[no-untyped-def]
-    """The entry that each PE shows, into its accumulator. A PE that shows none adds 0. Returns products that are 0."""
+    """The entry that each PE shows, into its accumulator. A PE that shows none adds 0. Returns products that
+    are 0.
+    """
     nothing = 0
     for pe in range(state.shape[1]):
         here = np.uint32(state[S_PLACE, pe])  # unsigned: no check for negative places
@@ -285,7 +299,7 @@ def _multiply_add_checked(state, zeros, values, sums, options, counts):  # type:
 @kernel
 def _advance(state, row_entries):  # type: ignore[no-untyped-def]
     """Every PE one entry further. Returns (PEs that showed an entry, an empty column; rows fetched)."""
-    entries, empties, reads = 0, 0, 0
+    entries, empties, reads = np.int64(0), np.int64(0), np.int64(0)
     for pe in range(state.shape[1]):
         left, line_left = np.int64(state[S_LEFT, pe]), np.int64(state[S_LINE_LEFT, pe])
         shows, empty = np.int64(left > 0), np.int64(left < 0)
@@ -304,8 +318,8 @@ def _advance(state, row_entries):  # type: ignore[no-untyped-def]
 def _push(queue, slot, column, scale, starts, pointers, options):  # type: ignore[no-untyped-def]
     """Write a broadcast into place ``slot`` of every PE's queue.
 
-    What the PE's pointer unit will read for it is kept beside it: the pointers do not change until then, and all PEs'
-    lie together here.
+    What the PE's pointer unit will read for it is kept beside it: the pointers do not change until then, and
+    all PEs' lie together here.
     """
     place = starts[column * pointers.shape[1]]
     for pe in range(pointers.shape[1]):
@@ -323,7 +337,9 @@ def _push(queue, slot, column, scale, starts, pointers, options):  # type: ignor
 
 @kernel
 def _pop(state, pe, queue, options):  # type: ignore[no-untyped-def]
-    """Take the oldest word of the PE's queue and set the PE up for its entries. Returns whether a row must be fetched."""
+    """Take the oldest word of the PE's queue and set the PE up for its entries. Returns whether a row must be
+    fetched.
+    """
     slot = np.uint32(state[S_HEAD, pe])
     state[S_HEAD, pe] = np.int64(slot) + 1 if np.int64(slot) + 1 < queue.shape[0] else 0
     state[S_POPPED, pe] += 1
@@ -353,17 +369,17 @@ def _pop_all(state, queue, written, options, counts):  # type: ignore[no-untyped
         state[S_READY, ready] = pe
         ready += state[S_LEFT, pe] == 0
     for i in range(ready):
-        pe = np.uint32(state[S_READY, i])
-        state[S_SCALE, pe] = 0
-        while state[S_POPPED, pe] < written and state[S_LEFT, pe] == 0:
-            reads += _pop(state, pe, queue, options)
+        free = np.uint32(state[S_READY, i])
+        state[S_SCALE, free] = 0
+        while state[S_POPPED, free] < written and state[S_LEFT, free] == 0:
+            reads += _pop(state, free, queue, options)
     counts[C_ROW_READS] += reads
     if ready < pes:
         return True
+    busy = 0
     for pe in range(pes):
-        if state[S_LEFT, pe] != 0:
-            return True
-    return False
+        busy += state[S_LEFT, pe] != 0
+    return busy > 0
 
 
 @kernel
@@ -377,7 +393,9 @@ def _slowest(state):  # type: ignore[no-untyped-def]
 
 @kernel
 def _period(state, queue, written, zeros, values, options, sums, counts):  # type: ignore[no-untyped-def]
-    """One period of all PEs, and the edge that ends it. Returns (mark, columns shown, PEs that have a column now)."""
+    """One period of all PEs, and the edge that ends it. Returns (mark, columns shown, PEs that have a column
+    now).
+    """
     nothing = state.shape[1]
     if len(values) > 0:
         if options[O_CHECKED]:
@@ -448,7 +466,7 @@ def step(activations, starts, pointers, zeros, values, options, sums, counts):  
         counts[C_HELD] += held
         if found != NOTHING and not held:
             _push(queue, tail, found, activations[found], starts, pointers, options)
-            tail = tail + 1 if tail + 1 < options[O_CAPACITY] else 0
+            tail = tail + 1 if tail + 1 < options[O_CAPACITY] else np.int64(0)
             written += 1
             times[T_LAST_PUSH] = period + 1
         if place < columns:
@@ -469,7 +487,8 @@ def step(activations, starts, pointers, zeros, values, options, sums, counts):  
 
 @kernel
 def find_broadcasts(activations, options, columns, idle):  # type: ignore[no-untyped-def]
-    """Scan ``activations`` pack by pack. Fills columns[k] and idle[k], the scans that find nothing right before it.
+    """Scan ``activations`` pack by pack. Fills columns[k] and idle[k], the scans that find nothing right
+    before it.
 
     Returns (number of broadcasts, scans after the last one until the last pack is taken).
     """
@@ -504,8 +523,8 @@ def _most_periods(columns, idle, count, pointers):  # type: ignore[no-untyped-de
 def decode_rows(starts, zeros, pes, depth, rows):  # type: ignore[no-untyped-def]
     """The accumulator of every entry into ``rows``: the address adders' state, worked out once a matrix.
 
-    The accumulators lie PE by PE. rows: unsigned[entries], so that they index without a check for negative places,
-    which would double the time of a sum.
+    The accumulators lie PE by PE. rows: unsigned[entries], so that they index without a check for negative
+    places, which would double the time of a sum.
     """
     for segment in range(len(starts) - 1):
         row = segment % pes * depth - 1
@@ -542,8 +561,8 @@ def _accumulate_checked(place, end, scale, rows, values, sums, options, counts):
 def _pop_times(start, stop, push, free, pops, lengths, empty_slots):  # type: ignore[no-untyped-def]
     """When each PE pops the broadcast written at edge ``push``, and is free again.
 
-    start, stop: int32[pes], the column's pointers. Fills pops and lengths. Returns the edges of the latest pop, of the
-    latest end, and of the latest end of a column with entries (0 if there is none).
+    start, stop: int32[pes], the column's pointers. Fills pops and lengths. Returns the edges of the latest
+                 pop, of the latest end, and of the latest end of a column with entries (0 if there is none).
     """
     latest, end, end_entries = np.int64(0), np.int64(0), np.int64(0)
     for pe in range(len(start)):
@@ -617,7 +636,8 @@ def _charge_until(  # type: ignore[no-untyped-def]
 
 @kernel
 def run_events(activations, starts, pointers, rows, values, options, sums, counts):  # type: ignore[no-untyped-def]
-    """`step`, broadcast by broadcast: the same counts, the same sums. ``rows``: see `decode_rows`; else as `step`.
+    """`step`, broadcast by broadcast: the same counts, the same sums. ``rows``: see `decode_rows`; else as
+    `step`.
 
     Without accumulators (``sums`` of length 0) nothing is added up: control only.
     """
@@ -626,7 +646,9 @@ def run_events(activations, starts, pointers, rows, values, options, sums, count
     count, trailing = find_broadcasts(activations, options, columns, idle)
     marks = np.zeros(_most_periods(columns, idle, count, pointers), np.uint8)
     pushed = np.zeros(max(count, 1), np.int64)
-    popped_by_all = np.zeros(capacity, np.int64)  # edge at which the last PE pops broadcast k, by k mod capacity
+    popped_by_all = np.zeros(
+        capacity, np.int64
+    )  # edge at which the last PE pops broadcast k, by k mod capacity
     free, held = np.zeros(pes, np.int64), np.full(pes, NOTHING, np.int64)
     pops, lengths = np.zeros(pes, np.int64), np.zeros(pes, np.int64)
     times = np.full(TIME_FIELDS, NOTHING, np.int64)
@@ -644,14 +666,16 @@ def run_events(activations, starts, pointers, rows, values, options, sums, count
             pointers[column], pointers[column + 1], push, free, pops, lengths, empty_slots
         )
         popped_by_all[ring] = latest
-        ring = ring + 1 if ring + 1 < capacity else 0
+        ring = ring + 1 if ring + 1 < capacity else np.int64(0)
         times[T_LAST_POP] = latest
         counts[C_ROW_READS] += _fetch_rows(pointers[column], lengths, held, options)
         solid = max(solid, push + 1)  # nothing is shown before that any more
         solid = _mark_slices(marks, solid, place, lengths, pops, values, empty_slots)
         counts[C_ENTRIES] += end - place
         if options[O_CHECKED]:
-            padding = _accumulate_checked(place, end, activations[column], rows, values, sums, options, counts)
+            padding = _accumulate_checked(
+                place, end, activations[column], rows, values, sums, options, counts
+            )
         else:
             padding = _accumulate(place, end, activations[column], rows, values, sums)
         counts[C_PADDING] += padding

@@ -1,4 +1,5 @@
-"""The NFU in plain Python: rows of operands through three pipelined stages, every register clocked each cycle.
+"""The NFU in plain Python: rows of operands through three pipelined stages, every register clocked each
+cycle.
 
 This is the specification that `engines/kernels/nfu.py` is tested against.
 
@@ -6,8 +7,8 @@ This is the specification that `engines/kernels/nfu.py` is tested against.
     weight row --+                                              ^                                    |
                                                                 +------ partial sums, if resumed ----+
 
-    (`[x]*`: as many registers in a row as the stage has cycles; the work is done at the first of them, except that the
-    sum is formed at the last of NFU-2)
+    (`[x]*`: as many registers in a row as the stage has cycles; the work is done at the first of them, except
+    that the sum is formed at the last of NFU-2)
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 """The sparse engine in plain Python: every register of EIE's blocks, clocked edge by edge.
 
-This is the specification that `engines/kernels/sparse.py` is tested against. Each block has registers and wires; an
-edge gives every register its new value at once, from the wires as they stood.
+This is the specification that `engines/kernels/sparse.py` is tested against. Each block has registers and
+wires; an edge gives every register its new value at once, from the wires as they stood.
 
     Fetch -> [queue] -> [.] PointerRead -> [.] EntryRead -> [.] decode -> [.] multiply -> [.] add -> write
     one      a PE       a PE ...                                                ^___bypass____|
 
-*Fetch* holds a pack of activations, one for each PE, and broadcasts the non-zeros in it, one an edge, into all
-queues, unless one of them is full. *PointerRead* holds an activation with its column's two pointers and shows the
-address of one entry after the other. *EntryRead* holds a row of the entry memory, and reads another when the address
-leaves it. *decode* adds up relative indices; the adder takes the sum from the one behind it when both are for the
-same row.
+*Fetch* holds a pack of activations, one for each PE, and broadcasts the non-zeros in it, one an edge, into
+all queues, unless one of them is full. *PointerRead* holds an activation with its column's two pointers and
+shows the address of one entry after the other. *EntryRead* holds a row of the entry memory, and reads another
+when the address leaves it. *decode* adds up relative indices; the adder takes the sum from the one behind it
+when both are for the same row.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ class Fetch:
     lane: int = 0  # where the search starts
 
     def found(self) -> tuple[int, int] | None:
-        """(pack, lane) of the next non-zero. Without idle scans the tree looks through the packs that follow too."""
+        """(pack, lane) of the next non-zero. Without idle scans the tree looks through the packs that follow
+        too.
+        """
         if self.pack < 0:
             return None
         last = self.pack if self.idle else len(self.packs) - 1
@@ -186,8 +188,7 @@ class Pe:
         self.written = self.multiplied is not None
         if self.multiplied is None:
             return None
-        result = _fit(self.addend + self.multiplied.product, self.options, counts)
-        return result
+        return _fit(self.addend + self.multiplied.product, self.options, counts)
 
     def _read_accumulator(self, result: int | None) -> None:
         """The sum that the next entry is added to: from the bypass if the adder is making it just now.
@@ -233,7 +234,10 @@ class Pe:
         self.holds = None
         while self.queue and self.holds is None:
             taken = self.queue.popleft()
-            self.address, self.end = self.memory.pointers[taken.column], self.memory.pointers[taken.column + 1]
+            self.address, self.end = (
+                self.memory.pointers[taken.column],
+                self.memory.pointers[taken.column + 1],
+            )
             if self.address < self.end or self.options.empty_column_cycle:
                 self.holds = taken
 
@@ -248,7 +252,9 @@ def _fit(exact: int, options: Options, counts: Counts) -> int:
     return (exact - low) % (high - low + 1) + low
 
 
-def run(slices: Sequence[Slice], activations: Sequence[int], depth: int, options: Options) -> tuple[Counts, list[list[int]]]:
+def run(
+    slices: Sequence[Slice], activations: Sequence[int], depth: int, options: Options
+) -> tuple[Counts, list[list[int]]]:
     """One matrix-vector product. Returns the counts, and the accumulators of each PE."""
     lanes = len(slices)
     padded = [*activations, *[0] * (-len(activations) % lanes)]
@@ -271,7 +277,7 @@ def run(slices: Sequence[Slice], activations: Sequence[int], depth: int, options
             counts.broadcasts += 1
             left -= 1
             ledger.last_push = counts.cycles
-    ledger.close(counts, lanes)
+    ledger.close(counts)
     counts.macs = counts.entries - counts.padding
     return counts, [pe.sums for pe in pes]
 
@@ -293,7 +299,7 @@ class Ledger:
         self.held.append(held)
         self.finished.append(finished)
 
-    def close(self, counts: Counts, pes: int) -> None:
+    def close(self, counts: Counts) -> None:
         """Charge the cycles; what is shown in one is multiplied three later."""
         working = [i for i, shown in enumerate(self.shown) if any(s != "nothing" for s in shown)]
         if working:

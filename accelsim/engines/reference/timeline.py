@@ -1,13 +1,14 @@
 """The walk of a schedule through memory and engine in plain Python: one clock, looked at tick by tick.
 
-This is the specification that `engines/kernels/timeline.py` is tested against. Three things live side by side:
+This is the specification that `engines/kernels/timeline.py` is tested against. Three things live side by
+side:
 
     Memory   one port; transfers occupy it one after the other; what asks and when: `Memory.request`
     Buffers  slots of each tensor's level: a tile takes one, is ready in it, gives it back
     Unit     shifts stationary operands in, issues folds, finishes them
 
-The clock runs in ticks, ``ticks`` of which make a cycle; the unit acts at whole cycles. Afterwards every cycle is
-looked at once and given its meaning (`Ledger`).
+The clock runs in ticks, ``ticks`` of which make a cycle; the unit acts at whole cycles. Afterwards every
+cycle is looked at once and given its meaning (`Ledger`).
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ class Fold(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One tile: bits fetched (None: the tile stays), folds, bits stored behind it (None: the output tile stays)."""
+    """One tile: bits fetched (None: the tile stays), folds, bits stored behind it (None: the output tile
+    stays).
+    """
 
     weight: int | None
     input: int | None
@@ -195,7 +198,7 @@ class Walk:
             store.leaving = True
             store.left = self._transfer(tick, store.store)
             return True
-        asking = [r for r in self._requests(cycle) if r.since <= cycle]
+        asking = [r for r in self._requests() if r.since <= cycle]
         if not asking:
             return False
         _, _, tile = min(asking, key=lambda request: request[:2])
@@ -212,7 +215,7 @@ class Walk:
         self.port_free = tick + bits * self.options.ticks_per_bit
         return -(-self.port_free // self.options.ticks)
 
-    def _requests(self, cycle: int) -> Iterator[Request]:
+    def _requests(self) -> Iterator[Request]:
         """The heads of the queues."""
         waiting: list[tuple[int, int, Tile | Output]] = []  # step, rank
         for rank, tensor in enumerate((WEIGHT, INPUT)):
@@ -221,9 +224,9 @@ class Walk:
         if not self.options.queue_per_tensor:
             waiting = sorted(waiting, key=lambda entry: entry[:2])[:1]
         for _, rank, tile in waiting:
-            yield Request(self._asks_since(tile, cycle), rank, tile)
+            yield Request(self._asks_since(tile), rank, tile)
 
-    def _asks_since(self, tile: Tile | Output, cycle: int) -> int:
+    def _asks_since(self, tile: Tile | Output) -> int:
         if isinstance(tile, Tile):
             tensor = WEIGHT if any(tile is t for t in self.tiles[WEIGHT]) else INPUT
             number = next(i for i, t in enumerate(self.tiles[tensor]) if t is tile)
@@ -386,7 +389,9 @@ def _why_idle(fold: Issued, cycle: int) -> str:
 
 
 def step_events(walk: Walk) -> list[tuple[int, int, int, int]]:
-    """For every step: operands ready, first issue, last issue + 1, all done so far; the kernel's E_* columns."""
+    """For every step: operands ready, first issue, last issue + 1, all done so far; the kernel's E_*
+    columns.
+    """
     events = []
     for number in range(len(walk.steps)):
         mine = [f for f in walk.folds if f.step == number]

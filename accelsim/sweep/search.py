@@ -1,0 +1,278 @@
+"""Looks for good points with Optuna (extra ``search``), where there are too many to visit all.
+
+The space, the objectives and the constraints are those of a sweep. A range is a number to Optuna, a power of two its
+logarithm, a list of numbers or a group of keys a place in it, any other list a choice. Points outside the
+constraints on keys, illegal and infeasible ones are pruned; limits on results are constraints of the study.
+
+Studies live in memory, in SQLite, or wherever Optuna can keep them, and ``optuna-dashboard`` opens them. Several
+processes may work on one study at a time.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from accelsim.errors import Fault, InputError, join_allowed, nearest
+from accelsim.sweep.evaluate import make_batch, run_batch
+from accelsim.sweep.expression import EvaluationError
+from accelsim.sweep.inputs import Point, Resolver, SpaceBase
+from accelsim.sweep.objective import Objective
+from accelsim.sweep.progress import Progress, Silent
+from accelsim.sweep.runner import Best, point_label
+from accelsim.sweep.space import Axis
+from accelsim.sweep.spec import Spec
+from accelsim.sweep.store import Outcome
+from accelsim.sweep.table import SweepTable, make_rows, statuses
+
+if TYPE_CHECKING:
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial, Trial
+
+SAMPLERS = ("tpe", "nsga2", "cmaes", "grid", "random")
+STUDY = "accelsim"
+_EXCESS = "limits_exceeded"  # user attribute: by how much each limit is broken
+_WASTED = 50  # trials outside the space, for one inside, after which a search gives up
+
+
+@dataclass(frozen=True, repr=False)
+class SearchResult(SweepTable):
+    """The trials of a search as a table, in the order in which they were tried; ``study`` is Optuna's own."""
+
+    study: Any = field(default=None, compare=False)
+
+
+def run_search(
+    spec: Spec, *, trials: int, sampler: str | None = None, store: str | None = None, study: str | None = None,
+    progress: Progress | None = None,
+) -> SearchResult:  # fmt: skip
+    """Try ``trials`` more points of ``spec``; those outside the space's constraints do not count.
+
+    Raises
+    ------
+    InputError  bad input, a sampler that cannot do it, Optuna missing, a study of another kind.
+    """
+    with _quiet(), progress or Silent() as shown:
+        return _Search(spec, _open_study(spec, sampler, store, study), shown).run(trials)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Optuna's log and its warnings that some of it is new."""
+    try:
+        import optuna
+    except ImportError:
+        raise InputError(Fault("search", "", "needs Optuna: pip install 'accelsim[search]'")) from None
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(level)
+
+
+# ---- the study ----------------------------------------------------------------------------------------------------
+
+
+def _open_study(spec: Spec, sampler: str | None, store: str | None, name: str | None) -> Study:
+    import optuna
+
+    directions = ["maximize" if objective.maximize else "minimize" for objective in Best(spec).objectives]
+    url = None if store is None else store if "://" in store else f"sqlite:///{store}"
+    try:
+        study = optuna.create_study(
+            storage=url, study_name=name or spec.name or STUDY, directions=directions, load_if_exists=True
+        )
+    except Exception as error:  # Optuna hands on whatever its storage raises
+        raise InputError(Fault("--store", str(store), f"cannot be used: {str(error).splitlines()[0]}")) from None
+    found = [direction.name.lower() for direction in study.directions]
+    if found != directions:
+        told = f"holds a study that goes for {', '.join(found)}, this one goes for {', '.join(directions)}; give another name"
+        raise InputError(Fault("--study", study.study_name, told))
+    study.sampler = _sampler(sampler or ("tpe" if len(directions) == 1 else "nsga2"), spec, len(study.trials))
+    return study
+
+
+def _sampler(name: str, spec: Spec, tried: int) -> Any:
+    """A sampler; what was tried before turns its seed, lest a study that goes on starts again."""
+    from optuna import samplers
+
+    seed, limits = spec.seed + tried, _excess_of if spec.limits and not _has_constraints() else None
+    if name not in SAMPLERS:
+        raise InputError(Fault("--sampler", name, f"is not known, must be {join_allowed(SAMPLERS)}{nearest(name, SAMPLERS)}"))
+    if name == "cmaes" and (len(spec.objectives) > 1 or spec.limits):
+        raise InputError(Fault("--sampler", name, "takes one objective and no limits on results; take tpe or nsga2"))
+    if name == "cmaes":
+        _require_cmaes()
+        return samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
+    if name == "tpe":
+        return samplers.TPESampler(seed=seed, constraints_func=limits)
+    if name == "nsga2":
+        return samplers.NSGAIISampler(seed=seed, constraints_func=limits)
+    return samplers.BruteForceSampler(seed=seed) if name == "grid" else samplers.RandomSampler(seed=seed)
+
+
+def _require_cmaes() -> None:
+    try:
+        import cmaes  # noqa: F401
+    except ImportError:
+        raise InputError(Fault("--sampler", "cmaes", "needs the package cmaes: pip install 'accelsim[search]'")) from None
+
+
+def _has_constraints() -> bool:
+    """Optuna 5 keeps the constraints of a trial itself; older ones ask for them."""
+    from optuna.trial import Trial
+
+    return hasattr(Trial, "set_constraint")
+
+
+def _set_excess(trial: Trial, excess: dict[str, float]) -> None:
+    trial.set_user_attr(_EXCESS, list(excess.values()))
+    if _has_constraints():
+        for limit, amount in excess.items():
+            trial.set_constraint(limit, amount)
+
+
+def _excess_of(trial: FrozenTrial) -> Sequence[float]:
+    found: Sequence[float] = trial.user_attrs.get(_EXCESS, ())
+    return found
+
+
+# ---- trials -------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Search:
+    """One search."""
+
+    spec: Spec
+    study: Study
+    progress: Progress
+    labels: list[dict[str, Any]] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    known: dict[bytes, Outcome] = field(default_factory=dict)
+    excluded: int = 0
+    simulated: int = 0
+
+    def __post_init__(self) -> None:
+        self.resolver = Resolver(self.spec)
+        for network in self.spec.networks:
+            for arch in self.spec.archs:
+                self.resolver.inputs(Point(network, arch))  # the inputs themselves must be in order
+        self.bases: dict[tuple[str, str], SpaceBase] = {}
+        self.best = Best(self.spec)
+
+    def run(self, trials: int) -> SearchResult:
+        self.progress.start(trials)
+        try:
+            self.study.optimize(self._try, callbacks=[lambda study, _: self._stop_when_done(study, trials)])
+        except KeyboardInterrupt:
+            told = f"interrupted: {len(self.outcomes)} of {trials} trials are done"
+            raise KeyboardInterrupt(told) from None
+        return self._result()
+
+    def _stop_when_done(self, study: Study, trials: int) -> None:
+        if len(self.outcomes) >= trials or self.excluded > _WASTED * (len(self.outcomes) + 1):
+            study.stop()
+
+    def _try(self, trial: Trial) -> Sequence[float]:
+        """One trial; points that give no values are pruned, with the reason beside them."""
+        from optuna import TrialPruned
+
+        point = self._suggest(trial)
+        if not self._inside(point):
+            self.excluded += 1
+            raise TrialPruned("outside the constraints")
+        outcome = self._outcome(point)
+        label = {"trial": trial.number, **point_label(point)}
+        self.labels.append(label)
+        self.outcomes.append(outcome)
+        if outcome.status != "ok":
+            trial.set_user_attr("reason", f"{outcome.status}: {outcome.reason}")
+            self.progress.done(1, self.best.value)
+            raise TrialPruned(outcome.reason)
+        values = self._values(trial, {**label, **outcome.metrics})
+        self.progress.done(1, self.best.value)
+        return values
+
+    def _values(self, trial: Trial, row: dict[str, Any]) -> Sequence[float]:
+        self.best.see(row)
+        _set_excess(trial, {limit.text: limit.excess(row.__getitem__) for limit in self.spec.limits})
+        for key in self.spec.keys:
+            trial.set_user_attr(key, row.get(key))
+        return [objective.value(row) for objective in self.best.objectives]
+
+    def _suggest(self, trial: Trial) -> Point:
+        network = _one_of(trial, "network", self.spec.networks)
+        arch = _one_of(trial, "architecture", self.spec.archs)
+        base = self.bases.setdefault((network, arch), SpaceBase(self.resolver, network, arch))
+        assignment: dict[str, Any] = {}
+        for axis in self.spec.space.axes:
+            choices = axis.choices(base, assignment)
+            if choices != [()]:
+                assignment.update(zip(axis.keys, _suggest(trial, axis, choices), strict=True))
+        return Point(network, arch, assignment)
+
+    def _inside(self, point: Point) -> bool:
+        base = self.bases[point.network, point.arch]
+        try:
+            return all(c.value(lambda key: base.value(key, point.assignment)) for c in self.spec.space.where)
+        except EvaluationError as error:
+            raise InputError(Fault("where", "", str(error))) from None
+
+    def _outcome(self, point: Point) -> Outcome:
+        """What comes of a point; one that was tried before is not run again."""
+        try:
+            inputs = self.resolver.inputs(point)
+        except InputError as error:
+            if any(fault.message.startswith("unknown key") for fault in error.faults):
+                raise
+            return Outcome("illegal", "; ".join(str(fault) for fault in error.faults))
+        if inputs.key not in self.known:
+            self.known[inputs.key] = run_batch(make_batch([(0, inputs)]))[0][1]
+            self.simulated += 1
+        return self.known[inputs.key]
+
+    def _result(self) -> SearchResult:
+        keys = ("trial", *self.spec.keys)
+        rows = make_rows(self.labels, self.outcomes, keys, self.spec.limits)
+        counts = {
+            "points": len(rows), **statuses(rows), "simulated": self.simulated,
+            "reused": len(rows) - self.simulated - sum(o.status == "illegal" for o in self.outcomes),
+            "excluded": self.excluded,
+        }  # fmt: skip
+        objectives: tuple[Objective, ...] = self.best.objectives
+        return SearchResult(keys, rows, counts, objectives, tuple(self.resolver.notes), self.study)
+
+
+def _one_of(trial: Trial, name: str, names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else str(trial.suggest_categorical(name, names))
+
+
+def _suggest(trial: Trial, axis: Axis, choices: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    """One of the choices of an axis, in the words that suit Optuna best."""
+    name, kind = ",".join(axis.keys), axis.values[0].kind
+    values = [choice[0] for choice in choices]
+    if len(choices) == 1:
+        return choices[0]
+    if len(axis.keys) == 1 and kind == "range":
+        return (_in_range(trial, name, values, axis.values[0].step),)
+    if len(axis.keys) == 1 and kind == "pow2":
+        return choices[trial.suggest_int(f"log2({name}/{values[0]})", 0, len(values) - 1)]
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    if len(axis.keys) > 1 or (numbers and values == sorted(values)):
+        return choices[trial.suggest_int(f"{name}[i]", 0, len(choices) - 1)]
+    if all(isinstance(value, str | int | float | bool) for value in values):
+        return (trial.suggest_categorical(name, values),)
+    return choices[int(trial.suggest_categorical(f"{name}[i]", range(len(choices))))]
+
+
+def _in_range(trial: Trial, name: str, values: list[Any], step: float) -> Any:
+    if all(isinstance(value, int) for value in values):
+        return trial.suggest_int(name, values[0], values[-1], step=int(step))
+    return values[trial.suggest_int(f"{name}[i]", 0, len(values) - 1)]

@@ -1,0 +1,168 @@
+"""The sparse engine on whole layers: bit for bit the reference, the same counters in both modes, honest
+refusals.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from accelsim.api import load_arch, load_network, simulate_full
+from accelsim.errors import AccelsimError, InfeasibleError, InputError
+from accelsim.workload import functional
+
+HEAD = "schema: accelsim.network/1\nname: t\nbatch: {batch}\nprecision: {{weight: int8, input: int8, "
+HEAD += "accumulator: int32, output: {output}}}\nlayers:\n"
+NETWORKS = {
+    "linear": "- {name: a, op: linear, in: 100, out: 50, weight: {density: 0.2}}\n- {name: r, op: relu}\n"
+    "- {name: b, op: linear, out: 30, weight: {density: 0.3}}\n",
+    "conv": "- {name: c, op: conv2d, shape: [3, 9, 9], K: 8, R: 3, S: 3, pad: 1, stride: 2}\n"
+    "- {name: r, op: relu}\n"
+    "- {name: p, op: maxpool2d, window: 2, stride: 2}\n"
+    "- {name: c2, op: conv2d, K: 8, R: 1, S: 1, groups: 2}\n"
+    "- {name: f, op: linear, out: 5}\n",
+    "lstm": "- {name: l, op: lstm, shape: [3, 12], hidden: 16, projection: 8, peepholes: true, "
+    "weight: {density: 0.3}}\n",
+    "matmul": "- {name: g, op: matmul, M: 12, N: 7, K: 9, after: []}\n",
+}
+
+
+def _network(folder: Path, layers: str, batch: int = 2, output: str = "int8") -> Any:
+    path = folder / "network.yaml"
+    path.write_text(HEAD.format(batch=batch, output=output) + layers)
+    return load_network(path)
+
+
+def _as_reference(network: Any, arch: Any, **options: Any) -> Any:
+    """Run in both modes; check outputs and counters. Returns the values run."""
+    run = simulate_full(network, arch, values=True, seed=3, **options)
+    reference = functional.run_reference(network, 3)
+    for name, output in run.outputs.items():
+        expected = reference[name]
+        assert np.array_equal(output, expected[0] if isinstance(expected, tuple) else expected), name
+    control = simulate_full(network, arch, seed=3, **options)
+    assert [r.counters for r in control.runs] == [r.counters for r in run.runs]
+    assert all(r.outputs is None for r in control.runs)
+    return run
+
+
+@pytest.mark.parametrize("arch", ["eie", "ese"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_outputs_are_the_reference(tmp_path: Path, name: str, arch: str) -> None:
+    _as_reference(_network(tmp_path, NETWORKS[name]), arch)
+
+
+@pytest.mark.parametrize("pes", [1, 3, 256])
+@pytest.mark.parametrize("passes", ["overlapped", "drained"])
+def test_pes_and_passes_change_time_not_values(tmp_path: Path, pes: int, passes: str) -> None:
+    network = _network(tmp_path, NETWORKS["linear"])
+    options = {"arch.engine.pes": pes, "arch.engine.passes": passes, "arch.engine.register_entries": 8}
+    _as_reference(network, "eie", overrides=options)
+
+
+def test_drained_passes_take_longer(tmp_path: Path) -> None:
+    network = _network(tmp_path, NETWORKS["linear"], batch=1)
+    options = {"arch.engine.pes": 4, "arch.engine.register_entries": 8}
+    cycles = [
+        simulate_full(network, "eie", overrides={**options, "arch.engine.passes": p}).result.totals.cycles
+        for p in ("overlapped", "drained")
+    ]
+    assert cycles[0] < cycles[1]
+
+
+class TestFiles:
+    def _files(self, folder: Path, weight: Any, bias: bool = False) -> Any:
+        rng = np.random.default_rng(0)
+        np.save(folder / "x.npy", np.where(rng.random(90) < 0.5, rng.integers(1, 99, 90), 0))
+        np.save(folder / "b.npy", rng.integers(-99, 99, 60))
+        np.save(folder / "book.npy", np.array([0, 5, -7, 100, 3]))
+        np.savez(folder / "w.npz", weight)
+        codebook = ", codebook: book.npy" if weight.max() < 5 else ""
+        text = f"- {{name: f, op: linear, in: 90, out: 60, after: [], weight: {{file: w.npz{codebook}}}, "
+        text += "input: {file: x.npy}" + (", bias: {file: b.npy}" if bias else "") + "}\n"
+        return _network(folder, text, batch=1, output="int32")
+
+    def _weight(self, most: int) -> Any:
+        rng = np.random.default_rng(1)
+        return np.where(rng.random((60, 90)) < 0.2, rng.integers(1, most, (60, 90)), 0)
+
+    @pytest.mark.parametrize("bias", [False, True])
+    @pytest.mark.parametrize("most", [5, 100])
+    def test_weights_codebook_input_and_bias(self, tmp_path: Path, most: int, bias: bool) -> None:
+        run = _as_reference(self._files(tmp_path, self._weight(most), bias), "eie").runs[0]
+        counts = run.counters.unit_counts
+        x = np.load(tmp_path / "x.npy")
+        assert counts["broadcasts"] == np.count_nonzero(x) + bias
+        assert counts["pointer_reads"] == 64 * counts["broadcasts"]
+        assert run.counters.effective_macs == np.count_nonzero(
+            self._weight(most)[:, x != 0]
+        ) + bias * np.count_nonzero(np.load(tmp_path / "b.npy"))
+
+    def test_a_codebook_that_is_too_small(self, tmp_path: Path) -> None:
+        network = self._files(tmp_path, self._weight(5))
+        with pytest.raises(InfeasibleError, match=r"4 values and the padding zeros' 0, there is 4 entries"):
+            simulate_full(network, "eie", overrides={"arch.engine.weight_bits": 2})
+
+    def test_files_that_are_wrong(self, tmp_path: Path) -> None:
+        network = self._files(tmp_path, self._weight(100))
+        np.savez(tmp_path / "w.npz", np.full((60, 90), np.nan))
+        with pytest.raises(InputError, match="nan"):
+            simulate_full(network, "eie")
+
+
+def test_counters_hold_together(tmp_path: Path) -> None:
+    run = simulate_full(_network(tmp_path, NETWORKS["linear"], batch=1), "eie").runs[0]
+    counters, counts = run.counters, run.counters.unit_counts
+    assert counters.cycles == counters.busy_cycles + counters.stalls.total()
+    assert counters.cycles == sum(counters.port_cycles.values())
+    assert counts["entries"] - counts["padding_zeros"] == counters.effective_macs
+    rows = counters.traffic["spmat"]
+    assert rows["weight"].read_bits + rows["index"].read_bits == 64 * counts["row_fetches"]
+    assert counters.traffic["pointers"]["index"].read_bits == 2 * 16 * counts["pointer_reads"]
+    assert "host" in counters.traffic
+    assert "weight" not in counters.traffic["host"]  # the compressed weights are there before
+
+
+def test_weights_that_do_not_fit_come_from_off_chip(tmp_path: Path) -> None:
+    network = _network(tmp_path, NETWORKS["linear"], batch=1)
+    run = simulate_full(network, "eie", overrides={"arch.memory.3.size": "64 B"}).runs[0]
+    assert run.counters.traffic["host"]["weight"].read_bits > 0
+
+
+def test_weights_load_while_another_matrix_computes(tmp_path: Path) -> None:
+    network = _network(tmp_path, NETWORKS["lstm"], batch=1)
+    waits = [
+        simulate_full(network, "ese", overrides={"arch.memory.0.bandwidth": rate})
+        .runs[0]
+        .counters.stalls.memory
+        for rate in ("64 B/cycle", "2 B/cycle")
+    ]
+    assert 0 < waits[0] < waits[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"fifo_depth": 1}, "full one short"),
+        ({"entry_word_bits": 4}, "must hold an entry"),
+        ({"index_bits": 17}, "16"),
+        ({"pes": 0}, "pes"),
+    ],
+)
+def test_specs_that_make_no_sense(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(AccelsimError, match=message):
+        load_arch("eie", overrides={f"arch.engine.{key}": value for key, value in options.items()})
+
+
+def test_floats_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "network.yaml"
+    path.write_text(
+        "schema: accelsim.network/1\nname: t\n"
+        "precision: {weight: fp32, input: fp32, accumulator: fp32, output: fp32}\n"
+        "layers:\n- {name: a, op: linear, in: 4, out: 4}\n"
+    )
+    with pytest.raises(InfeasibleError, match="weights of fp32"):
+        simulate_full(load_network(path), "eie")
