@@ -18,7 +18,7 @@ from accelsim.arch.spec import Architecture
 from accelsim.errors import Fault, InputError
 from accelsim.mapping.mapping import MappingFile
 from accelsim.workload.network import Network
-from accelsim.workload.retype import as_integers
+from accelsim.workload.retype import at_engine_precision
 
 if TYPE_CHECKING:
     from accelsim.engines.base import Array, LayerRun
@@ -129,7 +129,7 @@ def prepare(
         faults += error.faults
     if faults or net is None or hardware is None or fixed is None:
         raise InputError(faults)
-    net, more = as_integers(net, list(getattr(hardware.engine, "precision", {})))
+    net, more = at_engine_precision(net, list(getattr(hardware.engine, "precision", {})))
     return net, hardware, fixed, [*notes, *more]
 
 

@@ -1,7 +1,8 @@
 """The roofline of tilings: every legal tiling of a layer as a point, attainable Gops against ops per byte.
 
-After the design-space figure of Zhang et al., FPGA 2015: a tiling's computational roof is what the engine would
-do with it if memory were free; its slope is the bandwidth off chip; the lower of the two is what it attains.
+After the design-space figure of Zhang et al., FPGA 2015: a tiling's computational roof is what the engine
+would do with it if memory were free; its slope is the bandwidth off chip; the lower of the two is what it
+attains.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from accelsim.units import ceil_div
 from accelsim.workload.network import Layer, Network
 
 Floats = npt.NDArray[np.float64]
+Cell = int | float | str | None
 Ints = npt.NDArray[np.int64]
 MOST_TILES = 100_000
 """Tile shapes that are looked at; of more, every so-manyth is."""
@@ -36,9 +38,10 @@ MOST_TILES = 100_000
 class Tilings:
     """Legal tilings of one nest. Arrays have an entry a tiling, that is a tile with an order of its loops.
 
-    ``tiles`` int64[tilings, 8] in the order of Dims; ``orders`` index into ``order_names``; ``computational_gops``
-    is the roof without memory, ``attainable_gops`` the lower of that and the slope of the bandwidth. ``chosen`` is
-    the entry that the automatic mapping (or the user's) takes; ``cycles`` are the mapper's estimates.
+    ``tiles`` int64[tilings, 8] in the order of Dims; ``orders`` index into ``order_names``;
+    ``computational_gops`` is the roof without memory, ``attainable_gops`` the lower of that and the slope of
+    the bandwidth. ``chosen`` is the entry that the automatic mapping (or the user's) takes; ``cycles`` are
+    the mapper's estimates.
     """
 
     layer: str
@@ -61,7 +64,7 @@ class Tilings:
         """How much longer the chosen tiling takes than the best one, by the mapper's estimate."""
         return float(self.cycles[self.chosen] / self.cycles.min() - 1)
 
-    def rows(self) -> Iterator[dict[str, object]]:
+    def rows(self) -> Iterator[dict[str, Cell]]:
         """A table, a row a tiling."""
         for i, tile in enumerate(self.tiles):
             yield {
@@ -142,24 +145,25 @@ def _chosen_column(mapping: Mapping) -> int:
 
 
 def _all_tiles(dims: Dims, units: tuple[int, int, int]) -> tuple[Ints, bool]:
-    """Every tile that cuts the layer differently: of sizes that give as many pieces, the smallest; aligned ones too.
+    """Every tile that cuts the layer differently: of sizes that give as many pieces, the smallest; aligned
+    ones too.
 
     Filter loops are whole or single. Too many are thinned out evenly, and it is said so.
     """
     _, channel_unit, reduction_unit = units
-    choices = Dims(
-        N=_cuts(dims.N, 1),  # type: ignore[arg-type]
-        K=_cuts(dims.K, channel_unit),  # type: ignore[arg-type]
-        C=_cuts(dims.C, reduction_unit),  # type: ignore[arg-type]
-        P=_cuts(dims.P, 1),  # type: ignore[arg-type]
-        Q=_cuts(dims.Q, 1),  # type: ignore[arg-type]
-        R=sorted({1, dims.R}),  # type: ignore[arg-type]
-        S=sorted({1, dims.S}),  # type: ignore[arg-type]
-        G=sorted({1, dims.G}),  # type: ignore[arg-type]
-    )
-    total = prod(len(sizes) for sizes in choices)  # type: ignore[arg-type]
-    step = ceil_div(total, MOST_TILES)
-    picked = [tile for i, tile in enumerate(product(*choices)) if i % step == 0]  # type: ignore[arg-type]
+    choices: dict[str, list[int]] = {
+        "N": _cuts(dims.N, 1),
+        "K": _cuts(dims.K, channel_unit),
+        "C": _cuts(dims.C, reduction_unit),
+        "P": _cuts(dims.P, 1),
+        "Q": _cuts(dims.Q, 1),
+        "R": sorted({1, dims.R}),
+        "S": sorted({1, dims.S}),
+        "G": sorted({1, dims.G}),
+    }
+    columns = [choices[dim] for dim in Dims._fields]
+    step = ceil_div(prod(len(sizes) for sizes in columns), MOST_TILES)
+    picked = [tile for i, tile in enumerate(product(*columns)) if i % step == 0]
     return np.array(picked, dtype=np.int64), step > 1
 
 

@@ -8,7 +8,7 @@ The buffers hold one tile of each tensor; inside it the NFU's own loops run: for
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
 from math import ceil
@@ -54,6 +54,9 @@ class Nfu:
 
     arch: Architecture
     spec: NfuSpec
+    _speeds: dict[tuple[NumberFormat, NumberFormat], tuple[int, int]] = field(
+        default_factory=dict, compare=False
+    )
 
     @property
     def name(self) -> str:
@@ -120,8 +123,11 @@ class Nfu:
 
     def _speed(self, precision: Precision) -> tuple[int, int]:
         """(operands side by side in a lane, cycles that a row of operands takes)."""
-        rate = relative_throughput(self.spec.precision, precision, self.name)
-        return (int(rate), 1) if rate >= 1 else (1, ceil(1 / rate))
+        key = (precision.weight, precision.input)
+        if key not in self._speeds:
+            rate = relative_throughput(self.spec.precision, precision, self.name)
+            self._speeds[key] = (int(rate), 1) if rate >= 1 else (1, ceil(1 / rate))
+        return self._speeds[key]
 
     def _steps(self, pack: int, private: bool) -> Dims:
         """How far each loop goes in a row. Pixels share their weights, so private kernels take them one by
@@ -338,8 +344,8 @@ def _cuts(arithmetic: FixedPoint | None, precision: Precision) -> dict[str, Any]
 
 
 class SegmentTable(NamedTuple):
-    """NFU-3's small memory: a slope and an intercept a segment, in units of 2^-fraction; segment k begins at start +
-    k * 2^shift.
+    """NFU-3's small memory: a slope and an intercept a segment, in units of 2^-fraction; segment k begins at
+    start + k * 2^shift.
     """
 
     slopes: npt.NDArray[np.int64]
@@ -353,9 +359,11 @@ _FUNCTIONS: dict[str, Callable[[Array], Array]] = {"sigmoid": lambda x: 1 / (1 +
 
 
 def segment_table(function: str, spec: PiecewiseLinear, fraction: int) -> SegmentTable:
-    """The table of ``sigmoid`` or ``tanh``: each segment joins the function's values at its ends, rounded to the radix.
+    """The table of ``sigmoid`` or ``tanh``: each segment joins the function's values at its ends, rounded to
+    the radix.
 
-    The outermost segments hold for all values beyond; so that those saturate where the function does, they are flat.
+    The outermost segments hold for all values beyond; so that those saturate where the function does, they
+    are flat.
     """
     width = Fraction(2 * spec.reach << fraction, spec.segments)
     shift = int(width).bit_length() - 1

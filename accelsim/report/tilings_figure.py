@@ -10,6 +10,7 @@ import numpy as np
 from accelsim.analysis.tilings import Tilings
 from accelsim.report import style
 from accelsim.report.files import write_file
+from accelsim.report.roofline_figure import minor_ticks, tick_label, ticks
 from accelsim.report.rows import to_csv
 from accelsim.report.words import significant
 
@@ -27,7 +28,9 @@ def draw_tilings(
     height_in: float | None = None,
     figure: Figure | None = None,
 ) -> tuple[Figure, Axes]:
-    """Draw every tiling as a point, attainable Gops against ops per byte of off-chip traffic, on log-log axes."""
+    """Draw every tiling as a point, attainable Gops against ops per byte of off-chip traffic, on log-log
+    axes.
+    """
     with style.house_style():
         figure = figure or style.new_figure(width, height_in)
         axes = figure.add_subplot()
@@ -39,11 +42,17 @@ def draw_tilings(
 
 
 def _frame(axes: Axes, tilings: Tilings) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
+
     x, y = tilings.ops_per_byte, tilings.attainable_gops
-    axes.set_xscale("log")
-    axes.set_yscale("log")
+    axes.set(xscale="log", yscale="log")
     axes.set_xlim(float(x.min()) / MARGIN, float(x.max()) * MARGIN)
     axes.set_ylim(float(y.min()) / MARGIN, tilings.peak_gops * MARGIN)
+    for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        axis.set_major_locator(FixedLocator(ticks(*limits, room=8)))
+        axis.set_minor_locator(FixedLocator(minor_ticks(*limits)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: tick_label(value)))
+        axis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("Operational intensity (ops per off-chip byte)")
     axes.set_ylabel("Attainable performance (GOPS)")
 
@@ -81,5 +90,7 @@ def _cloud(axes: Axes, tilings: Tilings) -> None:
 
 
 def write_tilings_csv(tilings: Tilings, path: str | Path) -> Path:
-    """The points as a table: tile, order, intensity, roof and attainable performance, and which one is chosen."""
+    """The points as a table: tile, order, intensity, roof and attainable performance, and which one is
+    chosen.
+    """
     return write_file(path, to_csv(list(tilings.rows())).encode())

@@ -131,9 +131,9 @@ class _Builder:
             allowed = join_allowed(f"{name}.KEY" for name in ROOTS)
             self.fault(path, f"is no key, must be {allowed}{nearest(root, ROOTS) if root not in ROOTS else ''}")
 
-    def values(self, path: KeyPath, given: Any) -> Values:
+    def values(self, path: KeyPath, given: Any, repeats: bool = False) -> Values:
         try:
-            return parse_values(given)
+            return parse_values(given, repeats)
         except ValueError as error:
             self.fault(path, str(error))
             return Values("list", (None,))
@@ -172,7 +172,7 @@ class _Builder:
         """Keys that move together, each with its own list."""
         for key in group:
             self.key((*path, key), key)
-        columns = tuple(self.values((*path, key), given) for key, given in group.items())
+        columns = tuple(self.values((*path, key), given, repeats=True) for key, given in group.items())
         return Axis(tuple(group), columns)
 
     def objectives(self, path: KeyPath, texts: Sequence[str]) -> tuple[Objective, ...]:

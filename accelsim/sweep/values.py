@@ -33,12 +33,14 @@ class Values:
         return len(self.items)
 
 
-def parse_values(given: Any) -> Values:
-    """A text or a YAML list as `Values`; ValueError says what is wrong."""
-    if isinstance(given, str):
+def parse_values(given: Any, repeats: bool = False) -> Values:
+    """A text or a YAML list as `Values`; ValueError says what is wrong. ``repeats``: a list may have a value twice."""
+    if isinstance(given, str) and not given.strip().startswith("["):
         return _from_text(given.strip())
+    if isinstance(given, str):
+        given = _yaml(given)
     if isinstance(given, list | tuple):
-        return _listed(list(given))
+        return _listed(list(given), repeats)
     if given is None or isinstance(given, dict):
         raise ValueError(f"is {given!r}, must be such as {FORMS}")
     return Values("list", (given,))
@@ -49,8 +51,6 @@ def _from_text(text: str) -> Values:
         return Values("divisors")
     if text.startswith("pow2:"):
         return _powers(text, text.removeprefix("pow2:").split(":"))
-    if text.startswith("["):
-        return _listed(_yaml(text))
     if ":" in text:
         return _range(text, text.split(":"))
     value = _yaml(text)
@@ -66,11 +66,11 @@ def _yaml(text: str) -> Any:
         raise ValueError(error.faults[0].message) from None
 
 
-def _listed(items: list[Any]) -> Values:
+def _listed(items: list[Any], repeats: bool) -> Values:
     if not items:
         raise ValueError(f"is an empty list, must be such as {FORMS}")
     repeated = [item for i, item in enumerate(items) if any(same(item, other) for other in items[:i])]
-    if repeated:
+    if repeated and not repeats:
         raise ValueError(f"has {repeated[0]!r} twice")
     return Values("list", tuple(items))
 

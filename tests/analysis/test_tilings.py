@@ -18,7 +18,9 @@ def test_points_lie_under_the_roofs_and_the_chosen_one_is_near_the_best(tmp_path
     assert len(tilings.tiles) > 1000
     assert tilings.attainable_gops.max() <= tilings.peak_gops * (1 + 1e-9)
     assert tilings.bytes_per_second is not None
-    assert (tilings.attainable_gops <= tilings.ops_per_byte * tilings.bytes_per_second / 1e9 * (1 + 1e-9)).all()
+    assert (
+        tilings.attainable_gops <= tilings.ops_per_byte * tilings.bytes_per_second / 1e9 * (1 + 1e-9)
+    ).all()
     assert tilings.gap < 0.01
     path = write_tilings_csv(tilings, tmp_path / "tilings.csv")
     lines = path.read_text().splitlines()

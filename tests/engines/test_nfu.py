@@ -230,7 +230,9 @@ def sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
 
-@pytest.mark.parametrize(("function", "exact", "bound"), [("sigmoid", sigmoid, 0.02), ("tanh", np.tanh, 0.12)])
+@pytest.mark.parametrize(
+    ("function", "exact", "bound"), [("sigmoid", sigmoid, 0.02), ("tanh", np.tanh, 0.12)]
+)
 def test_sixteen_segments_follow_the_function(function: str, exact: Any, bound: float) -> None:
     """Against the table by hand (its own slopes and ends, in whole numbers), and near the true function."""
     spec = DIANNAO.engine

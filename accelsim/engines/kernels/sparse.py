@@ -256,11 +256,9 @@ def _scan(activations, place, options):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _line_of(address, options):  # type: ignore[no-untyped-def]
-    """Row of the entry memory that holds entry ``address``."""
-    if options[O_ROW_SHIFT] >= 0:
-        return address >> options[O_ROW_SHIFT]
-    return address // options[O_ROW_ENTRIES]
+def _line_of(address, row_entries, shift):  # type: ignore[no-untyped-def]
+    """Row of the entry memory that holds entry ``address``; ``shift``: log2 of the entries in a row, or negative."""
+    return address >> shift if shift >= 0 else address // row_entries
 
 
 @kernel
@@ -272,7 +270,7 @@ def _multiply_add(state, zeros, values, sums):  # type: ignore[no-untyped-def]
     for pe in range(state.shape[1]):
         here = np.uint32(state[S_PLACE, pe])  # unsigned: no check for negative places
         shows = state[S_LEFT, pe] > 0
-        row = np.int64(state[S_ROW, pe]) + (np.int64(zeros[here]) + 1) * shows
+        row = np.int64(state[S_ROW, pe]) + ((np.int64(zeros[here]) + 1) & -np.int64(shows))
         product = np.int64(values[here]) * np.int64(state[S_SCALE, pe])
         sums[np.uint32(row)] += product
         nothing += product == 0
@@ -322,16 +320,17 @@ def _push(queue, slot, column, scale, starts, pointers, options):  # type: ignor
     all PEs' lie together here.
     """
     place = starts[column * pointers.shape[1]]
+    row_entries, shift = options[O_ROW_ENTRIES], options[O_ROW_SHIFT]
     for pe in range(pointers.shape[1]):
         address = np.int64(pointers[column, pe])
         length = np.int64(pointers[column + 1, pe]) - address
-        line = _line_of(address, options)
+        line = _line_of(address, row_entries, shift)
         queue[slot, Q_SCALE, pe] = scale
         queue[slot, Q_LENGTH, pe] = length
         queue[slot, Q_PLACE, pe] = place
         queue[slot, Q_LINE, pe] = line
-        queue[slot, Q_LINE_LEFT, pe] = options[O_ROW_ENTRIES] * (line + 1) - address
-        queue[slot, Q_LAST_LINE, pe] = _line_of(address + length - 1, options)
+        queue[slot, Q_LINE_LEFT, pe] = row_entries * (line + 1) - address
+        queue[slot, Q_LAST_LINE, pe] = _line_of(address + length - 1, row_entries, shift)
         place += length
 
 
@@ -579,10 +578,11 @@ def _pop_times(start, stop, push, free, pops, lengths, empty_slots):  # type: ig
 @kernel
 def _fetch_rows(start, lengths, held, options):  # type: ignore[no-untyped-def]
     """Rows of entry memory that the column's entries need and that are not at hand yet."""
+    row_entries, shift = options[O_ROW_ENTRIES], options[O_ROW_SHIFT]
     reads = np.int64(0)
     for pe in range(len(start)):
-        first = _line_of(np.int64(start[pe]), options)
-        last = _line_of(np.int64(start[pe]) + lengths[pe] - 1, options)
+        first = _line_of(np.int64(start[pe]), row_entries, shift)
+        last = _line_of(np.int64(start[pe]) + lengths[pe] - 1, row_entries, shift)
         there = np.int64(lengths[pe] > 0)
         reads += there * (last - first + np.int64(first != held[pe]))
         held[pe] = last if there else held[pe]
