@@ -13,12 +13,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from accelsim import plot
     from accelsim.api import load_arch, load_network, simulate, simulate_full
+    from accelsim.compression.compress import compress
     from accelsim.errors import AccelsimError, InfeasibleError, InputError, InvariantError
     from accelsim.report.result import Result
     from accelsim.sweep.api import search, sweep
     from accelsim.validation import validate
 
 _HOMES = {
+    "compress": "accelsim.compression.compress",
     "load_arch": "accelsim.api",
     "load_network": "accelsim.api",
     "simulate": "accelsim.api",
@@ -38,6 +40,7 @@ __all__ = [
     "InputError",
     "InvariantError",
     "Result",
+    "compress",
     "load_arch",
     "load_network",
     "plot",

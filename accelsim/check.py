@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from accelsim.arch.loader import read_architecture
 from accelsim.arch.spec import Architecture
+from accelsim.compression.recipe import Recipe, read_recipe
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.frontends.network_yaml import network_file_model, read_network
 from accelsim.mapping.mapping import MappingFile
@@ -17,6 +20,7 @@ READERS: dict[str, Callable[[Document], Any]] = {
     "accelsim.network/1": read_network,
     "accelsim.arch/1": read_architecture,
     "accelsim.mapping/1": lambda document: validate(document, MappingFile),
+    "accelsim.recipe/1": read_recipe,
 }
 
 
@@ -35,6 +39,10 @@ def check_file(path: Path) -> list[Fault]:
 
 
 def schema_of(kind: str) -> dict[str, Any]:
-    """The JSON Schema of ``network``, ``arch`` or ``mapping`` files."""
-    model = {"network": network_file_model, "arch": lambda: Architecture, "mapping": lambda: MappingFile}[kind]()
+    """The JSON Schema of ``network``, ``arch``, ``mapping`` or ``recipe`` files."""
+    models: dict[str, Callable[[], type[BaseModel]]] = {
+        "network": network_file_model, "arch": lambda: Architecture, "mapping": lambda: MappingFile,
+        "recipe": lambda: Recipe,
+    }  # fmt: skip
+    model = models[kind]()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from accelsim.arch.spec import Architecture
     from accelsim.report.model import Result
 
-SCHEMAS = ("network", "arch", "mapping")
+SCHEMAS = ("network", "arch", "mapping", "recipe")
 LISTS = ("archs", "networks", "dataflows", "formats")
 
 
@@ -110,6 +110,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--show", choices=("layers", "networks"), default="layers", help="a marker a layer or a network")
     sub.add_argument("--width", choices=("single", "double"), default="single", help="columns of a paper")
     sub.add_argument("--name-layers", type=int, default=0, metavar="N", help="name the N slowest layers of each result")
+
+    sub = command("compress", _compress, "prune, factorize, cluster and quantize a network by a recipe")
+    sub.add_argument("network", metavar="NETWORK", help="a name (accelsim list networks), or a .yaml or .onnx file")
+    sub.add_argument("--recipe", required=True, metavar="RECIPE.yaml", help="the passes, in order (accelsim schema recipe)")
+    sub.add_argument("-o", "--output", required=True, metavar="FILE", help=".yaml (its arrays beside it), .npz or .onnx")
+    sub.add_argument("--batch", type=_positive, metavar="N", help="replaces the network's batch")
+    sub.add_argument("--arch", metavar="ARCH", help="simulate both networks on it and print the six measures")
+    sub.add_argument("--original-arch", metavar="ARCH", help="simulate the original on this one instead")
 
     sub = command("explain", _explain, "print a layer's loop nest, its tiles, what each buffer holds, what bounds it")
     _work(sub)
@@ -290,6 +298,20 @@ def _machine(text: str) -> Architecture | tuple[Architecture, str]:
 
     name, colon, roof = text.rpartition(":")
     return (load_arch(name), roof) if colon and not text.endswith((".yaml", ".yml")) else load_arch(text)
+
+
+def _compress(options: argparse.Namespace) -> None:
+    from accelsim.compression.compress import compress
+    from accelsim.compression.save import check_suffix
+    from accelsim.compression.table import print_compression, print_measures
+
+    check_suffix(options.output)
+    result = compress(options.network, options.recipe, batch=options.batch)
+    console = _console()
+    print_compression(result, console)
+    if options.arch:
+        print_measures(*result.measures(options.arch, options.original_arch), console)
+    print(f"\nwritten: {', '.join(str(path) for path in result.save(options.output))}")
 
 
 def _explain(options: argparse.Namespace) -> None:

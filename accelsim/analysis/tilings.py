@@ -81,7 +81,7 @@ class Tilings:
 def layer_tilings(
     network: Network, name: str, arch: Architecture, mapping: MappingFile = EMPTY, nest: int = 0
 ) -> Tilings:
-    """All legal tilings of layer ``name`` in its place in ``network``; ``nest`` counts the layer's products."""
+    """All legal tilings of layer ``name`` in its place in ``network``; ``nest`` counts its loop nests."""
     engine = engine_of(arch, mapping)
     if not isinstance(engine, MappedEngine):
         raise InfeasibleError(

@@ -12,4 +12,6 @@ from accelsim.yaml_io import Document, validate
 def read_architecture(document: Document) -> Architecture:
     """Validate ``document``; raises `InputError` with every fault and its place."""
     digest = hashlib.sha256(json.dumps(document.data, sort_keys=True, default=str).encode()).hexdigest()
-    return validate(document, Architecture).model_copy(update={"sha256": digest})
+    arch = validate(document, Architecture)
+    arch._sha256 = digest
+    return arch

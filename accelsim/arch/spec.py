@@ -8,7 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from accelsim.errors import InfeasibleError
 from accelsim.units import BandwidthField, Bytes, Duration, DurationField, Hertz, NonNegativeInt, PositiveInt, Ratio
@@ -320,7 +320,7 @@ class Architecture(_Block):
     vector: VectorSpec | None = None
     memory: list[MemoryLevel] = Field(min_length=1)
     energy: EnergySpec = EnergySpec()
-    sha256: str = Field(default="", exclude=True, json_schema_extra={"readOnly": True})
+    _sha256: str = PrivateAttr(default="")
 
     @model_validator(mode="after")
     def _levels_make_sense(self) -> Architecture:
@@ -338,6 +338,11 @@ class Architecture(_Block):
             if len(holders) > 1:
                 raise ValueError(f"memory: {tensor} is held by {' and '.join(holders)}; one level on chip may hold it")
         return self
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the file's content with its overrides; set by the loader."""
+        return self._sha256
 
     @property
     def off_chip(self) -> MemoryLevel:

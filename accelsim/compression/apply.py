@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -136,7 +136,3 @@ def gram_of(layer: Layer, values: Array) -> Array:
     rows = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, values.shape[1] * op.R * op.S).astype(np.float64)
     return np.asarray(rows.T @ rows)
 
-
-def renamed(network: Network, name: str) -> Network:
-    """The same network under another name."""
-    return replace(network, name=name)

@@ -42,7 +42,7 @@ def as_float(network: Network, seed: int = 0) -> Network:
 def _in_memory(layer: Layer, seed: int) -> dict[str, Any]:
     weight = finite(weight_values(layer, seed).astype(np.float32), f"{layer.name}.weight")
     bias = bias_values(layer)
-    held = held_values(finite(bias.astype(np.float32), f"{layer.name}.bias")) if bias is not None else None
+    held = held_dense(finite(bias.astype(np.float32), f"{layer.name}.bias")) if bias is not None else None
     return {"weight": held_values(weight), "bias": held}
 
 
@@ -57,9 +57,14 @@ def finite(values: Array, name: str) -> Array:
 
 
 def held_values(values: Array, codebook: Array | None = None) -> Provided:
-    """A value source of an array in memory; with ``codebook``, of indices into it. Its density is what it is."""
+    """Weights in memory; with ``codebook``, indices into it. Their density is what it is."""
     codes = Held(codebook) if codebook is not None else None
     return Provided(provider=Held(values), codes=codes, density=_density(values, codebook))
+
+
+def held_dense(values: Array) -> Provided:
+    """Biases or inputs in memory."""
+    return Provided(provider=Held(values))
 
 
 def _density(values: Array, codebook: Array | None) -> float:

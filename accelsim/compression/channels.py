@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.compression.arrays import bias_of, held_values, is_trained, weight_of
+from accelsim.compression.arrays import bias_of, held_dense, held_values, is_trained, weight_of
 from accelsim.workload.network import Layer, LayerSketch, Network, TensorRef
 from accelsim.workload.ops import (
     Activation,
@@ -174,7 +174,7 @@ def _smaller(layer: Layer, kept: Mapping[TensorRef, npt.NDArray[np.bool_]]) -> d
     changes: dict[str, Any] = {"op": _narrower(op, int(out.sum()), int(into.sum()))}
     changes["weight"] = held_values(np.ascontiguousarray(weight))
     if layer.bias is not None:
-        changes["bias"] = held_values(bias_of(layer)[out])
+        changes["bias"] = held_dense(bias_of(layer)[out])
     return changes
 
 
@@ -191,7 +191,7 @@ def _narrower(op: Op, out: int, into: int) -> Op:
 
 def l1_scores(weights: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Sum of magnitudes of every filter (Li et al., ICLR 2017, arXiv 1608.08710)."""
-    return np.abs(weights.reshape(len(weights), -1)).sum(axis=1, dtype=np.float64)
+    return np.asarray(np.abs(weights.reshape(len(weights), -1)).sum(axis=1, dtype=np.float64))
 
 
 def median_scores(weights: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -203,10 +203,10 @@ def median_scores(weights: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     square = np.square(rows).sum(axis=1)
     distances = np.maximum(square[:, None] + square[None] - 2 * rows @ rows.T, 0)
     np.fill_diagonal(distances, 0)
-    return np.sqrt(distances).sum(axis=1)
+    return np.asarray(np.sqrt(distances).sum(axis=1))
 
 
 def apoz_scores(activations: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Share of a channel's activations that are not zero (1 - APoZ; Hu et al., 2016, arXiv 1607.03250)."""
     axes = (0, *range(2, activations.ndim))
-    return np.mean(activations != 0, axis=axes, dtype=np.float64)
+    return np.asarray(np.mean(activations != 0, axis=axes, dtype=np.float64))

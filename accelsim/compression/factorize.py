@@ -44,9 +44,9 @@ def _parts(layer: Layer, method: Method, rank: Rank, seed: int) -> list[tuple[st
         raise InputError(Fault(layer.name, "factorize", f"{method} does not factorize a {layer.op.op} (of one group)"))
     weight, op = weight_of(layer), layer.op
     if isinstance(op, Linear):
-        left, right = svd(weight, rank, layer.name)
-        first = op.model_copy(update={"out": len(right), "bias": False})
-        return [("_in", first, right), ("", op.model_copy(update={"in_": None}), left)]
+        out, into = svd(weight, rank, layer.name)
+        first = op.model_copy(update={"out": len(into), "bias": False})
+        return [("_in", first, into), ("", op.model_copy(update={"in_": None}), out)]
     assert isinstance(op, Conv2d)
     if method == "tucker2":
         inputs, core, outputs = tucker2(weight, rank, layer.name)

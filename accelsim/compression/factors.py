@@ -5,7 +5,8 @@ Ranks are given, or follow from a share of the energy (squared singular values),
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,8 @@ from accelsim.errors import Fault, InputError
 Floats = npt.NDArray[np.float64]
 
 
-class Rank(NamedTuple):
+@dataclass(frozen=True)
+class Rank:
     """How many terms to keep: ``count``, or the fewest that hold ``energy``; neither: by variational Bayes."""
 
     count: int | None = None

@@ -47,16 +47,20 @@ def integers_for(reader: Layer, images: Array) -> Array:
 
 def real_outputs(network: Network, outputs: Outputs) -> dict[str, Array]:
     """First outputs as the numbers that they stand for, float32."""
-    table = {}
+    scales = output_scales(network)
+    return {
+        name: real_numbers(arrays[0], scales[name]) if arrays[0].dtype.kind in "iu" else arrays[0]
+        for name, arrays in outputs.items()
+    }
+
+
+def output_scales(network: Network) -> dict[str, Affine]:
+    """What every layer's integers stand for; a layer that states no scale has its input's."""
+    reader = input_reader(network).quantization.inputs
+    table: dict[str, Affine] = {next(iter(network.inputs)): reader[0] if reader else Affine()}
     for layer in network.layers:
-        values, scale = outputs[layer.name][0], output_scale(layer)
-        table[layer.name] = real_numbers(values, scale) if values.dtype.kind in "iu" else values
+        table[layer.name] = layer.quantization.output or table[layer.inputs[0].source]
     return table
-
-
-def output_scale(layer: Layer) -> Affine:
-    """What a layer's integers stand for."""
-    return layer.quantization.output or Affine()
 
 
 def final_layer(network: Network) -> Layer:

@@ -30,13 +30,13 @@ def block_shape(shape: tuple[int, ...], granularity: Granularity, vector: int) -
     return (1, *shape[1:]) if granularity == "filter" else (shape[0], 1, *shape[2:])
 
 
-def scores(weights: Floats, block: tuple[int, ...]) -> Floats:
+def scores(weights: Floats, block: tuple[int, ...]) -> npt.NDArray[np.float64]:
     """Root mean square of every block; blocks at the edge that stick out count as filled with zeros."""
     spread = [(0, -size % part) for size, part in zip(weights.shape, block, strict=True)]
     padded = np.pad(weights.astype(np.float64), spread)
     split = [n for size, part in zip(padded.shape, block, strict=True) for n in (size // part, part)]
     inner = tuple(range(1, 2 * weights.ndim, 2))
-    return np.sqrt(np.mean(np.square(padded.reshape(split)), axis=inner))
+    return np.asarray(np.sqrt(np.mean(np.square(padded.reshape(split)), axis=inner)))
 
 
 def spread_mask(kept: Mask, block: tuple[int, ...], shape: tuple[int, ...]) -> Mask:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.compression.arrays import Array, bias_of, codebook_of, held_values, is_trained, weight_of, with_layers
+from accelsim.compression.arrays import Array, bias_of, codebook_of, held_dense, held_values, is_trained, weight_of, with_layers
 from accelsim.compression.float_run import run_on
 from accelsim.compression.integers import IntegerWeights, WeightRule, best_radix, quantize_weights
 from accelsim.compression.ranges import Method, choose_range
@@ -120,12 +120,12 @@ class _Tensors:
         layer = self.layers.get(ref.source)
         readers = self.readers[ref]
         follows = self.layers[readers[0]] if len(readers) == 1 else None
-        if follows is not None and _is_rectifier(follows) and layer is not None and not keeps_scale(layer):
+        if follows is not None and is_rectifier(follows) and layer is not None and not keeps_scale(layer):
             return TensorRef(follows.name)
         if layer is None or not keeps_scale(layer):
             return None
         produced_for = self.readers[layer.inputs[0]]
-        if _is_rectifier(layer) and len(produced_for) == 1 and not self._ends_in_move(layer.inputs[0]):
+        if is_rectifier(layer) and len(produced_for) == 1 and not self._ends_in_move(layer.inputs[0]):
             return None  # the rectifier's own range counts, and its producer's is the same
         return layer.inputs[0]
 
@@ -144,10 +144,11 @@ class _Tensors:
 
 def keeps_scale(layer: Layer) -> bool:
     """Whether a layer's output has its input's scale: it moves, compares or averages numbers, no more."""
-    return isinstance(layer.op, (*_MOVES, Pool2d, GlobalPool)) or _is_rectifier(layer)
+    return isinstance(layer.op, (*_MOVES, Pool2d, GlobalPool)) or is_rectifier(layer)
 
 
-def _is_rectifier(layer: Layer) -> bool:
+def is_rectifier(layer: Layer) -> bool:
+    """Whether saturation at zero does a layer's work, once its producer has its scale."""
     return isinstance(layer.op, Activation) and layer.op.op in ("relu", "relu6")
 
 
@@ -219,7 +220,7 @@ def _weighted(
         "quantization": Quantization((into,), _plain(integers.zero_point), output),
     }
     if layer.bias is not None:
-        changes["bias"] = held_values(integer_bias(bias_of(layer), into.scale, integers.scale, layer.name))
+        changes["bias"] = held_dense(integer_bias(bias_of(layer), into.scale, integers.scale, layer.name))
     return changes
 
 

@@ -102,7 +102,7 @@ def _divergence(counts: npt.NDArray[np.int64], end: int, levels: int) -> float:
     p, q = reference / max(reference.sum(), 1), spread / max(spread.sum(), 1)
     both = (p > 0) & (q > 0)
     lost = float(p[(p > 0) & (q == 0)].sum())  # outliers in a bin that was empty: no code stands for them
-    return float(np.sum(p[both] * np.log(p[both] / q[both]))) + lost * np.log(levels)
+    return float(np.sum(p[both] * np.log(p[both] / q[both])) + lost * np.log(levels))
 
 
 def _aciq(flat: Array, bits: int, percentile: float) -> Range:

@@ -185,6 +185,9 @@ class Recipe(_Part):
     seed: Annotated[int, Field(ge=0)] = 0
     calibration: Data | None = Field(default=None, description="left out: seeded samples")
     test: Data | None = Field(default=None, description="data that errors and top-1 are measured on")
+    inputs: PositiveInt | None = Field(
+        default=None, description="so many test samples become the written network's input, and its batch"
+    )
     passes: list[AnyPass] = Field(min_length=1)
 
     @model_validator(mode="after")

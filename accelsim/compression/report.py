@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from accelsim.compression.arrays import Array, codebook_of, is_trained
-from accelsim.compression.encode import EncodedSize, EncodeRule, encoded_size
-from accelsim.workload.network import Layer, Network
+from accelsim.compression.encode import EncodeRule, encoded_size
+from accelsim.compression.quantize import is_rectifier
+from accelsim.workload.network import Layer, Network, TensorRef
 from accelsim.workload.values import weight_values
 
 if TYPE_CHECKING:
@@ -36,6 +37,17 @@ def layer_errors(before: Mapping[str, Array], after: Mapping[str, Array]) -> lis
     """Errors of the layers that both have in one shape, in the order of ``before``."""
     common = [name for name in before if name in after and before[name].shape == after[name].shape]
     return [_error(name, before[name], after[name]) for name in common]
+
+
+def rectified(network: Network, outputs: Mapping[str, tuple[Array, ...]]) -> dict[str, Array]:
+    """Float outputs; of a layer that only a rectifier reads, the rectifier's, for its integers saturate as that does."""
+    readers = network.consumers()
+    table = {}
+    for layer in network.layers:
+        follow = readers[TensorRef(layer.name)]
+        saturates = len(follow) == 1 and is_rectifier(network.layer(follow[0]))
+        table[layer.name] = outputs[follow[0] if saturates else layer.name][0]
+    return table
 
 
 def _error(name: str, before: Array, after: Array) -> LayerError:
@@ -84,6 +96,7 @@ def measure(
     """The six measures of the network and of its layers, both run on ``arch`` (the original on ``original_arch``)."""
     from accelsim.api import simulate
 
+    compressed = compressed.with_batch(original.batch)
     first, second = simulate(original, original_arch or arch), simulate(compressed, arch)
     counts = _Counts.of(original, EncodeRule(), seed), _Counts.of(compressed, encode, seed)
     names = [layer.name for layer in compressed.layers if is_trained(layer) and layer.name in counts[0].parameters]
@@ -120,17 +133,18 @@ def _layer_counts(layer: Layer, encode: EncodeRule, seed: int) -> tuple[int, int
 
 def _addresses(layer: Layer, weights: Array, nonzero: int, encode: EncodeRule, seed: int) -> int:
     shared = codebook_of(layer.weight)
-    if shared is not None and nonzero and len(shared[1]) % 2 and np.array_equal(_half(shared[1]), -_half(shared[1], 1)):
-        return len(shared[1]) // 2  # hashed: a value and its negative share a bucket
+    if shared is not None and _is_hashed(shared[1]):
+        return len(shared[1]) // 2
     if encode.index_bits is None:
         return weights.size
     size = encoded_size(layer, EncodeRule(encode.index_bits), seed)
     return nonzero + size.padding_bits * nonzero // max(size.values_bits + size.index_bits, 1)
 
 
-def _half(values: Array, which: int = 0) -> Array:
+def _is_hashed(values: Array) -> bool:
+    """Whether a codebook is zero, then values, then their negatives: what hashing makes (cluster.hashed)."""
     half = len(values) // 2
-    return values[1 : 1 + half] if which == 0 else values[1 + half :]
+    return len(values) % 2 == 1 and half > 0 and bool(np.array_equal(values[1 : 1 + half], -values[1 + half :]))
 
 
 def _ratios(
@@ -152,7 +166,3 @@ def _ratios(
         energy = sum(sum(b.energy_pj.values()) for _, b in rows) / sum(sum(a.energy_pj.values()) for a, _ in rows)
     return Measures(accuracy, share("parameters"), share("macs"), latency, energy, share("addresses"))
 
-
-def sizes_of(network: Network, encode: EncodeRule, seed: int) -> list[EncodedSize]:
-    """Encoded size of every layer with weights."""
-    return [encoded_size(layer, encode, seed) for layer in network.layers if is_trained(layer)]

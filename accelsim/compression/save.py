@@ -20,10 +20,7 @@ SUFFIXES = (".yaml", ".yml", ".npz", ".onnx")
 
 def save_network(network: Network, path: str | Path) -> list[Path]:
     """Write ``network``: .yaml with its arrays in an .npz of the same name beside it, .npz alone, or .onnx (QDQ)."""
-    path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise InputError(Fault(str(path), "", f"ends in {path.suffix!r}, must end in .yaml, .npz or .onnx"))
+    path, suffix = Path(path), check_suffix(path)
     if suffix == ".onnx":
         from accelsim.compression.to_onnx import write_onnx
 
@@ -35,6 +32,14 @@ def save_network(network: Network, path: str | Path) -> list[Path]:
     text = write_network(in_files, path.parent).encode()
     files = {path.name: text} | ({stored.name: npz_bytes(arrays)} if arrays else {})
     return write_files(path.parent, files)
+
+
+def check_suffix(path: str | Path) -> str:
+    """The suffix in small letters; `InputError` for one that `save_network` does not know."""
+    suffix = Path(path).suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(Fault(str(path), "", f"ends in {Path(path).suffix!r}, must end in .yaml, .npz or .onnx"))
+    return suffix
 
 
 def with_files(network: Network, file: Path) -> tuple[Network, dict[str, Array]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Mapping
@@ -30,6 +31,9 @@ def write_files(folder: str | Path, contents: Mapping[str, bytes]) -> list[Path]
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():
             staged.append((_stage(folder, name, content), folder / name))
+        for _, final in staged:
+            if final.is_dir():  # found before the first file gets its name, not in the middle
+                raise IsADirectoryError(errno.EISDIR, f"{final.name} is a directory")
         for temporary, final in staged:
             os.replace(temporary, final)
     except OSError as error:

@@ -1,8 +1,9 @@
 """Every tiling of a layer, the hopeless ones left out before they are run.
 
-The layer runs alone, its operands off chip. Candidates are all tile sizes asked for, under all loop orders, with every
-set of tensors kept whole on chip. Each gets a lower bound on its cycles (`accelsim.sweep.bound`); they are simulated
-from the lowest bound on, and what cannot be among the best any more never is. *Best* is fewest cycles, then least
+The layer runs alone, its operands off chip. Candidates are all tile sizes asked for (divisors, and what the mapper
+itself would look at, where nothing is said), under all loop orders, with every set of tensors kept whole on chip.
+Each gets a lower bound on its cycles (`accelsim.sweep.bound`); they are simulated from the lowest bound on, and what
+cannot be among the best any more never is. *Best* is fewest cycles, then least
 traffic off chip, then first in the order of the space, and is the same with and without the bound.
 """
 
@@ -20,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accelsim.errors import AccelsimError, Fault, InfeasibleError, InputError, InvariantError
-from accelsim.mapping.loopnest import DIMS, Dims, LoopNest
+from accelsim.mapping.loopnest import DIMS, LoopNest
 from accelsim.mapping.machine import Ints
 from accelsim.mapping.mapping import LayerMapping, MappingFile, Order, TileSizes
 from accelsim.sweep.evaluate import only_nest
@@ -88,7 +89,7 @@ def candidates(inputs: Inputs, wanted: Tilings) -> Candidates:
     from accelsim.mapping.fit import fits
 
     work = work_of(inputs)
-    tiles = all_tiles(work.nest, wanted)
+    tiles = all_tiles(work, wanted)
     orders = _orders(wanted)
     keeps = _keeps(work, wanted)
     distinct = _distinct_orders(tiles, work.nest, orders)
@@ -146,15 +147,27 @@ def _part(
     return rows, np.full_like(rows, number), np.full_like(rows, keep_number), bound, bits
 
 
-def all_tiles(nest: LoopNest, wanted: Tilings) -> Ints:
-    """Every combination of tile sizes, int64[tiles, 8]."""
-    axes = [_sizes(getattr(nest.dims, dim), dim, wanted) for dim in DIMS]
+def all_tiles(work: Work, wanted: Tilings) -> Ints:
+    """Every combination of tile sizes, and the mapper's own tiles where the user does not rule them out; int64[tiles, 8]."""
+    axes = [_sizes(getattr(work.nest.dims, dim), dim, wanted) for dim in DIMS]
     count = prod(len(axis) for axis in axes)
     if count > MOST_TILES:
         told = f"{count:,} tiles, at most {MOST_TILES:,} are taken; say which sizes to try, e.g. C: pow2:1:512"
         raise InputError(Fault("tilings", wanted.layer, told))
-    grid = np.meshgrid(*axes, indexing="ij")
-    return np.stack([axis.ravel() for axis in grid], axis=1).astype(np.int64)
+    grid = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1).astype(np.int64)
+    return np.unique(np.concatenate([grid, _mapper_tiles(work, wanted, axes)]), axis=0)
+
+
+def _mapper_tiles(work: Work, wanted: Tilings, axes: Sequence[Sequence[int]]) -> Ints:
+    """What the automatic mapping would look at: divisors alone miss tiles that are multiples of the array."""
+    from accelsim.mapping.auto import candidate_tiles
+
+    machine: Any = work.unit
+    tiles = candidate_tiles(work.nest, machine, work.dataflow, work.precision, LayerMapping())
+    for column, dim in enumerate(DIMS):
+        if dim in wanted.tile:
+            tiles = tiles[np.isin(tiles[:, column], axes[column])]
+    return tiles
 
 
 def _sizes(size: int, dim: str, wanted: Tilings) -> list[int]:

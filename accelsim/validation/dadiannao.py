@@ -40,8 +40,8 @@ def validate() -> Outcome:
         "Luo et al., IEEE Trans. Computers 2016; frames a second: table V of Han et al., ISCA 2016",
         rows,
         (
-            "The published frame rate is a matrix-vector product bound by eDRAM bandwidth alone: the judged row "
-            "has its vectors on chip, the last row fetches and returns them over the links.",
+            "The published frame rate is a matrix-vector product bound by eDRAM bandwidth alone: the judged "
+            "row has its vectors on chip, the last row fetches and returns them over the links.",
         ),
     )
 

@@ -43,10 +43,11 @@ def validate() -> Outcome:
         rows,
         (
             "Ideal cycles are those in which the NFU works: one row of 16 inputs and 256 synapses each.",
-            "With memory: against the larger of the ideal cycles and all bytes at 250 GB/s. Small layers also wait "
-            "for their first operands and send their last outputs, which nothing hides.",
-            f"Power is that of {POWER_LAYER} from counts and the 45 nm tables scaled to 65 nm, without DRAM. The "
-            "published split is of a laid-out chip: context, not a target. NFU: multiply-accumulates and registers.",
+            "With memory: against the larger of the ideal cycles and all bytes at 250 GB/s. Small layers "
+            "also wait for their first operands and send their last outputs, which nothing hides.",
+            f"Power is that of {POWER_LAYER} from counts and the 45 nm tables scaled to 65 nm, without "
+            "DRAM. The published split is of a laid-out chip: context, not a target. NFU: "
+            "multiply-accumulates and registers.",
         ),
     )
 

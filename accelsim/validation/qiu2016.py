@@ -71,10 +71,10 @@ def validate() -> Outcome:
         "Qiu et al., FPGA 2016, tables 4 and 5",
         rows,
         (
-            f"FC layers are bound by memory: run at {FULLY_CONNECTED_BANDWIDTH}, the share of the DDR3 that their "
-            "published times give.",
-            "Convolutions run at the design's peak but for partial tiles and the DDR3's 4.2 GB/s; what else the "
-            "board lost (14 x 14 maps above all) has no mechanism in what was read: context.",
+            f"FC layers are bound by memory: run at {FULLY_CONNECTED_BANDWIDTH}, the share of the DDR3 that "
+            "their published times give.",
+            "Convolutions run at the design's peak but for partial tiles and the DDR3's 4.2 GB/s; what "
+            "else the board lost (14 x 14 maps above all) has no mechanism in what was read: context.",
         ),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log2, prod
 from typing import Any
 
@@ -117,8 +118,8 @@ def rescale(
     accumulator: Array, multiplier: Numbers, shift: Numbers, zero_point: int, out: NumberFormat
 ) -> Array:
     """``saturate(round(accumulator * multiplier / 2**shift) + zero_point)``, half away from zero."""
-    factors = (_by_channel(numbers, accumulator) for numbers in (multiplier, shift))
-    return saturate(rescaled(accumulator, *factors, "away") + zero_point, out)
+    multipliers, shifts = _by_channel(multiplier, accumulator), _by_channel(shift, accumulator)
+    return saturate(rescaled(accumulator, multipliers, shifts, "away") + zero_point, out)
 
 
 def _by_channel(numbers: Numbers, accumulator: Array) -> npt.NDArray[np.int64]:
@@ -135,7 +136,7 @@ def rescaled(accumulator: Array, multiplier: Array, shift: Array, rounding: Roun
     largest = (peak * int(np.abs(multiplier).max()) << int(left.max())) + (1 << int(shift.max(initial=0)))
     kind: Any = np.int64 if largest < 1 << 62 else object
     product = (accumulator.astype(kind) * multiplier.astype(kind)) << left.astype(kind)
-    return _ROUNDINGS[rounding](product, np.maximum(shift, 0).astype(kind))
+    return _ROUNDINGS[rounding](np.asarray(product), np.maximum(shift, 0).astype(kind))
 
 
 def _away(values: Array, shift: Array) -> Array:
@@ -160,7 +161,7 @@ def _gemmlowp(values: Array, shift: Array) -> Array:
     return _away(_half_up(values, first), shift - first)
 
 
-_ROUNDINGS = {"away": _away, "even": _even, "gemmlowp": _gemmlowp}
+_ROUNDINGS: dict[Rounding, Callable[[Array, Array], Array]] = {"away": _away, "even": _even, "gemmlowp": _gemmlowp}
 
 
 def centred(layer: Layer, inputs: tuple[Array, ...], weights: Array | None) -> tuple[tuple[Array, ...], Array | None]:
@@ -198,4 +199,4 @@ def quantized(values: Array, scale: Affine, to: NumberFormat) -> Array:
     with np.errstate(all="ignore"):
         ratio = np.rint(values.astype(np.float32) / np.float32(scale.scale)).astype(np.float64)
     ratio = np.where(np.isnan(ratio), 0.0, ratio) + scale.zero_point
-    return np.clip(ratio, float(to.lowest), float(to.highest)).astype(to.storage)
+    return np.asarray(np.clip(ratio, float(to.lowest), float(to.highest)).astype(to.storage))

@@ -513,8 +513,8 @@ def run_reference(
     given = input_values(network, seed) if inputs is None else inputs
     tensors: dict[str, tuple[Array, ...]] = {name: (value,) for name, value in given.items()}
     for layer in network.layers:
-        inputs = tuple(tensors[ref.source][ref.port] for ref in layer.inputs)
-        tensors[layer.name] = _run(layer, inputs, seed)
+        read = tuple(tensors[ref.source][ref.port] for ref in layer.inputs)
+        tensors[layer.name] = _run(layer, read, seed)
     return {layer.name: tensors[layer.name] for layer in network.layers}
 
 

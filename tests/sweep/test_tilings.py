@@ -49,7 +49,7 @@ def machines(draw: st.DrawFn) -> dict[str, Any]:
     if draw(st.booleans()):
         engine = {
             "kind": "nfu", "unroll": {"C": draw(SMALL), "K": draw(SMALL), "P": draw(st.integers(1, 2))},
-            "pipeline": [{"name": "multiply"}], "precision": {"int8": 1},
+            "precision": {"int8": 1},
         }  # fmt: skip
     dram: dict[str, Any] = {"name": "dram", "latency": f"{draw(st.integers(0, 30))} cycles"}
     if draw(st.booleans()):

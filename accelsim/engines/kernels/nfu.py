@@ -254,10 +254,14 @@ def _step_tile(
         if settled >= 0:
             if low < high:
                 overflows += _accumulate_limited(sums, tree, settled, root, tn, low, high, saturate == 1)
+            elif tn == LANES:
+                _accumulate(sums, tree, settled, root, LANES)
             else:
                 _accumulate(sums, tree, settled, root, tn)
         if pending >= 0:
-            if ti == 16:
+            if ti == 16 and tn == LANES:  # sizes that the compiler knows make faster code
+                _add_trees_of_16(tree, products, LANES)
+            elif ti == 16:
                 _add_trees_of_16(tree, products, tn)
             elif ti > 1:
                 _add_trees(tree, products, ti, tn)
@@ -387,8 +391,8 @@ def pool_average(windows: Array, sums: Array, out: Array, reciprocals: Int64s, f
 
 @kernel
 def piecewise_linear(
-    values: Array, slopes: Int64s, intercepts: Int64s, start: int, segment_shift: int, fraction: int, low: int, high: int,
-    out: Array,
+    values: Array, slopes: Int64s, intercepts: Int64s, start: int, segment_shift: int, fraction: int,
+    low: int, high: int, out: Array,
 ) -> None:  # fmt: skip
     """out = saturate(((slope * value) >> fraction) + intercept) with the value's segment's slope and
     intercept.

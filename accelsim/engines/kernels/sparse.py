@@ -270,7 +270,7 @@ def _multiply_add(state, zeros, values, sums):  # type: ignore[no-untyped-def]
     for pe in range(state.shape[1]):
         here = np.uint32(state[S_PLACE, pe])  # unsigned: no check for negative places
         shows = state[S_LEFT, pe] > 0
-        row = np.int64(state[S_ROW, pe]) + ((np.int64(zeros[here]) + 1) & -np.int64(shows))
+        row = np.int64(state[S_ROW, pe]) + (np.int64(zeros[here]) + 1) * shows
         product = np.int64(values[here]) * np.int64(state[S_SCALE, pe])
         sums[np.uint32(row)] += product
         nothing += product == 0
