@@ -87,7 +87,7 @@ def simulate_full(
 
     A ``recorder`` is filled with when everything happened: see `accelsim.report.trace`.
     """
-    net, hardware, fixed, notes = prepare(network, arch, batch, layers, mapping, overrides or {})
+    net, hardware, fixed, notes = prepare(network, arch, batch, layers, mapping, overrides or {}, values)
     from accelsim.energy.model import EnergyModel
     from accelsim.report.result import build_result
     from accelsim.simulator import Simulator
@@ -104,7 +104,7 @@ def simulate_full(
 
 def prepare(
     network: Source | Network, arch: Source | Architecture, batch: int | None, layers: Iterable[str] | None,
-    mapping: Source | MappingFile | None, overrides: Mapping[str, Any],
+    mapping: Source | MappingFile | None, overrides: Mapping[str, Any], values: bool = False,
 ) -> tuple[Network, Architecture, MappingFile, list[str]]:  # fmt: skip
     """Read everything; faults of all files are gathered and raised together."""
     faults: list[Fault] = []
@@ -113,7 +113,7 @@ def prepare(
         if isinstance(network, Network):
             net = network if batch is None else network.with_batch(batch)
         else:
-            net, notes = catalogue.load_network(network, batch=batch, overrides=overrides)
+            net, notes = catalogue.load_network(network, batch=batch, overrides=overrides, values=values)
     except InputError as error:
         faults += error.faults
     try:

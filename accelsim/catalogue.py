@@ -111,9 +111,12 @@ def check_mapping_names(mapping: MappingFile, network: Network, source: str) -> 
 
 
 def load_network(
-    source: str | Path, *, batch: int | None = None, overrides: Overrides | None = None
+    source: str | Path, *, batch: int | None = None, overrides: Overrides | None = None, values: bool = False
 ) -> tuple[Network, list[str]]:
-    """A network by name or path (.yaml, .onnx, SCALE-Sim .csv), and notes about how it was read."""
+    """A network by name or path (.yaml, .onnx, SCALE-Sim .csv), and notes about how it was read.
+
+    With ``values`` an ONNX model's numbers are in its layers.
+    """
     path = locate(str(source), "workloads", "network", (".yaml", ".yml", ".onnx", ".csv"))
     changes = _under(overrides or {}, "workload")
     if batch is not None:
@@ -127,6 +130,10 @@ def load_network(
         from accelsim.frontends.onnx import read_onnx_with_notes
 
         network, notes = read_onnx_with_notes(path)
+        if values:
+            from accelsim.frontends.onnx_values import with_values
+
+            network, notes = with_values(network, path), []
         return _changed(network, changes), notes
     from accelsim.frontends.scalesim import read_scalesim_topology
 

@@ -6,28 +6,61 @@
     figure, axes = accelsim.plot.roofline(result, machines=[accelsim.load_arch("haswell")])
     accelsim.plot.save(figure, "roofline.pdf")
 
-matplotlib is imported when a figure is drawn, not before.
+Each figure's data is CSV text by the function of the same name that ends in ``_csv``. ``width`` is
+``"single"`` (3.5 inches), ``"double"`` (7.16 inches), ``"slide"`` (a 16:9 picture, to be scaled) or a number
+of inches; ``height_in`` is chosen by the width where left out. matplotlib is imported when a figure is drawn,
+not before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accelsim.report import figure_data
+from accelsim.report.figure_data import Shown as Bars
 from accelsim.report.model import Result
 from accelsim.report.roofline_data import Axis, Machine, roofline_csv
 from accelsim.report.roofline_figure import Shown, draw_roofline
+from accelsim.report.rows import Cell, to_csv
 from accelsim.report.style import Width, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["roofline", "roofline_csv", "save"]
+__all__ = [
+    "buffers",
+    "buffers_csv",
+    "energy",
+    "energy_csv",
+    "heat_map",
+    "heat_map_csv",
+    "pareto",
+    "pareto_csv",
+    "roofline",
+    "roofline_csv",
+    "save",
+    "speedup",
+    "speedup_csv",
+    "stalls",
+    "stalls_csv",
+    "utilization",
+    "utilization_csv",
+]
+
+Results = Result | Sequence[Result]
+Table = Result | Sequence[Result] | Sequence[Mapping[str, Cell]] | str | Path
+"""Results, rows, or the path of a CSV file such as ``accelsim sweep`` writes."""
+Traced = str | Path | Mapping[str, Any]
+"""A trace file, or what it says about its run (``otherData``)."""
 
 
 def roofline(
-    results: Result | Sequence[Result],
+    results: Results,
     machines: Sequence[Machine] = (),
     *,
     axis: Axis = "ops_per_byte",
@@ -46,24 +79,242 @@ def roofline(
     axis:         ``"ops_per_byte"``: ops (2 a MAC) a byte of off-chip traffic; ``"macs_per_weight_byte"``:
                   the TPU paper's axis, MACs a byte of weights read. The height counts a MAC as two ops.
     show:         ``"layers"``: a marker a layer, its area its share of time; ``"networks"``: one a network.
-    width:        ``"single"`` (3.5 inches), ``"double"`` (7.16 inches) or a number of inches.
-    height_in:    inches; chosen by the width where left out.
+    width:        see the module; ``height_in`` in inches.
     labels:       names of the results in the legend.
     name_layers:  name this many layers of each result, those that take most time, where there is room.
 
     The figure belongs to pyplot: ``matplotlib.pyplot.show()`` shows it, a notebook does so by itself.
     """
+    with _empty(width, height_in) as figure:
+        return draw_roofline(
+            _listed(results),
+            machines,
+            axis=axis,
+            show=show,
+            labels=labels,
+            name_layers=name_layers,
+            figure=figure,
+        )
+
+
+def energy(
+    results: Results,
+    *,
+    show: Bars | None = None,
+    shares: bool = False,
+    labels: Sequence[str] | None = None,
+    width: Width | float = "single",
+    height_in: float | None = None,
+) -> tuple[Figure, Axes]:
+    """Energy by component, stacked: a bar a layer of one result, or a bar a result (``show="networks"``).
+
+    ``shares``: every bar as shares of its total.
+    """
+    from accelsim.report.stacked_figure import draw_energy
+
+    with _empty(width, height_in) as figure:
+        return draw_energy(_listed(results), show=show, shares=shares, labels=labels, figure=figure)
+
+
+def stalls(
+    results: Results,
+    *,
+    show: Bars | None = None,
+    shares: bool | None = None,
+    labels: Sequence[str] | None = None,
+    width: Width | float = "single",
+    height_in: float | None = None,
+) -> tuple[Figure, Axes]:
+    """What every cycle was for, stacked by cause; networks as ``shares`` of their time unless told otherwise.
+    """
+    from accelsim.report.stacked_figure import draw_stalls
+
+    with _empty(width, height_in) as figure:
+        return draw_stalls(_listed(results), show=show, shares=shares, labels=labels, figure=figure)
+
+
+def utilization(
+    results: Results,
+    *,
+    over_time: bool = False,
+    labels: Sequence[str] | None = None,
+    width: Width | float = "single",
+    height_in: float | None = None,
+) -> tuple[Figure, Any]:
+    """Utilization of every layer with MACs, a panel a result; axes are a list where there are several.
+
+    ``over_time``: every layer is as wide as its share of time, so that areas are work done.
+    """
+    from accelsim.report.utilization_figure import draw_utilization
+
+    listed = _listed(results)
+    with _empty(width, _panels_in(width, height_in, len(listed))) as figure:
+        return draw_utilization(listed, over_time=over_time, labels=labels, figure=figure)
+
+
+def heat_map(
+    trace: Traced, *, width: Width | float = "single", height_in: float | None = None
+) -> tuple[Figure, Any]:
+    """Which PEs of the array are at work when, from a trace file: axes are those of rows and of columns."""
+    from accelsim.report.utilization_figure import draw_heat_map
+
+    about = _about(trace)
+    with _empty(width, height_in) as figure:
+        return draw_heat_map(about, figure=figure)
+
+
+def pareto(
+    table: Table,
+    x: str = "cycles",
+    y: str = "energy_total_pj",
+    *,
+    label: str | None = None,
+    width: Width | float = "single",
+    height_in: float | None = None,
+) -> tuple[Figure, Axes]:
+    """Two columns of results or of a sweep's CSV against one another, and their Pareto front.
+
+    Smaller is better but for columns such as ``utilization``; ``max:KEY`` and ``min:KEY`` say so. ``label``
+    is the column that names the points of the front.
+    """
+    from accelsim.report.points_figure import draw_pareto, find_points
+
+    points = find_points(_rows(table), x, y)
+    with _empty(width, height_in) as figure:
+        return draw_pareto(points, label=label, figure=figure)
+
+
+def speedup(
+    results: Sequence[Result],
+    *,
+    baseline: str | None = None,
+    width: Width | float = "single",
+    height_in: float | None = None,
+) -> tuple[Figure, Axes]:
+    """Speed-ups over the ``baseline`` architecture (the first result's), and their geometric mean."""
+    from accelsim.report.speedup_figure import draw_speedups
+
+    data = figure_data.speedups(_listed(results), baseline)
+    with _empty(width, height_in) as figure:
+        return draw_speedups(data, figure=figure)
+
+
+def buffers(
+    table: Table,
+    *,
+    level: str | None = None,
+    traffic: str | None = None,
+    width: Width | float = "single",
+    height_in: float | None = None,
+) -> tuple[Figure, Axes]:
+    """Traffic (of the far end, or of the level ``traffic``) over the size of ``level``, a line a network."""
+    from accelsim.report.points_figure import buffer_lines, draw_buffers, find_sizes
+
+    rows = _rows(table)
+    sizes, far = find_sizes(rows, level, traffic)
+    lines = buffer_lines(rows, sizes, far)
+    with _empty(width, height_in) as figure:
+        return draw_buffers(lines, sizes, far, figure=figure)
+
+
+# ---- data ------------------------------------------------------------------------------------------
+
+
+def energy_csv(results: Results, show: Bars | None = None, labels: Sequence[str] | None = None) -> str:
+    """The data of `energy`: a row a bar and component, in picojoules and as a share."""
+    listed = _listed(results)
+    stack = figure_data.energy_stack(listed, show or _bars(listed), labels)
+    return to_csv(stack.rows("bar", "component", "energy_pj"))
+
+
+def stalls_csv(results: Results, show: Bars | None = None, labels: Sequence[str] | None = None) -> str:
+    """The data of `stalls`: a row a bar and use, in cycles and as a share."""
+    listed = _listed(results)
+    stack = figure_data.stall_stack(listed, show or _bars(listed), labels)
+    whole = {use: tuple(int(v) for v in values) for use, values in stack.parts.items()}
+    return to_csv(figure_data.Stack(stack.bars, whole).rows("bar", "use", "cycles"))
+
+
+def utilization_csv(results: Results, labels: Sequence[str] | None = None) -> str:
+    """The data of `utilization`: a row a layer with MACs."""
+    return to_csv([asdict(use) for uses in figure_data.layer_uses(_listed(results), labels) for use in uses])
+
+
+def heat_map_csv(trace: Traced) -> str:
+    """The data of `heat_map`: a row a bin of time and group of rows or columns."""
+    from accelsim.report.utilization_figure import heat_map_rows
+
+    return to_csv(heat_map_rows(_about(trace)))
+
+
+def pareto_csv(table: Table, x: str = "cycles", y: str = "energy_total_pj") -> str:
+    """The data of `pareto`: the table's rows, and whether each is on the front."""
+    from accelsim.report.points_figure import find_points
+
+    return to_csv(find_points(_rows(table), x, y).table())
+
+
+def speedup_csv(results: Sequence[Result], baseline: str | None = None) -> str:
+    """The data of `speedup`: a row a network and machine, then the geometric means."""
+    return to_csv(figure_data.speedups(_listed(results), baseline).rows())
+
+
+def buffers_csv(table: Table, level: str | None = None, traffic: str | None = None) -> str:
+    """The data of `buffers`: a row a point, in bytes."""
+    from accelsim.report.points_figure import buffer_lines, find_sizes
+
+    rows = _rows(table)
+    sizes, far = find_sizes(rows, level, traffic)
+    return to_csv(
+        [
+            {"network": name, "size_bytes": int(at), f"{far}_bytes": int(moved)}
+            for name, points in buffer_lines(rows, sizes, far).items()
+            for at, moved in points
+        ]
+    )
+
+
+# ---- what all share --------------------------------------------------------------------------------
+
+
+@contextmanager
+def _empty(width: Width | float, height_in: float | None) -> Iterator[Figure]:
+    """An empty figure of pyplot's, in the house style; closed again where drawing fails."""
     from matplotlib import pyplot
 
     from accelsim.report.style import figure_size, house_style
 
-    listed = [results] if isinstance(results, Result) else list(results)
     with house_style():
         figure: Any = pyplot.figure(figsize=figure_size(width, height_in), layout="constrained")
-    try:
-        return draw_roofline(
-            listed, machines, axis=axis, show=show, labels=labels, name_layers=name_layers, figure=figure
-        )
-    except BaseException:
-        pyplot.close(figure)
-        raise
+        try:
+            yield figure
+        except BaseException:
+            pyplot.close(figure)
+            raise
+
+
+def _panels_in(width: Width | float, height_in: float | None, count: int) -> float | None:
+    """Height for panels one above the other."""
+    return height_in if height_in is not None or count < 2 or width == "slide" else 0.6 + 1.25 * count
+
+
+def _listed(results: Results) -> list[Result]:
+    return [results] if isinstance(results, Result) else list(results)
+
+
+def _bars(results: Sequence[Result]) -> Bars:
+    return "layers" if len(results) == 1 else "networks"
+
+
+def _rows(table: Table) -> Sequence[Mapping[str, Cell]]:
+    if isinstance(table, str | Path):
+        return figure_data.read_table(table)
+    listed: list[Any] = [table] if isinstance(table, Result) else list(table)
+    results = [row for row in listed if isinstance(row, Result)]
+    return figure_data.result_rows(results) if results else listed
+
+
+def _about(trace: Traced) -> Mapping[str, Any]:
+    from accelsim.report.utilization_figure import read_trace
+
+    return read_trace(trace) if isinstance(trace, str | Path) else trace

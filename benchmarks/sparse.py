@@ -80,8 +80,8 @@ class Layer:
     def _run(self, kernel: Callable[..., None], indices: np.ndarray) -> None:
         self.counts[:] = 0
         kernel(
-            self.vector, self.packed.starts, self.pointers, indices, self.packed.values, self.options, self.sums,
-            self.counts,
+            self.vector, self.packed.starts, self.pointers, indices, self.packed.values,
+            self.options, self.sums, self.counts,
         )  # fmt: skip
 
 

@@ -38,12 +38,12 @@ def start(line: list[str]) -> subprocess.Popen[bytes]:
 
 
 def points_in(store: Path) -> int:
-    """How many points a store holds; 0 while it is being made."""
+    """How many points of the newest version of the model a store holds; 0 while it is being made."""
     if not store.exists():
         return 0
     try:
         with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=5)) as base:
-            return int(base.execute("SELECT count(*) FROM points").fetchone()[0])
+            return int(base.execute("SELECT count(*) FROM points WHERE model = (SELECT max(id) FROM models)").fetchone()[0])
     except sqlite3.Error:
         return 0
 
@@ -89,7 +89,7 @@ def main() -> None:
         folder = Path(name)
         undisturbed = finish(SPACE, folder / "undisturbed.csv", None, 1)
         for kill in range(options.kills):
-            saved = kill_once(SPACE, folder, options.jobs, chance.uniform(0, 0.3))
+            saved = kill_once(SPACE, folder, options.jobs, chance.uniform(0, 2))
             print(f"kill {kill + 1}: {saved} points are saved", flush=True)
         last = finish(SPACE, folder / "killed.csv", folder / "killed.db", options.jobs)
         points = undisturbed.count(b"\n") - 1

@@ -143,6 +143,8 @@ def test_explain(run: Run) -> None:
 
 
 def test_compare_and_roofline(run: Run) -> None:
+    from matplotlib import pyplot
+
     run("simulate", "net.yaml", "--arch", "arch.yaml", "--out", "a")
     run("simulate", "net.yaml", "--arch", "arch.yaml", "--set", "arch.engine.rows=4", "--out", "b")
     status, out, _ = run("compare", "a/report.json", "b/report.json")
@@ -150,6 +152,7 @@ def test_compare_and_roofline(run: Run) -> None:
     assert "cycles" in out
     status, out, err = run("roofline", "a/report.json", "b/report.json", "-o", "f.svg", "--data", "f.csv", "--machine", "haswell")
     assert (status, err) == (0, "")
+    pyplot.close("all")
     assert Path("f.svg").read_text().startswith("<?xml")
     assert Path("f.csv").stat().st_size > 100
 

@@ -208,6 +208,7 @@ class SparseSpec(_Block):
     entry_stages: PositiveInt = 1
     alu_stages: Annotated[int, Field(ge=2)] = 4
     accumulator_overflow: Literal["wrap", "saturate"] = "wrap"
+    precision: Throughput = {"int16": Fraction(1)}  # as the design has it: its speed is the same at every other
 
     @model_validator(mode="after")
     def _sizes_make_sense(self) -> SparseSpec:

@@ -104,7 +104,7 @@ def _loaded(network: str | Path | Network, batch: int | None) -> Network:
         return network if batch is None else network.with_batch(batch)
     from accelsim.catalogue import load_network
 
-    return load_network(network, batch=batch)[0]
+    return load_network(network, batch=batch, values=True)[0]
 
 
 def _compressed(network: Network, recipe: Recipe, document: Document | None) -> Compression:

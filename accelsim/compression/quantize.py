@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import frexp
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,8 @@ from accelsim.compression.float_run import run_on
 from accelsim.compression.integers import IntegerWeights, WeightRule, best_radix, quantize_weights
 from accelsim.compression.ranges import Method, choose_range
 from accelsim.errors import Fault, InputError
-from accelsim.workload.network import Affine, Layer, Network, Quantization, Requantize, Rounding, TensorRef
+from accelsim.workload.fixed_point import fixed_rule
+from accelsim.workload.network import Affine, Layer, Network, Quantization, Rounding, TensorRef
 from accelsim.workload.ops import (
     Activation,
     BatchNorm,
@@ -198,7 +198,7 @@ def _product(
 ) -> dict[str, Any]:
     """A product of two activations."""
     (first, a), (second, b) = inputs
-    requantize = rescaling(np.array(first.scale * second.scale), output, rule.rounding)
+    requantize = fixed_rule(np.array(first.scale * second.scale), output, rule.rounding)
     return {
         "precision": Precision(weight=b, input=a, accumulator=_INT32, output=out),
         "requantize": requantize,
@@ -216,7 +216,7 @@ def _weighted(
     changes: dict[str, Any] = {
         "precision": Precision(weight=integers.format, input=format, accumulator=_INT32, output=out),
         "weight": held,
-        "requantize": rescaling(np.float32(into.scale) * integers.scale, output, rule.rounding),
+        "requantize": fixed_rule(np.float32(into.scale) * integers.scale, output, rule.rounding),
         "quantization": Quantization((into,), _plain(integers.zero_point), output),
     }
     if layer.bias is not None:
@@ -262,33 +262,3 @@ def integer_bias(bias: Array, input_scale: float, weight_scale: Array, name: str
     if (np.abs(values) > _INT32.highest).any():
         raise InputError(Fault(name, "bias", "does not fit 32 bits at this scale; give the layer more bits"))
     return values.astype(np.int64)
-
-
-def rescaling(product: Array, output: Affine, rounding: Rounding) -> Requantize:
-    """The fixed-point factor ``product / output.scale`` (product: input scale x weight scale), one or one a channel.
-
-    With *even* the factor is a float32, as ONNX computes it; else it has 31 bits (Jacob et al. 2018, section 2.2).
-    """
-    factor = (product.astype(np.float32) / np.float32(output.scale)).astype(np.float32)
-    exact = product.astype(np.float64) / output.scale
-    pairs = [fixed_factor(float(f), 24) if rounding == "even" else fixed_factor(float(e), 31, rounding == "gemmlowp")
-             for f, e in zip(factor.ravel(), exact.ravel(), strict=True)]  # fmt: skip
-    multiplier, shift = np.array([pair[0] for pair in pairs]), np.array([pair[1] for pair in pairs])
-    if len(set(pairs)) == 1:
-        return Requantize(*pairs[0], output.zero_point, rounding)
-    return Requantize(tuple(multiplier.tolist()), tuple(shift.tolist()), output.zero_point, rounding)
-
-
-def fixed_factor(factor: float, bits: int, keep: bool = False) -> tuple[int, int]:
-    """(multiplier, shift) with ``multiplier / 2**shift`` nearest to ``factor``, the multiplier of ``bits`` bits.
-
-    Without ``keep`` trailing zeros of the multiplier are dropped, so that a power of two is a shift alone.
-    """
-    part, exponent = frexp(factor)
-    multiplier = round(part * (1 << bits))
-    shift = bits - exponent
-    while not keep and multiplier and multiplier % 2 == 0:
-        multiplier, shift = multiplier // 2, shift - 1
-    if keep and multiplier == 1 << bits:
-        multiplier, shift = multiplier // 2, shift - 1
-    return multiplier, shift

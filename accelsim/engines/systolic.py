@@ -107,7 +107,7 @@ class SystolicArray:
         }[dataflow]
 
     def compute_cycles(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
-        """Folds times the cycles between them: the stream, or the reload it does not hide, or the whole fold."""
+        """Folds times the cycles between them: the stream, the reload or drain it does not hide, or the whole fold."""
         pack, slow = self._speed(precision)
         pixels, channels, groups = tiles[:, 0] * tiles[:, 3] * tiles[:, 4], tiles[:, 1], tiles[:, 7]
         reduction = -(-(tiles[:, 2] * tiles[:, 5] * tiles[:, 6]) // pack)
@@ -122,8 +122,12 @@ class SystolicArray:
         stream = streamed * slow
         load = 0 if dataflow == "os" else self.spec.rows if self.spec.weight_load == "rows" else 1
         reach = self.spec.rows + self.spec.cols
+        chain = {"parallel": 0, "rows": self.spec.rows, "cols": self.spec.cols}[self.spec.drain]
+        chain = chain if dataflow == "os" else 0
         if self.spec.overlap == "none":
-            each = stream + reach + load * (self.spec.weight_buffers == 1)
+            each = stream + reach + chain + load * (self.spec.weight_buffers == 1)
+        elif dataflow == "os":
+            each = np.maximum(stream, chain)
         elif self.spec.weight_buffers == 1:
             each = stream + load + (reach if load else 0)
         else:

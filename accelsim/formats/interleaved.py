@@ -24,7 +24,7 @@ class InterleavedCsc:
     The entries lie column by column, within a column PE by PE. In each PE's own memory they lie column by
     column; see `pointers`.
 
-    starts: int64[columns * pes + 1]; those of column c in PE p begin at number c * pes + p, and end at the next.
+    starts: int64[columns * pes + 1]; column c in PE p begins at number c * pes + p, and ends at the next.
     zeros: zeros before each entry, uint8 or uint16.
     values: weights (or codes), 0 for a padding zero.
     """
@@ -41,14 +41,19 @@ class InterleavedCsc:
         """`InfeasibleError` unless ``index_bits`` is 1 to 16."""
         check_index_bits(index_bits)
         pe, order = _column_order(matrix, pes)
-        segment = matrix.cols[order] * pes + pe[order]
-        local = matrix.rows[order] // pes
-        gaps = np.diff(local, prepend=-1) - 1
-        first = np.diff(segment, prepend=-1) != 0
+        segment = matrix.cols[order]
+        segment *= pes
+        segment += pe[order]
+        local = matrix.rows[order]
+        local //= pes
+        gaps = local.copy()
+        gaps[1:] -= local[:-1] + 1
+        counts = np.bincount(segment, minlength=matrix.shape[1] * pes)
+        ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+        first = ends[:-1][counts > 0]
         gaps[first] = local[first]
         zeros, values, before = pad_runs(gaps, matrix.values[order], index_bits)
-        counts = np.bincount(segment, minlength=matrix.shape[1] * pes)
-        starts = before[np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))]
+        starts = before[ends]
         return cls(matrix.shape, pes, index_bits, starts, zeros, values)
 
     def decode(self) -> Coo:
@@ -119,13 +124,13 @@ class InterleavedCsc:
         )
 
 
-def _column_order(matrix: Coo, pes: int) -> tuple[Int64s, Int64s]:
+def _column_order(matrix: Coo, pes: int) -> tuple[Array, Int64s]:
     """(PE of every non-zero, the order by column, PE and row): stable sorts by the smaller keys first.
 
     16-bit keys are sorted in linear time; rows come in order already.
     """
-    pe = matrix.rows % pes
-    order = np.argsort(_short(pe, pes), kind="stable")
+    pe = _short(matrix.rows % pes, pes)
+    order = np.argsort(pe, kind="stable")
     return pe, order[np.argsort(_short(matrix.cols, matrix.shape[1])[order], kind="stable")]
 
 

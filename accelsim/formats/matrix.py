@@ -61,10 +61,9 @@ class Coo:
         matrix = np.asarray(matrix)
         if matrix.ndim != 2:
             raise ValueError(f"has {matrix.ndim} dimensions, must have 2")
-        flat = np.ascontiguousarray(matrix).reshape(-1)
-        key = np.flatnonzero(flat)
-        rows, cols = matrix.shape
-        return cls._of_keys((rows, cols), key.astype(np.int64), flat[key])
+        rows, cols = np.nonzero(matrix)
+        height, width = matrix.shape
+        return cls((height, width), rows, cols, matrix[rows, cols])
 
     @classmethod
     def from_scipy(cls, matrix: Any) -> Coo:

@@ -33,6 +33,7 @@ class LayerArrays:
     inputs: tuple[Quantization | None, ...] = ()
     output: Quantization | None = None
     more: Mapping[str, Array] = field(default_factory=dict)
+    bias_quantization: Quantization | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class ArrayReader:
             inputs=tuple(self._quantization(scales) for scales in names.inputs),
             output=self._quantization(names.output),
             more={key: self._evaluate(name) for key, name in names.more.items()},
+            bias_quantization=self._quantization(names.bias.scales) if names.bias is not None else None,
         )
 
     def _array(self, constant: Constant | None) -> Array | None:

@@ -77,7 +77,16 @@ def initializers(path: Path, layers: Collection[str] | None = None) -> dict[str,
     arrays = ArrayReader(reader.file, reader.values)
     wanted = reader.names_of_arrays if layers is None else layers
     found = {name: reader.names_of_arrays.get(name, ArrayNames()) for name in wanted}
-    return {name: arrays.layer(names) for name, names in found.items() if names != ArrayNames()}
+    layers = {name: arrays.layer(names) for name, names in found.items() if names != ArrayNames()}
+    for name in reader.epsilons.keys() & layers.keys():
+        more = {**layers[name].more, "epsilon": np.asarray(reader.epsilons[name])}
+        layers[name] = replace(layers[name], more=more)
+    return layers
+
+
+def quantized_products(path: Path) -> frozenset[str]:
+    """Layers that are products in quantized form (QLinearConv and its like), not float ones between quantizations."""
+    return frozenset(_translated(path).quantized)
 
 
 def _translated(path: Path) -> _Reader:
@@ -101,6 +110,8 @@ class _Reader:
         self.positions: dict[str, int] = {}
         self.names_of_arrays: dict[str, ArrayNames] = {}
         self.faults: list[Fault] = []
+        self.epsilons: dict[str, float] = {}  # of batch normalizations
+        self.quantized: set[str] = set()  # names of layers that are QLinear operators
         self.absorbed = 0
         self.dynamic = 0
         self.trained_inputs: list[str] = []
@@ -419,6 +430,11 @@ class _Reader:
         self.sketches.append(LayerSketch(name, op, tuple(sources), precision, requantize=requantize))
         if is_main:
             _check_weights(op, tuple(shapes), plan.weight)
+            if call.node.is_quantized:
+                self.quantized.add(name)
+            if isinstance(op, BatchNorm):
+                epsilon = call.node.attributes.get("epsilon")
+                self.epsilons[name] = epsilon if isinstance(epsilon, float) else 1e-5
             scales = (
                 call.node.scales[: len(reads)]
                 if call.node.is_quantized

@@ -149,7 +149,7 @@ def _values(sketch: LayerSketch, folder: Path | None) -> dict[str, Any]:
 
 
 def _source(source: ValueSource, folder: Path | None) -> dict[str, Any]:
-    given = source.model_dump(exclude_defaults=True)
+    given = source.model_dump(exclude_defaults=True, exclude={"provider", "codes"})
     return {
         key: _relative(value, folder) if isinstance(value, Path) else value for key, value in given.items()
     }

@@ -99,7 +99,8 @@ def _finalists(estimate: Estimate, columns: list[int], count: int) -> list[tuple
     """(score, off-chip bits, tile, order) of the mappings worth running: the best by time and effort, traffic breaking ties."""
     score = (estimate.cycles[:, columns] + EFFORT * estimate.compute_cycles[:, None]).ravel()
     bits = estimate.off_chip_bits[:, columns].ravel()
-    places = [int(place) for place in np.lexsort((bits, score))[:count]]
+    steps = np.repeat(estimate.steps, len(columns))  # where all else is equal, the layer is cut as little as can be
+    places = [int(place) for place in np.lexsort((steps, bits, score))[:count]]
     return [
         (float(score[place]), int(bits[place]), place // len(columns), columns[place % len(columns)])
         for place in places
@@ -193,11 +194,12 @@ def _reduction_tiles(d: Dims, unit: int) -> list[tuple[int, int, int]]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Costs of candidates: cycles and off-chip bits int64[candidates, orders], the engine's cycles int64[candidates]."""
+    """Costs of candidates: cycles and off-chip bits int64[candidates, orders], the engine's cycles and the tiles int64[candidates]."""
 
     cycles: Ints
     off_chip_bits: Ints
     compute_cycles: Ints
+    steps: Ints
 
 
 def costs(
@@ -230,7 +232,7 @@ def costs(
         exposed = 0 if rate is None else _first_load(tile_bits, placement, float(rate))
         all_cycles.append(np.maximum(compute, transfer) + exposed + _serial(2 * psum_bits * revisits * groups, rate))
         all_bits.append(bits)
-    return Estimate(np.stack(all_cycles, axis=1), np.stack(all_bits, axis=1), compute)
+    return Estimate(np.stack(all_cycles, axis=1), np.stack(all_bits, axis=1), compute, steps)
 
 
 def _serial(bits: Ints, rate: Fraction | None) -> Ints | int:

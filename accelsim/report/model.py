@@ -67,12 +67,26 @@ class RoofRecord(_Record):
     ridge_ops_per_byte: Amount | None
 
 
+class LevelRecord(_Record):
+    """A memory level; a size or bandwidth of null is unlimited. ``holds`` is empty for the far end."""
+
+    name: str
+    size_bytes: Count | None = None
+    bandwidth_bytes_per_second: Amount | None = None
+    holds: list[str] = []
+
+
 class Machine(_Record):
-    """The machine's rooflines: one roof for each precision used. A bandwidth of null is unlimited."""
+    """The machine: one roof for each precision used, its levels from the far end on, its engine as in its YAML.
+
+    A bandwidth of null is unlimited.
+    """
 
     off_chip: str
     bandwidth_bytes_per_second: Amount | None
     roofs: list[RoofRecord]
+    levels: list[LevelRecord] = []
+    engine: dict[str, Any] = {}
 
 
 class TrafficBytes(_Record):

@@ -13,13 +13,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from accelsim.analysis import roofline
-from accelsim.arch.spec import Architecture
+from accelsim.arch.spec import Architecture, MemoryLevel
 from accelsim.counters import Counters, Traffic
 from accelsim.engines.base import LayerRun
 from accelsim.errors import InvariantError
 from accelsim.report.model import (
     InputFile,
     LayerResult,
+    LevelRecord,
     Machine,
     Mode,
     PrecisionNames,
@@ -228,8 +229,23 @@ def _machine(runs: Sequence[LayerRun], arch: Architecture) -> Machine:
         RoofRecord(name=roof.name, peak_gops=roof.peak_gops, ridge_ops_per_byte=roof.ridge_ops_per_byte)
         for roof in roofline.used_roofs(runs, arch)
     ]
-    bandwidth = roofline.bandwidth_bytes_per_second(arch)
-    return Machine(off_chip=arch.off_chip.name, bandwidth_bytes_per_second=bandwidth, roofs=roofs)
+    return Machine(
+        off_chip=arch.off_chip.name,
+        bandwidth_bytes_per_second=roofline.bandwidth_bytes_per_second(arch),
+        roofs=roofs,
+        levels=[_level(level, arch) for level in arch.memory],
+        engine=arch.engine.model_dump(mode="json", exclude_none=True),
+    )
+
+
+def _level(level: MemoryLevel, arch: Architecture) -> LevelRecord:
+    rate = roofline.bytes_per_cycle(level, arch.clock)
+    return LevelRecord(
+        name=level.name,
+        size_bytes=level.size,
+        bandwidth_bytes_per_second=None if rate is None else float(rate * arch.clock),
+        holds=list(level.holds or ()),
+    )
 
 
 def _traffic(traffic: Traffic, arch: Architecture) -> dict[str, dict[str, TrafficBytes]]:

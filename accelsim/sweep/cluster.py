@@ -35,7 +35,7 @@ class Cluster:
     def run(self, batches: Iterator[Batch]) -> Iterator[Results]:
         from distributed import as_completed
 
-        queue = as_completed()
+        queue = as_completed(loop=self._connected().loop)
         for batch in self._next(batches):
             queue.add(self._submit(batch, 0))
         for future in queue:

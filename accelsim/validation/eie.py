@@ -117,7 +117,7 @@ def _sweeps() -> Sequence[str]:
     width = [(w, run(matrix, vector, entry_word_bits=w)) for w in WIDTHS]
     alone = pes[0][1]["cycles"]
     return (
-        f"{SWEPT}, entries a queue holds: load balance (busiest PE's entries over cycles) "
+        f"{SWEPT}, entries a queue holds: entries a PE over cycles "
         + ", ".join(f"{d}: {r['entries'] / 64 / r['cycles']:.1%}" for d, r in depth),
         f"{SWEPT}, PEs: speed-up, padding, imbalance (busiest PE over the mean) "
         + ", ".join(

@@ -46,10 +46,10 @@ def validate() -> Outcome:
         "Han et al., FPGA 2017, table 5 (recalled; every theoretical time is bytes / 2 B / 32 PEs / 200 MHz)",
         rows,
         (
-            "The matrices are random, pruned by magnitude so that each PE stores exactly the published bytes, "
-            "padding zeros among them: the encoder's load-balance-aware pruning.",
-            "Each real time has queues and empty columns in it; what else the published ones have, the sources "
-            "do not say.",
+            "The matrices are random, pruned by magnitude so that each PE stores exactly the published "
+            "bytes, padding zeros among them: the encoder's load-balance-aware pruning.",
+            "Each real time has queues and empty columns in it; what else the published ones have, the "
+            "sources do not say.",
             f"The element-wise part of the step is {elementwise:.2f} us, after the matrices.",
         ),
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import log2, prod
+from math import frexp, log2, prod
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.workload.network import Affine, Layer, Rounding
+from accelsim.workload.network import Affine, Layer, Requantize, Rounding
 from accelsim.workload.ops import LocallyConnected2d, Matmul
 from accelsim.workload.precision import NumberFormat, Precision
 
@@ -131,6 +131,8 @@ def _by_channel(numbers: Numbers, accumulator: Array) -> npt.NDArray[np.int64]:
 
 def rescaled(accumulator: Array, multiplier: Array, shift: Array, rounding: Rounding) -> Array:
     """``round(accumulator * multiplier / 2**shift)`` of integers, exactly; int64, or Python's integers."""
+    if rounding == "float32":
+        return _float32(accumulator, multiplier, shift)
     left = np.maximum(-shift, 0)
     peak = max(int(accumulator.max()), -int(accumulator.min())) if accumulator.size else 0
     largest = (peak * int(np.abs(multiplier).max()) << int(left.max())) + (1 << int(shift.max(initial=0)))
@@ -161,7 +163,13 @@ def _gemmlowp(values: Array, shift: Array) -> Array:
     return _away(_half_up(values, first), shift - first)
 
 
-_ROUNDINGS: dict[Rounding, Callable[[Array, Array], Array]] = {"away": _away, "even": _even, "gemmlowp": _gemmlowp}
+def _float32(accumulator: Array, multiplier: Array, shift: Array) -> Array:
+    """As onnxruntime: a float32 of the accumulator times a float32, rounded half to even."""
+    factor = (multiplier.astype(np.float64) / 2.0 ** shift.astype(np.float64)).astype(np.float32)
+    return np.rint(accumulator.astype(np.float32) * factor).astype(np.int64)
+
+
+_ROUNDINGS: dict[str, Callable[[Array, Array], Array]] = {"away": _away, "even": _even, "gemmlowp": _gemmlowp}
 
 
 def centred(layer: Layer, inputs: tuple[Array, ...], weights: Array | None) -> tuple[tuple[Array, ...], Array | None]:
@@ -200,3 +208,40 @@ def quantized(values: Array, scale: Affine, to: NumberFormat) -> Array:
         ratio = np.rint(values.astype(np.float32) / np.float32(scale.scale)).astype(np.float64)
     ratio = np.where(np.isnan(ratio), 0.0, ratio) + scale.zero_point
     return np.asarray(np.clip(ratio, float(to.lowest), float(to.highest)).astype(to.storage))
+
+
+# ---- factors -----------------------------------------------------------------------------------------------------
+
+
+def fixed_rule(product: Array, output: Affine, rounding: Rounding) -> Requantize:
+    """The rule for the factor ``product / output.scale`` (product: input scale x weight scale), one or one a channel.
+
+    With *even* and *float32* the factor is a float32, as ONNX computes it; else it has 31 bits (Jacob et al., CVPR 2018, arXiv
+    1712.05877, section 2.2).
+    """
+    if rounding in ("even", "float32"):
+        factors = (product.astype(np.float32) / np.float32(output.scale)).astype(np.float32)
+        return _rule(factors, 24, False, output.zero_point, rounding)
+    return _rule(product.astype(np.float64) / output.scale, 31, rounding == "gemmlowp", output.zero_point, rounding)
+
+
+def _rule(factors: Array, bits: int, keep: bool, zero_point: int, rounding: Rounding) -> Requantize:
+    pairs = [fixed_factor(float(factor), bits, keep) for factor in factors.ravel()]
+    if len(set(pairs)) == 1:
+        return Requantize(*pairs[0], zero_point, rounding)
+    multipliers, shifts = zip(*pairs, strict=True)
+    return Requantize(multipliers, shifts, zero_point, rounding)
+
+
+def fixed_factor(factor: float, bits: int, keep: bool = False) -> tuple[int, int]:
+    """(multiplier, shift) with ``multiplier / 2**shift`` nearest to ``factor``, the multiplier of ``bits`` bits.
+
+    Without ``keep`` trailing zeros of the multiplier are dropped, so that a power of two is a shift alone.
+    """
+    part, exponent = frexp(factor)
+    multiplier, shift = round(part * (1 << bits)), bits - exponent
+    if multiplier == 1 << bits:
+        multiplier, shift = multiplier // 2, shift - 1
+    while not keep and multiplier and multiplier % 2 == 0:
+        multiplier, shift = multiplier // 2, shift - 1
+    return multiplier, shift

@@ -81,7 +81,7 @@ class Held:
         return self.array
 
 
-Rounding = Literal["away", "even", "gemmlowp"]
+Rounding = Literal["away", "even", "float32", "gemmlowp"]
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,8 @@ class Requantize:
 
     ``multiplier`` and ``shift`` are one number, or one an output channel. ``shift`` None means the shift that keeps
     the expected magnitude of a sum of random products (see `accelsim.workload.values.default_shift`). ``rounding``:
-    *away* half away from zero; *even* half to even, as ONNX; *gemmlowp* a doubling high product of 32 bits rounded
+    *away* half away from zero; *even* half to even, as ONNX's QLinear operators; *float32* the product is rounded to
+    a float32 first, then half to even, as onnxruntime; *gemmlowp* a doubling high product of 32 bits rounded
     half up, then a shift rounded half away from zero (gemmlowp's fixedpoint.h, as TFLite's kernels).
     """
 

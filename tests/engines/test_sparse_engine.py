@@ -157,12 +157,12 @@ def test_specs_that_make_no_sense(options: dict[str, Any], message: str) -> None
         load_arch("eie", overrides={f"arch.engine.{key}": value for key, value in options.items()})
 
 
-def test_floats_are_refused(tmp_path: Path) -> None:
+def test_a_float_network_runs_at_the_engines_precision(tmp_path: Path) -> None:
     path = tmp_path / "network.yaml"
     path.write_text(
         "schema: accelsim.network/1\nname: t\n"
         "precision: {weight: fp32, input: fp32, accumulator: fp32, output: fp32}\n"
         "layers:\n- {name: a, op: linear, in: 4, out: 4}\n"
     )
-    with pytest.raises(InfeasibleError, match="weights of fp32"):
-        simulate_full(load_network(path), "eie")
+    run = simulate_full(load_network(path), "eie")
+    assert run.result.layers[0].precision.weight == "int16"

@@ -134,7 +134,7 @@ def _multiply_fixed(
     wide = products.dtype.type
     least, most, by = wide(low), wide(high), wide(shift)
     for j in range(size):
-        product = (wide(bus[np.uint64(x + j)]) * wide(weights[np.uint64(w + j)])) >> by
+        product = wide(wide(wide(bus[np.uint64(x + j)]) * wide(weights[np.uint64(w + j)])) >> by)
         products[np.uint64(j)] = min(max(product, least), most)
 
 
@@ -146,7 +146,7 @@ def _multiply_wrapping(
     wide = products.dtype.type
     mask, least, by = wide(high - low), wide(low), wide(shift)
     for j in range(size):
-        product = (wide(bus[np.uint64(x + j)]) * wide(weights[np.uint64(w + j)])) >> by
+        product = wide(wide(wide(bus[np.uint64(x + j)]) * wide(weights[np.uint64(w + j)])) >> by)
         products[np.uint64(j)] = ((product - least) & mask) + least
 
 

@@ -257,7 +257,7 @@ def _scan(activations, place, options):  # type: ignore[no-untyped-def]
 
 @kernel
 def _line_of(address, row_entries, shift):  # type: ignore[no-untyped-def]
-    """Row of the entry memory that holds entry ``address``; ``shift``: log2 of the entries in a row, or negative."""
+    """Row of the entry memory that holds entry ``address``; ``shift``: log2 of its entries, or < 0."""
     return address >> shift if shift >= 0 else address // row_entries
 
 

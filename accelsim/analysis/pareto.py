@@ -1,0 +1,23 @@
+"""Which points no other beats: the Pareto front of two or more costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def pareto_front(costs: Sequence[Sequence[float]]) -> list[int]:
+    """Indices of the costs (smaller is better) that no other beats in everything, in the order of the first
+    cost.
+
+    >>> pareto_front([(1, 9), (2, 5), (3, 6), (4, 1), (4, 1)])
+    [0, 1, 3]
+    """
+    front: list[int] = []
+    for index in sorted(range(len(costs)), key=lambda i: (tuple(costs[i]), i)):
+        if not any(_at_least_as_good(costs[kept], costs[index]) for kept in front):
+            front.append(index)
+    return front
+
+
+def _at_least_as_good(first: Sequence[float], second: Sequence[float]) -> bool:
+    return all(a <= b for a, b in zip(first, second, strict=True))

@@ -1,0 +1,329 @@
+"""The numbers of an ONNX model in its network: weights, biases, scales and zero points, for values mode and compression.
+
+QLinear and QDQ graphs run as they are: a product's sums are exact, its outputs ``saturate(round(sum * m) + zero
+point)`` with ``m`` the float32 ``input scale * weight scale / output scale``, rounded half to even, as onnxruntime's
+fused kernels and ONNX's QLinearConv compute it. Everything else works on dequantized numbers in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from accelsim.errors import Fault, InputError
+from accelsim.frontends.onnx import LayerArrays, initializers, quantized_products
+from accelsim.frontends.onnx import Quantization as Scales
+from accelsim.workload.fixed_point import fixed_rule
+from accelsim.workload.network import (
+    Affine,
+    Held,
+    Layer,
+    Network,
+    Provided,
+    Quantization,
+    Rounding,
+    TensorRef,
+)
+from accelsim.workload.ops import (
+    Activation,
+    BatchNorm,
+    Elementwise,
+    Embedding,
+    LayerNorm,
+    Op,
+    Recurrent,
+    Reshape,
+    Slice,
+    Split,
+    Transpose,
+    Upsample,
+)
+from accelsim.workload.precision import NumberFormat
+
+Array = npt.NDArray[Any]
+_MOVES = (Reshape, Slice, Split, Transpose, Upsample)
+_INT32 = NumberFormat("int", 32)
+_MONOTONE = ("relu", "relu6")  # quantizing before them or after them is the same
+
+
+def with_values(network: Network, path: Path) -> Network:
+    """``network``, as read from ``path``, with the file's numbers in its layers; `InputError` where one cannot be had."""
+    arrays, exact = _arrays(path)
+    values = _Values(network, arrays, str(path), exact)
+    changes = {layer.name: values.layer(layer) for layer in network.layers}
+    changes = _batch_norms_folded(network, arrays, changes, values)
+    if values.faults:
+        raise InputError(values.faults)
+    return network.with_sketches([replace(s, **changes[s.name]) for s in network.sketches])
+
+
+@lru_cache(maxsize=2)
+def _arrays_of(path: Path, changed: int) -> tuple[Mapping[str, LayerArrays], frozenset[str]]:
+    del changed
+    return initializers(path), quantized_products(path)
+
+
+def _arrays(path: Path) -> tuple[Mapping[str, LayerArrays], frozenset[str]]:
+    """The numbers of every layer, and the layers that are QLinear operators."""
+    return _arrays_of(path, path.stat().st_mtime_ns)
+
+
+@dataclass
+class _Values:
+    """One model's layers being filled."""
+
+    network: Network
+    arrays: Mapping[str, LayerArrays]
+    source: str
+    exact: frozenset[str]
+
+    def __post_init__(self) -> None:
+        self.faults: list[Fault] = []
+        self.scales: dict[TensorRef, Affine] = {}  # of tensors that are stored as integers
+        self.formats: dict[TensorRef, NumberFormat] = {}  # of the same
+        self.readers = self.network.consumers()
+        for layer in self.network.layers:
+            for place, ref in enumerate(layer.inputs):
+                found = self._affine(layer, self._inputs(layer), place)
+                if ref.source in self.network.inputs and found is not None:
+                    self.scales.setdefault(ref, found)
+                    self.formats.setdefault(ref, layer.precision.input)
+
+    def fault(self, layer: Layer, message: str) -> None:
+        self.faults.append(Fault(self.source, f'layer "{layer.name}"', message))
+
+    def layer(self, layer: Layer) -> dict[str, Any]:
+        """What changes in one layer."""
+        refused = _refusal(layer.op)
+        if refused:
+            self.fault(layer, refused)
+            return {}
+        layer = self._on_integers(layer)
+        changes = self._product(layer) if layer.macs else self._other(layer)
+        return {"precision": layer.precision, **changes}
+
+    def _on_integers(self, layer: Layer) -> Layer:
+        """The layer with the formats of what it reads: what is moved after it is dequantized is integers still."""
+        found = self.formats.get(layer.inputs[0])
+        if found is None:
+            return layer
+        update: dict[str, NumberFormat] = {"input": found}
+        if (isinstance(layer.op, _MOVES) or layer.op.op == "maxpool2d") and not layer.precision.output.is_integer:
+            update["output"] = found
+        if layer.macs and layer.precision.weight.is_integer:
+            update["accumulator"] = _INT32
+        return replace(layer, precision=layer.precision.model_copy(update=update))
+
+    # ---- scales --------------------------------------------------------------------------------------------
+
+    def _inputs(self, layer: Layer) -> tuple[Scales | None, ...]:
+        found = self.arrays.get(layer.name)
+        return found.inputs if found is not None else ()
+
+    def _affine(self, layer: Layer, scales: tuple[Scales | None, ...], place: int) -> Affine | None:
+        return self._single(layer, scales[place]) if place < len(scales) else None
+
+    def _single(self, layer: Layer, scales: Scales | None) -> Affine | None:
+        """Scale and zero point of an activation: one of each."""
+        if scales is None or scales.scale is None:
+            return None
+        zero = np.zeros(1) if scales.zero_point is None else scales.zero_point.astype(np.int64).ravel()
+        scale = scales.scale.astype(np.float64).ravel()
+        if len(scale) != 1 or len(zero) != 1:
+            self.fault(layer, "has an activation with a scale a channel, which is not modelled")
+        elif not (np.isfinite(scale).all() and scale[0] > 0):
+            self.fault(layer, f"has a scale of {scale[0]}, must be a finite number above 0")
+        else:
+            return Affine(float(scale[0]), int(zero[0]))
+        return None
+
+    def _read(self, layer: Layer) -> tuple[Affine | None, ...]:
+        """What each input's integers stand for; None where it is a float."""
+        own = self._inputs(layer)
+        return tuple(self.scales.get(ref) or self._affine(layer, own, i) for i, ref in enumerate(layer.inputs))
+
+    def _made(self, layer: Layer) -> Affine | None:
+        """What the layer's integers stand for; None where its output is a float."""
+        found = self.arrays.get(layer.name)
+        scale = self._single(layer, found.output) if found is not None else None
+        if not layer.precision.output.is_integer or self._curves_before_rounding(layer):
+            return None
+        if scale is None and not layer.macs:
+            scale = next((s for s in self._read(layer) if s is not None), None)  # it moves integers
+        if scale is not None:
+            for port in range(len(layer.output_shapes)):
+                self.scales[TensorRef(layer.name, port)] = scale
+                self.formats[TensorRef(layer.name, port)] = layer.precision.output
+        return scale
+
+    def _curves_before_rounding(self, layer: Layer) -> bool:
+        """Whether an activation that is not linear comes before the output is quantized: it wants the real number."""
+        readers = self.readers[TensorRef(layer.name)]
+        if len(readers) != 1:
+            return False
+        follow = self.network.layer(readers[0])
+        scales = self._inputs(follow)
+        quantized_between = bool(scales) and scales[0] is not None
+        return isinstance(follow.op, Activation) and follow.op.op not in _MONOTONE and not quantized_between
+
+    # ---- layers --------------------------------------------------------------------------------------------
+
+    def _other(self, layer: Layer) -> dict[str, Any]:
+        """A layer without MACs: it works on what its inputs stand for."""
+        inputs, output = self._read(layer), self._made(layer)
+        if output is None and not any(inputs):
+            return self._float_output(layer) | _stored(layer, self.arrays.get(layer.name))
+        scales = Quantization(tuple(s or Affine() for s in inputs), 0, output)
+        return {"quantization": scales, **(self._float_output(layer) if output is None else {})}
+
+    def _float_output(self, layer: Layer) -> dict[str, Any]:
+        """An output that stays a float although something quantizes it later."""
+        if not layer.precision.output.is_integer or not self._curves_before_rounding(layer):
+            return {}
+        return {"precision": layer.precision.model_copy(update={"output": NumberFormat("fp", 32)})}
+
+    def _product(self, layer: Layer) -> dict[str, Any]:
+        """A layer with MACs."""
+        arrays = self.arrays.get(layer.name, LayerArrays())
+        integers = layer.precision.input.is_integer and layer.precision.weight.is_integer
+        if not integers:
+            return _stored(layer, arrays)
+        if arrays.weight is not None and arrays.weight.dtype.kind == "f":
+            self.fault(layer, "has integer weights that are moved after they are dequantized; fold that in the model")
+            return {}
+        inputs, output = self._read(layer), self._made(layer)
+        if layer.precision.output == layer.precision.accumulator and output is None:
+            return self._bare(layer, arrays)
+        if any(scale is None for scale in inputs):
+            self.fault(layer, "has an input whose scale is computed while it runs, which values mode cannot")
+            return {}
+        scale, zero = self._weight_scale(layer, arrays, inputs)
+        product = np.float32(_of(inputs[0]).scale) * scale
+        changes = _stored(layer, replace(arrays, bias=self._bias(layer, arrays, product)))
+        changes["requantize"] = fixed_rule(product, output or Affine(), self._rounding(layer))
+        changes["quantization"] = Quantization(tuple(_of(s) for s in inputs), zero, output)
+        return changes | (self._float_output(layer) if output is None else {})
+
+    def _rounding(self, layer: Layer) -> Rounding:
+        """A QLinear operator's rule is exact; a float product between quantizations rounds as float32 does."""
+        return "even" if layer.name in self.exact else "float32"
+
+    def _bare(self, layer: Layer, arrays: LayerArrays) -> dict[str, Any]:
+        """ConvInteger and MatMulInteger: the accumulators themselves, zero points taken off."""
+        zero = 0 if arrays.weight_quantization is None else _zero_points(arrays.weight_quantization)
+        points = [s.zero_point if s is not None else None for s in arrays.inputs]
+        inputs = tuple(Affine(1.0, 0 if p is None else int(p.ravel()[0])) for p in points)
+        return _stored(layer, arrays) | {"quantization": Quantization(inputs, zero, None)}
+
+    def _weight_scale(
+        self, layer: Layer, arrays: LayerArrays, inputs: tuple[Affine | None, ...]
+    ) -> tuple[npt.NDArray[np.float32], int | tuple[int, ...]]:
+        """Scale and zero point of the second operand: weights, or an activation."""
+        if arrays.weight is None and len(inputs) == 2:
+            return np.array(_of(inputs[1]).scale, np.float32), 0
+        found = arrays.weight_quantization
+        if found is None or found.scale is None:
+            self.fault(layer, "has integer weights without a scale")
+            return np.ones((), np.float32), 0
+        scale = found.scale.astype(np.float32)
+        if not (np.isfinite(scale).all() and (scale > 0).all()):
+            self.fault(layer, f"has a weight scale of {scale.min()}, must be a finite number above 0")
+            return np.ones((), np.float32), 0
+        return (scale.reshape(()) if scale.size == 1 else scale.ravel()), _zero_points(found)
+
+    def _bias(self, layer: Layer, arrays: LayerArrays, product: Array) -> Array | None:
+        """The bias as integers of scale ``product``: as they are, or a float one rounded half to even."""
+        if arrays.bias is None:
+            return None
+        own = arrays.bias_quantization
+        if arrays.bias.dtype.kind != "f" and (own is None or own.scale is None):
+            return arrays.bias
+        real = arrays.bias.astype(np.float64).ravel()
+        if own is not None and own.scale is not None and arrays.bias.dtype.kind != "f":
+            real = (real - np.asarray(_zero_points(own))) * own.scale.astype(np.float64).ravel()
+        if not np.isfinite(real).all():
+            self.fault(layer, "has a bias that is no finite number")
+            return None
+        return np.asarray(np.rint(real / product.astype(np.float64)).astype(np.int64))
+
+
+def _of(scale: Affine | None) -> Affine:
+    assert scale is not None
+    return scale
+
+
+def _zero_points(scales: Scales) -> int | tuple[int, ...]:
+    if scales.zero_point is None:
+        return 0
+    points = scales.zero_point.astype(np.int64).ravel()
+    return int(points[0]) if len(set(points.tolist())) == 1 else tuple(points.tolist())
+
+
+def _stored(layer: Layer, arrays: LayerArrays | None) -> dict[str, Any]:
+    """Weights and biases as value sources, in accelsim's shapes."""
+    changes = {}
+    if arrays is not None and arrays.weight is not None and layer.weight_shape is not None:
+        weight = arrays.weight.astype(np.int8) if arrays.weight.dtype.kind == "V" else arrays.weight  # 4 bits
+        changes["weight"] = Provided(provider=Held(weight.reshape(layer.weight_shape)))
+    if arrays is not None and arrays.bias is not None and layer.macs:
+        shape = layer.output_shapes[0]
+        channels = shape[1 if len(shape) == 4 else -1]
+        changes["bias"] = Provided(provider=Held(np.broadcast_to(arrays.bias.ravel(), (channels,))))
+    return changes
+
+
+def _refusal(op: Op) -> str:
+    """Why values mode cannot compute an operator of an ONNX model; empty if it can."""
+    if isinstance(op, Recurrent):
+        return f"is a {op.op}; its gates are not reordered from ONNX's, and values mode cannot run it"
+    if isinstance(op, Activation) and (op.op == "clip" or op.trained):
+        return f"is a {op.op} whose {'slopes' if op.trained else 'bounds'} the network does not hold"
+    if isinstance(op, Elementwise) and op.trained:
+        return f"has {op.trained} constants, which the network does not hold"
+    if isinstance(op, LayerNorm | Embedding):
+        return f"is a {op.op}, whose numbers the network does not hold"
+    return ""
+
+
+# ---- batch normalization ---------------------------------------------------------------------------------------
+
+
+def _batch_norms_folded(
+    network: Network, arrays: Mapping[str, LayerArrays], changes: dict[str, dict[str, Any]], values: _Values
+) -> dict[str, dict[str, Any]]:
+    """Scales and shifts go into the float weights before them; the layer itself then computes nothing."""
+    for layer in network.layers:
+        if not isinstance(layer.op, BatchNorm):
+            continue
+        before = layer.inputs[0].source
+        numbers = arrays.get(layer.name)
+        held = changes.get(before, {}).get("weight")
+        if held is None or numbers is None or len(values.readers[layer.inputs[0]]) != 1 or _is_integer(held):
+            values.fault(layer, "is a batch normalization with no float weights of its own before it")
+            continue
+        weight, bias = _folded(held.provider.read(), changes[before].get("bias"), numbers.more)
+        changes[before] |= {"weight": Provided(provider=Held(weight)), "bias": Provided(provider=Held(bias))}
+        changes[before]["op"] = network.layer(before).op.model_copy(update={"bias": True})
+    return changes
+
+
+def _is_integer(held: Provided) -> bool:
+    return held.provider.read().dtype.kind != "f"
+
+
+def _folded(weight: Array, bias: Any, numbers: Mapping[str, Array]) -> tuple[Array, Array]:
+    """(w, b) of gamma * (w x + b - mean) / sqrt(variance + epsilon) + beta, and of what was absorbed after it."""
+    wide = {key: np.asarray(value, np.float64).ravel() for key, value in numbers.items()}
+    factor = wide["scale"] / np.sqrt(wide["variance"] + wide["epsilon"])
+    old = bias.provider.read().astype(np.float64) if bias is not None else np.zeros(len(factor))
+    shift = (old - wide["mean"]) * factor + wide["shift"]
+    again, more = wide.get("scale_2", np.ones(1)), wide.get("shift_2", np.zeros(1))
+    factor, shift = factor * again, shift * again + more
+    shaped = factor.reshape(-1, *(1,) * (weight.ndim - 1))
+    return (weight * shaped).astype(np.float32), shift.astype(np.float32)

@@ -1,0 +1,284 @@
+"""Points of a design space: two of their figures against one another with the Pareto front, and traffic over
+the size of a buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import log10
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from accelsim.analysis.pareto import pareto_front
+from accelsim.errors import Fault, InputError, join_allowed, nearest
+from accelsim.report import style
+from accelsim.report.figure_data import column
+from accelsim.report.labels import Crowd, Spot, place
+from accelsim.report.roofline_figure import legend_columns, minor_ticks, tick_label, ticks
+from accelsim.report.rows import Cell
+from accelsim.report.stacked_figure import axis_scale
+from accelsim.report.words import size
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Rows = Sequence[Mapping[str, Cell]]
+BETTER_LARGE = ("utilization", "attained_gops", "intensity_ops_per_byte", "macs_per_weight_byte")
+WORDS = {
+    "cycles": "Cycles",
+    "utilization": "Utilization",
+    "attained_gops": "Attained performance (GOPS)",
+}
+QUANTITIES = {
+    "energy_total_pj": ("Energy", "J", 1e-12),
+    "seconds": ("Time", "s", 1.0),
+    "power_w": ("Power", "W", 1.0),
+}
+WIDE = 12.0  # a span from which on an axis is logarithmic
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A column, and whether more of it is better: ``energy_total_pj``, ``max:utilization``."""
+
+    key: str
+    maximize: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Objective:
+        head, colon, rest = text.partition(":")
+        if colon and head in ("min", "max"):
+            return cls(rest, head == "max")
+        return cls(text, text in BETTER_LARGE)
+
+    def axis(self, highest: float) -> tuple[float, str]:
+        """What values up to ``highest`` are multiplied by on an axis, and the axis's name."""
+        if self.key not in QUANTITIES:
+            return 1.0, WORDS.get(self.key, self.key.replace("_", " "))
+        words, unit, scale = QUANTITIES[self.key]
+        factor, prefixed = axis_scale(highest * scale, unit)
+        return scale / factor, words + prefixed
+
+
+@dataclass(frozen=True)
+class Points:
+    """Points that have both figures, and which of them no other beats (``front``, ordered along x)."""
+
+    x: Objective
+    y: Objective
+    rows: list[Mapping[str, Cell]]
+    xs: list[float]
+    ys: list[float]
+    front: list[int]
+
+    def table(self) -> list[dict[str, Cell]]:
+        """The points' rows with ``on_front`` in front."""
+        return [{"on_front": i in set(self.front), **row} for i, row in enumerate(self.rows)]
+
+
+def find_points(rows: Rows, x: str, y: str) -> Points:
+    """The points of a table; InputError for unknown columns or where no row has both."""
+    objectives = Objective.parse(x), Objective.parse(y)
+    columns = [column(rows, objective.key) for objective in objectives]
+    kept = [(r, a, b) for r, a, b in zip(rows, *columns, strict=True) if a is not None and b is not None]
+    if not kept:
+        raise InputError(Fault("plot pareto", f"{x}, {y}", "no row has both"))
+    signs = [-1.0 if objective.maximize else 1.0 for objective in objectives]
+    front = pareto_front([(signs[0] * a, signs[1] * b) for _, a, b in kept])
+    front.sort(key=lambda i: (kept[i][1], kept[i][2]))
+    places = [[row[1 + n] for row in kept] for n in range(2)]
+    return Points(*objectives, [row[0] for row in kept], places[0], places[1], front)
+
+
+def draw_pareto(points: Points, *, label: str | None = None, figure: Figure) -> tuple[Figure, Axes]:
+    """All points muted, the front on top joined by the steps that bound what it beats.
+
+    ``label``: a column whose value names the front's points where there is room.
+    """
+    axes = figure.add_subplot()
+    (x_scale, x_words), (y_scale, y_words) = points.x.axis(max(points.xs)), points.y.axis(max(points.ys))
+    xs, ys = np.array(points.xs) * x_scale, np.array(points.ys) * y_scale
+    inside = np.ones(len(xs), dtype=bool)
+    inside[points.front] = False
+    crowded = len(xs) > 400
+    axes.scatter(
+        xs[inside],
+        ys[inside],
+        s=3 if crowded else 9,
+        color=style.FAINT,
+        linewidths=0,
+        rasterized=len(xs) > 5000,
+        label=f"{inside.sum():,} other points",
+        zorder=1,
+    )
+    steps = "steps-post" if points.y.maximize == points.x.maximize else "steps-pre"
+    steps = {"steps-post": "steps-pre", "steps-pre": "steps-post"}[steps] if points.x.maximize else steps
+    front_x, front_y = xs[points.front], ys[points.front]
+    axes.plot(front_x, front_y, color=style.BLUE, lw=1.0, drawstyle=steps, zorder=2)
+    axes.plot(
+        front_x,
+        front_y,
+        "o",
+        color=style.BLUE,
+        ms=3.6,
+        mec="white",
+        mew=0.4,
+        zorder=3,
+        label=f"Pareto front ({len(front_x)})",
+    )
+    fit_axis(axes, "x", xs, x_words, points.x.maximize)
+    fit_axis(axes, "y", ys, y_words, points.y.maximize)
+    handles, words = axes.get_legend_handles_labels()
+    figure.legend(handles[::-1], words[::-1], loc="outside upper left", ncols=2)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    if label:
+        _name_front(axes, points, label, np.column_stack([xs, ys]))
+    return figure, axes
+
+
+def fit_axis(axes: Axes, axis: str, values: Any, words: str, maximize: bool) -> None:
+    """Limits, ticks and the name of an axis; logarithmic where its values span more than a decade."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+
+    low, high = float(values.min()), float(values.max())
+    the_axis = axes.xaxis if axis == "x" else axes.yaxis
+    better = "higher is better" if maximize else "lower is better"
+    the_axis.set_label_text(f"{words}, {better}")
+    if low > 0 and high / low > WIDE:
+        axes.set(**{f"{axis}scale": "log"})
+        axes.set(**{f"{axis}lim": (low / 1.25, high * 1.25)})
+        the_axis.set_major_locator(FixedLocator(ticks(low / 1.25, high * 1.25, room=8)))
+        the_axis.set_minor_locator(FixedLocator(minor_ticks(low / 1.25, high * 1.25)))
+        the_axis.set_minor_formatter(NullFormatter())
+        the_axis.set_major_formatter(FuncFormatter(lambda v, _: tick_label(v)))
+        return
+    margin = 0.06 * (high - low or abs(high) or 1)
+    axes.set(**{f"{axis}lim": (low - margin, high + margin)})
+    the_axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
+    power = int(log10(high) // 3 * 3) if high > 0 else 0
+    if -3 <= power <= 3:
+        the_axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v:,.10g}"))
+        return
+    the_axis.set_major_formatter(FuncFormatter(lambda v, _: f"{v / 10.0**power:.10g}"))
+    the_axis.set_label_text(f"{words} × {tick_label(10.0**power)}, {better}")
+
+
+def _name_front(axes: Axes, points: Points, label: str, places: Any) -> None:
+    column_known = any(label in row for row in points.rows)
+    if not column_known:
+        column(points.rows, label)  # says which there are
+    crowd = Crowd()
+    crowd.discs = np.asarray(axes.transData.transform(places))
+    crowd.radii = np.full(len(places), 1.8 * axes.figure.dpi / 72)
+    named: set[object] = set()
+    for i in points.front:
+        value, (x, y) = points.rows[i].get(label), places[i].tolist()
+        if value is None or value in named:
+            continue
+        named.add(value)
+        sides = [("left", 3.5), ("right", -3.5)]
+        spots = [
+            Spot(x, y, shift, 2 * up, ha, va)
+            for va, up in (("top", -1), ("bottom", 1))
+            for ha, shift in sides
+        ]
+        place(axes, str(value), spots, crowd, False, fontsize=style.SMALL_PT, color=style.INK)
+
+
+# ---- traffic over the size of a buffer -------------------------------------------------------------
+
+
+def find_sizes(rows: Rows, level: str | None, traffic: str | None = None) -> tuple[str, str]:
+    """The columns of sizes and of traffic: of ``level``, else of the level on chip whose size differs most.
+    """
+    known = list(dict.fromkeys(k for row in rows for k in row))
+    sized = [k.removesuffix("_size_bytes") for k in known if k.endswith("_size_bytes")]
+    swept = [k for k in known if k.startswith("arch.memory") and k.endswith(".size")]
+    if level is not None:
+        wanted = f"{level}_size_bytes" if level in sized else level
+        if wanted not in known:
+            words = f"is no level{nearest(level, sized)}, must be {join_allowed(sized or swept or ['none'])}"
+            raise InputError(Fault("--level", level, words))
+    else:
+        counts = {k: len({row.get(k) for row in rows}) for k in [f"{n}_size_bytes" for n in sized] + swept}
+        wanted = max(counts, key=lambda k: counts[k], default="")
+        if counts.get(wanted, 0) < 2:
+            words = "the size of no level differs between the results: simulate with several sizes first"
+            raise InputError(Fault("plot buffers", "", words))
+    far = next((k.removesuffix("_read_bytes") for k in known if k.endswith("_read_bytes")), "dram")
+    return wanted, traffic or far
+
+
+def buffer_lines(rows: Rows, sizes: str, level: str) -> dict[str, list[tuple[float, float]]]:
+    """(size, bytes read and written at ``level``) by network, in the order of sizes."""
+    from accelsim.units import parse_bytes
+
+    lines: dict[str, list[tuple[float, float]]] = {}
+    for row in rows:
+        value = row.get(sizes)
+        at = float(parse_bytes(value)) if isinstance(value, str) else value
+        moved = [row.get(f"{level}_{way}_bytes") for way in ("read", "write")]
+        if at is None or any(not isinstance(m, int | float) for m in moved):
+            continue
+        total = sum(float(m) for m in moved if isinstance(m, int | float))
+        lines.setdefault(str(row.get("network", "")), []).append((float(at), total))
+    if not lines:
+        raise InputError(Fault("plot buffers", sizes, f"no row has it and the traffic of {level}"))
+    return {name: sorted(points) for name, points in lines.items()}
+
+
+def draw_buffers(
+    lines: Mapping[str, Sequence[tuple[float, float]]], sizes: str, level: str, *, figure: Figure
+) -> tuple[Figure, Axes]:
+    """Off-chip traffic over the size of a buffer, a line a network; both axes in powers of two where wide."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    axes = figure.add_subplot()
+    for number, (name, points) in enumerate(lines.items()):
+        axes.plot(
+            [x for x, _ in points],
+            [y for _, y in points],
+            marker=style.marker(number),
+            ms=3.4,
+            mec="white",
+            mew=0.4,
+            color=style.colour(number),
+            label=name,
+            clip_on=False,
+            zorder=3,
+        )
+    xs = sorted({x for points in lines.values() for x, _ in points})
+    ys = [y for points in lines.values() for _, y in points]
+    axes.set_xscale("log", base=2)
+    stride = max(1, -(-len(xs) * 30 // int(72 * figure.get_figwidth() - 40)))
+    axes.xaxis.set_major_locator(FixedLocator(xs[::stride]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _size_words(v)))
+    if min(ys) > 0 and max(ys) / min(ys) > WIDE:
+        axes.set_yscale("log", base=2)
+        axes.yaxis.set_minor_locator(NullLocator())
+    else:
+        axes.set_ylim(0, 1.08 * max(ys))
+        unit = 2.0 ** (10 * int(np.log2(max(ys)) // 10))
+        nice = next(n * m for m in (1, 10, 100) for n in (1, 2, 5) if max(ys) / (n * m * unit) <= 6)
+        axes.yaxis.set_major_locator(
+            FixedLocator([i * nice * unit for i in range(8) if i * nice * unit <= 1.08 * max(ys)])
+        )
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: _size_words(v)))
+    axes.set_axisbelow(True)
+    axes.grid(color="#E4E4E4", lw=0.4)
+    name = sizes.removesuffix("_size_bytes").removeprefix("arch.").removesuffix(".size")
+    axes.set_xlabel(f"Size of {name.replace('_', ' ')}")
+    axes.set_ylabel(f"Traffic of {level.replace('_', ' ')}")
+    columns, _ = legend_columns(72 * figure.get_figwidth(), list(lines), [])
+    figure.legend(loc="outside upper left", ncols=columns)
+    return figure, axes
+
+
+def _size_words(value: float) -> str:
+    number, unit = size(value).split(" ")
+    return f"{number.rstrip('0').rstrip('.') if '.' in number else number} {unit}"

@@ -1,0 +1,92 @@
+"""Speed-ups over a baseline: a group of bars a network, and the geometric mean behind them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from accelsim.report import style
+from accelsim.report.figure_data import Speedups
+from accelsim.report.roofline_figure import tick_label, ticks
+from accelsim.report.stacked_figure import legend
+from accelsim.report.words import shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDE = 25.0  # a span of speed-ups from which on the axis is logarithmic
+MEAN = "geomean"
+
+
+def draw_speedups(data: Speedups, *, figure: Figure) -> tuple[Figure, Axes]:
+    """Bars from 1 up on a logarithmic axis, from 0 up on a linear one; values above them where there is room.
+    """
+    axes = figure.add_subplot()
+    groups = [*data.networks, *([MEAN] if len(data.networks) > 1 else [])]
+    values = {
+        machine: [*speeds, *([data.means[machine]] if len(groups) > len(speeds) else [])]
+        for machine, speeds in data.machines.items()
+    }
+    known = [v for speeds in values.values() for v in speeds if v is not None]
+    wide = max(known) / min(known) > WIDE
+    places = [i + (0.35 if name == MEAN else 0.0) for i, name in enumerate(groups)]
+    width = 0.8 / len(values)
+    room_pt = 72 * (figure.get_figwidth() - 0.45) / len(groups) * width
+    upright = 3.9 * max(len(_words(value)) for value in known) > room_pt
+    for number, (machine, speeds) in enumerate(values.items()):
+        shift = (number - (len(values) - 1) / 2) * width
+        xs = [place + shift for place, value in zip(places, speeds, strict=True) if value is not None]
+        ys = [value for value in speeds if value is not None]
+        foot = 1.0 if wide else 0.0
+        heights = [y - foot for y in ys]
+        axes.bar(
+            xs, heights, width * 0.94, bottom=foot, color=style.colour(number), label=machine, linewidth=0
+        )
+        if not upright or room_pt >= style.SMALL_PT:
+            for x, y in zip(xs, ys, strict=True):
+                _value(axes, x, max(y, foot), _words(y), upright)
+    _axis(axes, known, wide)
+    names = [shorten(name, 16) for name in groups]
+    level = max(map(len, names)) * 3.9 <= 72 * (figure.get_figwidth() - 0.45) / len(groups) - 3
+    turned: Any = {} if level else {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(places, names, **turned)
+    axes.tick_params(axis="x", length=0)
+    axes.set_xlim(-0.55, places[-1] + 0.55)
+    axes.axhline(1, color=style.INK, lw=0.7, zorder=2.5)
+    axes.set_ylabel(f"Speed-up over {data.baseline}")
+    legend(figure, axes)
+    return figure, axes
+
+
+def _words(value: float) -> str:
+    return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
+
+
+def _value(axes: Axes, x: float, y: float, words: str, upright: bool) -> None:
+    axes.annotate(
+        words,
+        (x, y),
+        (0, 1.5),
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        rotation=90 if upright else 0,
+        fontsize=style.SMALL_PT,
+    )
+
+
+def _axis(axes: Axes, known: list[float], wide: bool) -> None:
+    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+
+    if wide:
+        axes.set_yscale("log")
+        low, high = min(*known, 1.0) / 1.4, max(*known, 1.0) * 1.9
+        axes.set_ylim(low, high)
+        axes.yaxis.set_major_locator(FixedLocator(ticks(low, high, room=8)))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        axes.set_ylim(0, 1.14 * max(*known, 1.0))
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{tick_label(y) if y else 0}×"))
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color="#E4E4E4", lw=0.4)

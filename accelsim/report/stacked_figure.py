@@ -1,0 +1,236 @@
+"""Stacked bars: energy by component, cycles by cause; a bar a network, or a bar a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import TYPE_CHECKING
+
+from accelsim.errors import Fault, InputError
+from accelsim.report import style
+from accelsim.report.figure_data import Shown, Stack, energy_stack, stall_stack
+from accelsim.report.model import Result
+from accelsim.report.words import compact, percent, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+OTHER = "other"
+LEAST_SHARE = 0.002  # of all bars together: parts below are drawn as one
+FEW = 9  # bars that have room for words
+LONGEST_NAME = 22
+USES = {
+    "busy": style.BLUE,
+    "memory": style.VERMILLION,
+    "weight_load": style.ORANGE,
+    "drain": style.GREEN,
+    "fill": style.SKY,
+    "dependency": style.PURPLE,
+    "imbalance": style.YELLOW,
+    "queue": style.BLACK,
+    "control": style.GREY,
+}
+COMPONENTS = {
+    "mac": style.BLUE,
+    "vector": style.BLACK,
+    "array_registers": style.SKY,
+    "accumulators": style.PURPLE,
+    "leakage": style.GREY,
+}
+NEAR = (style.GREEN, style.YELLOW, style.ORANGE)  # levels on chip, from the near one on
+FAR = style.VERMILLION
+DARK = (style.BLUE, style.BLACK, style.VERMILLION, style.GREEN)
+
+
+def draw_energy(
+    results: Sequence[Result],
+    *,
+    show: Shown | None = None,
+    shares: bool = False,
+    labels: Sequence[str] | None = None,
+    figure: Figure,
+) -> tuple[Figure, Axes]:
+    """Energy by component. ``show`` is ``layers`` for one result, ``networks`` for several unless given."""
+    shown = show or default_show(results, "energy")
+    stack = energy_stack(results, shown, labels)
+    far = {result.machine.off_chip for result in results}
+    colours, near = dict(COMPONENTS), 0
+    for part in stack.parts:
+        if part not in colours:
+            colours[part] = FAR if part in far else NEAR[near % len(NEAR)]
+            near += part not in far
+    return draw_stack(
+        figure,
+        stack,
+        colours,
+        "Energy",
+        "J",
+        1e-12,
+        shares=shares,
+        many=shown == "layers",
+    )
+
+
+def draw_stalls(
+    results: Sequence[Result],
+    *,
+    show: Shown | None = None,
+    shares: bool | None = None,
+    labels: Sequence[str] | None = None,
+    figure: Figure,
+) -> tuple[Figure, Axes]:
+    """Cycles by what they were for. Networks are shown as shares of their time unless told otherwise."""
+    shown = show or default_show(results, "stalls")
+    stack = stall_stack(results, shown, labels)
+    relative = shown == "networks" if shares is None else shares
+    return draw_stack(figure, stack, USES, "Cycles", "", 1.0, shares=relative, many=shown == "layers")
+
+
+def default_show(results: Sequence[Result], kind: str) -> Shown:
+    """A bar a layer for one result, a bar a network for several; InputError for none."""
+    if not results:
+        raise InputError(Fault(f"plot {kind}", "", "there is no result to draw"))
+    return "layers" if len(results) == 1 else "networks"
+
+
+def draw_stack(
+    figure: Figure,
+    stack: Stack,
+    colours: Mapping[str, str],
+    quantity: str,
+    unit: str,
+    scale: float,
+    *,
+    shares: bool,
+    many: bool,
+) -> tuple[Figure, Axes]:
+    """Draw bars whose values times ``scale`` are in ``unit``."""
+    axes = figure.add_subplot()
+    shown = gathered(stack)
+    drawn = shown.shares() if shares else shown
+    highest = max(drawn.totals, default=0.0) * (1.0 if shares else scale)
+    factor, prefixed = axis_scale(highest, unit)
+    step = 1.0 if shares else scale / factor
+    base = [0.0] * len(stack.bars)
+    for part, values in drawn.parts.items():
+        heights = [value * step for value in values]
+        axes.bar(
+            range(len(base)),
+            heights,
+            bottom=base,
+            width=0.86 if many else 0.68,
+            color=colours.get(part, style.GREY),
+            edgecolor="white",
+            linewidth=0.15 if many else 0.4,
+            label=part_words(part),
+        )
+        if shares and not many and len(base) <= FEW:
+            _inside(axes, base, heights, colours.get(part, style.GREY))
+        base = [low + height for low, height in zip(base, heights, strict=True)]
+    axes.set_ylabel(f"Share of {quantity.lower()}" if shares else f"{quantity}{prefixed}")
+    _y_axis(axes, shares, base)
+    name_bars(axes, stack.bars, figure.get_figwidth())
+    if not many and len(base) <= FEW:
+        _totals(axes, base, [compact(total * scale, unit) for total in stack.totals])
+    legend(figure, axes)
+    return figure, axes
+
+
+def gathered(stack: Stack) -> Stack:
+    """Parts that are next to nothing in every bar as one, ``other``; those of nothing at all left out."""
+    shares = stack.shares().parts
+    large = {part: vs for part, vs in stack.parts.items() if max(shares[part], default=0) >= LEAST_SHARE * 5}
+    small = [vs for part, vs in stack.parts.items() if part not in large and any(vs)]
+    if not small:
+        return Stack(stack.bars, large)
+    return Stack(stack.bars, {**large, OTHER: tuple(sum(vs) for vs in zip(*small, strict=True))})
+
+
+PREFIXES = {"T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3, "": 1.0, "m": 1e-3, "µ": 1e-6, "n": 1e-9}
+COUNTS = {"k": "thousand", "M": "million", "G": "billion", "T": "trillion"}
+
+
+def axis_scale(highest: float, unit: str) -> tuple[float, str]:
+    """What to divide an axis up to ``highest`` by, and the words behind its quantity: `` (mJ)``."""
+    prefix = next((prefix for prefix, factor in PREFIXES.items() if highest >= factor), "n")
+    if unit:
+        return PREFIXES[prefix], f" ({prefix}{unit})"
+    return (PREFIXES[prefix], f" ({COUNTS[prefix]})") if prefix in COUNTS else (1.0, "")
+
+
+def part_words(part: str) -> str:
+    return part.replace("_", " ")
+
+
+def name_bars(axes: Axes, names: Sequence[str], width_in: float) -> None:
+    """Names under the bars: level where they fit, else upright, and only as many as have room."""
+    room_pt = 72 * (width_in - 0.5) / max(1, len(names))
+    short = [shorten(name, LONGEST_NAME) for name in names]
+    longest = max(map(len, short), default=0)
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.tick_params(axis="x", length=0)
+    if longest * 3.9 <= room_pt - 4:
+        axes.set_xticks(range(len(names)), short)
+        return
+    if longest * 3.9 * 0.71 <= room_pt + 12:
+        axes.set_xticks(range(len(names)), short, rotation=30, ha="right", rotation_mode="anchor")
+        return
+    stride = max(1, ceil(7.4 / room_pt))
+    axes.set_xticks(range(0, len(names), stride), short[::stride], rotation=90)
+    axes.tick_params(axis="x", labelsize=style.SMALL_PT - 0.5, pad=1)
+
+
+def legend(figure: Figure, axes: Axes) -> None:
+    """What the colours mean, above the axes, in as few rows as there is room for."""
+    handles, words = axes.get_legend_handles_labels()
+    room = 72 * figure.get_figwidth() - 8
+    columns = max(1, min(len(words), int(room // (20 + 3.9 * max(map(len, words), default=1)))))
+    rows = ceil(len(words) / columns)
+    columns = ceil(len(words) / rows)
+    order = [i for c in range(columns) for i in range(c, len(words), columns)]  # read along the rows
+    figure.legend(
+        [handles[i] for i in order],
+        [words[i] for i in order],
+        loc="outside upper left",
+        ncols=columns,
+        handlelength=0.9,
+        handleheight=0.9,
+    )
+
+
+def _y_axis(axes: Axes, shares: bool, heights: Sequence[float]) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    if shares:
+        axes.set_ylim(0, 1)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f}%"))
+    else:
+        axes.set_ylim(0, 1.06 * max(heights, default=1) or 1)
+        axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.10g}"))
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color="#E4E4E4", lw=0.4)
+
+
+def _inside(axes: Axes, base: Sequence[float], heights: Sequence[float], colour: str) -> None:
+    ink = "white" if colour in DARK else style.INK
+    for x, (low, height) in enumerate(zip(base, heights, strict=True)):
+        if height >= 0.07:
+            axes.text(
+                x, low + height / 2, percent(height), ha="center", va="center", color=ink, size=style.SMALL_PT
+            )
+
+
+def _totals(axes: Axes, heights: Sequence[float], words: Sequence[str]) -> None:
+    for x, (height, text) in enumerate(zip(heights, words, strict=True)):
+        axes.annotate(
+            text,
+            (x, height),
+            (0, 1.5),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=style.SMALL_PT,
+            annotation_clip=False,
+        )

@@ -1,0 +1,210 @@
+"""How well the engine is used: layer by layer from results, and PE by PE over time from a trace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from accelsim.errors import Fault, InputError
+from accelsim.report import style
+from accelsim.report.figure_data import LayerUse, layer_uses
+from accelsim.report.model import Result
+from accelsim.report.rows import Cell
+from accelsim.report.stacked_figure import axis_scale, name_bars
+from accelsim.report.trace import SCHEMA
+from accelsim.report.words import percent
+from accelsim.yaml_io import read_text
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BOUNDS = {"compute": style.BLUE, "memory": style.VERMILLION}
+INKS = ("#FFFFFF", "#D4E6F4", "#8FC1E3", "#3E8EC4", "#0B5E98", "#06304F")  # one hue, even in lightness
+
+
+def draw_utilization(
+    results: Sequence[Result], *, over_time: bool = False, labels: Sequence[str] | None = None, figure: Figure
+) -> tuple[Figure, Any]:
+    """A panel a result: the utilization of every layer with MACs, coloured by what bounds it.
+
+    ``over_time`` makes each layer as wide as its share of time, so that areas are work done; else all are
+    equally wide and named.
+    """
+    if not results:
+        raise InputError(Fault("plot utilization", "", "there is no result to draw"))
+    uses = layer_uses(results, labels)
+    panels = figure.subplots(len(results), 1, squeeze=False, sharex=over_time)[:, 0]
+    for axes, result, layers in zip(panels, results, uses, strict=True):
+        _panel(axes, layers, over_time, figure.get_figwidth())
+        _mean(axes, result.totals.utilization)
+        if len(results) > 1:
+            axes.set_title(layers[0].result if layers else result.network, loc="left", pad=3)
+    if over_time:
+        panels[-1].set_xlabel("Share of time")
+    elif len({tuple(use.layer for use in layers) for layers in uses}) == 1:
+        for axes in panels[:-1]:  # the names once, below
+            axes.set_xticklabels([])
+    if len(results) == 1:
+        panels[0].set_ylabel("Utilization of the MACs")
+    else:
+        figure.supylabel("Utilization of the MACs", fontsize=style.TEXT_PT)
+    handles = [_patch(colour, f"bound by {bound}") for bound, colour in BOUNDS.items()]
+    figure.legend(handles=handles, loc="outside upper left", ncols=2, handlelength=0.9, handleheight=0.9)
+    return figure, panels[0] if len(results) == 1 else list(panels)
+
+
+def _panel(axes: Axes, layers: Sequence[LayerUse], over_time: bool, width_in: float) -> None:
+    from matplotlib.ticker import FuncFormatter
+
+    begins = [u.begin_share if over_time else i - 0.43 for i, u in enumerate(layers)]
+    ends = [u.end_share if over_time else i + 0.43 for i, u in enumerate(layers)]
+    axes.bar(
+        begins,
+        [u.utilization for u in layers],
+        width=[e - b for b, e in zip(begins, ends, strict=True)],
+        align="edge",
+        color=[BOUNDS[u.bound] for u in layers],
+        edgecolor="white",
+        linewidth=0.15,
+    )
+    axes.set_ylim(0, 1)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f}%"))
+    axes.set_axisbelow(True)
+    axes.grid(axis="y", color="#E4E4E4", lw=0.4)
+    if over_time:
+        axes.set_xlim(0, 1)
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.0f}%"))
+    else:
+        name_bars(axes, [u.layer for u in layers], width_in)
+
+
+def _mean(axes: Axes, mean: float) -> None:
+    """The whole network's utilization: a line, and its value at the right end."""
+    axes.axhline(mean, color=style.INK, lw=0.7, ls=(0, (4, 2)), zorder=3)
+    above = mean < 0.85
+    axes.annotate(
+        f"network {percent(mean)}%",
+        (1, mean),
+        (0, 2 if above else -2),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="bottom" if above else "top",
+        fontsize=style.SMALL_PT,
+        zorder=4,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
+    )
+
+
+def _patch(colour: str, words: str) -> Any:
+    from matplotlib.patches import Patch
+
+    return Patch(facecolor=colour, label=words)
+
+
+# ---- the array over time ---------------------------------------------------------------------------
+
+
+def read_trace(path: str | Path) -> dict[str, Any]:
+    """What a trace file of ``simulate --trace`` says about its run; InputError where it has no array."""
+    try:
+        document = json.loads(read_text(Path(path)))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            Fault(str(path), "", f"is not JSON: {error.msg}", error.lineno, error.colno)
+        ) from None
+    about = document.get("otherData") if isinstance(document, dict) else None
+    if not isinstance(about, dict) or about.get("schema") != SCHEMA:
+        raise InputError(Fault(str(path), "", "is no trace of accelsim simulate --trace FILE.json"))
+    if not about.get("array"):
+        words = "its engine is no array of PEs: there is nothing to draw over time"
+        raise InputError(Fault(str(path), "otherData.array", words))
+    return about
+
+
+def draw_heat_map(about: Mapping[str, Any], *, figure: Figure) -> tuple[Figure, Any]:
+    """Rows of PEs over time, and columns: the darker, the larger the share of their PEs that is at work."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    array, seconds = about["array"], about["cycles"] / about["clock_hz"]
+    factor, prefixed = axis_scale(seconds, "s")
+    panels = figure.subplots(2, 1, sharex=True)
+    inks = LinearSegmentedColormap.from_list("accelsim", INKS)
+    for axes, key, lines, words in zip(
+        panels,
+        ("row_shares", "column_shares"),
+        (array["rows"], array["cols"]),
+        ("PE row", "PE column"),
+        strict=True,
+    ):
+        image = axes.imshow(
+            np.asarray(array[key]),
+            aspect="auto",
+            cmap=inks,
+            vmin=0,
+            vmax=1,
+            interpolation="nearest",
+            extent=(0, seconds / factor, lines, 0),
+            rasterized=True,
+        )
+        axes.set_ylabel(words)
+        axes.set_yticks([0, lines // 2, lines])
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(True)
+    _mark_layers(panels[0], about, factor, figure.get_figwidth())
+    panels[-1].set_xlabel(f"Time{prefixed}")
+    bar = figure.colorbar(image, ax=list(panels), pad=0.015, aspect=28, ticks=[0, 0.5, 1])
+    bar.ax.set_yticklabels(["0%", "50%", "100%"])
+    bar.set_label("PEs at work", labelpad=1)
+    bar.outline.set_linewidth(0.6)
+    return figure, list(panels)
+
+
+def _mark_layers(axes: Axes, about: Mapping[str, Any], factor: float, width_in: float) -> None:
+    """Names of the layers that last long enough, above their time, between ticks where they begin."""
+    whole, width_pt = about["cycles"], 72 * width_in * 0.78
+    ends = [layer["end"] / about["clock_hz"] / factor for layer in about["layers"]]
+    top = axes.secondary_xaxis("top")
+    top.set_xticks(ends, [""] * len(ends))
+    top.tick_params(length=2)
+    for layer in about["layers"]:
+        share = (layer["end"] - layer["begin"]) / whole
+        name = str(layer["name"])
+        if share * width_pt >= 3.7 * len(name) + 3:
+            middle = (layer["begin"] + layer["end"]) / 2 / about["clock_hz"] / factor
+            axes.annotate(
+                name,
+                (middle, 1),
+                (0, 3),
+                xycoords=("data", "axes fraction"),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                fontsize=style.SMALL_PT,
+            )
+
+
+def heat_map_rows(about: Mapping[str, Any]) -> list[dict[str, Cell]]:
+    """A row a bin of time and group of rows, or of columns."""
+    array, rows = about["array"], list[dict[str, Cell]]()
+    for line, key, lines in (("row", "row_shares", "rows"), ("column", "column_shares", "cols")):
+        groups = np.array_split(np.arange(array[lines]), len(array[key]))
+        for group, shares in zip(groups, array[key], strict=True):
+            for number, share in enumerate(shares):
+                begin = number * array["bin_cycles"]
+                rows.append(
+                    {
+                        "line": line,
+                        "first": int(group[0]),
+                        "last": int(group[-1]),
+                        "begin_cycle": begin,
+                        "end_cycle": begin + array["bin_cycles"],
+                        "share_at_work": share,
+                    }
+                )
+    return rows

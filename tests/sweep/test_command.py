@@ -1,0 +1,47 @@
+"""The commands ``sweep`` and ``search``: flags and files, tables, exit status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from accelsim.cli import main
+
+
+def test_sweep_from_flags(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["sweep", files[0], "--arch", files[1], "--vary", "arch.engine.rows,arch.engine.cols=pow2:2:8"]
+    line += ["--objective", "cycles", "--objective", "max:utilization", "--where", "arch.engine.rows < 8"]
+    assert main([*line, "--out", str(tmp_path / "t.csv"), "--store", str(tmp_path / "s.db")]) == 0
+    out = capsys.readouterr()
+    assert out.err == ""
+    assert "2 points: 2 ran; 2 simulated, 1 outside the constraints" in out.out
+    assert (tmp_path / "t.csv").read_text().startswith("network,architecture,arch.engine.rows,arch.engine.cols,status")
+
+
+def test_sweep_and_search_from_a_file(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "s.yaml").write_text(
+        f"schema: accelsim.sweep/1\nnetwork: {files[0]}\narch: {files[1]}\nvary: {{arch.engine.rows: [2, 4]}}\n"
+    )
+    assert main(["sweep", str(tmp_path / "s.yaml")]) == 0
+    pytest.importorskip("optuna")
+    assert main(["search", str(tmp_path / "s.yaml"), "--trials", "3", "--sampler", "random"]) == 0
+    assert "3 points: 3 ran" in capsys.readouterr().out
+    assert main(["sweep", str(tmp_path / "s.yaml"), "--arch", files[1]]) == 2
+    assert "is said by the sweep file" in capsys.readouterr().err
+
+
+def test_tilings(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", *files[:1], "--arch", files[1], "--tilings", "fc", "--top", "2"]) == 0
+    assert "bounded away" in capsys.readouterr().out
+
+
+def test_status(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep = ["sweep", files[0], "--arch", files[1]]
+    assert main([*sweep, "--set", "arch.memory.buffer.size=4 B", "--vary", "arch.engine.rows=[2]"]) == 1
+    assert "asks for" in capsys.readouterr().out
+    assert main(["sweep", files[0]]) == 2
+    assert main([*sweep, "--vary", "arch.engine.rows=8:4", "--vary", "x=1"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 3
+    assert main([*sweep, "--vary", "arch.engine.rows=[2]", "--out", str(tmp_path / "t.txt")]) == 2
+    assert "must end in .csv or .parquet" in capsys.readouterr().err

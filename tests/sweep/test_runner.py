@@ -1,0 +1,265 @@
+"""A sweep gives the same bytes however it is run: at once, in pieces, in processes, on a cluster, killed and gone on."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import accelsim
+from accelsim.errors import InputError, InvariantError
+from accelsim.sweep import evaluate, pool
+from accelsim.sweep.pool import Pool
+from accelsim.sweep.progress import Silent
+from accelsim.sweep.runner import SweepInterrupted
+from accelsim.sweep.store import Outcome, Store
+
+ROOT = Path(__file__).parents[2]
+SPACE = {"arch.engine.rows": "2:8:2", "arch.engine.dataflow": ["ws", "os", "is"], "arch.memory.buffer.size": ["64 B", "1 KiB"]}
+
+
+@pytest.fixture(scope="module")
+def plain(files: tuple[str, str]) -> accelsim.sweep.SweepTable:
+    """The sweep of this file in one process without a store."""
+    return accelsim.sweep(*files, SPACE)
+
+
+def test_rows_are_in_the_order_of_the_space_and_agree_with_simulate(
+    files: tuple[str, str], plain: accelsim.sweep.SweepTable
+) -> None:
+    assert [row["arch.engine.rows"] for row in plain.rows] == sorted([2, 4, 6, 8] * 6)
+    assert plain.counts["points"] == 24
+    for row in plain.rows[::5]:
+        overrides = {key: row[key] for key in SPACE}
+        if row["status"] == "infeasible":
+            with pytest.raises(accelsim.InfeasibleError):
+                accelsim.simulate(*files, overrides=overrides)
+        else:
+            assert accelsim.simulate(*files, overrides=overrides).totals.cycles == row["cycles"]
+
+
+def test_mapping_keys_agree_with_simulate(files: tuple[str, str]) -> None:
+    table = accelsim.sweep(*files, {"mapping.conv.tile.K": "divisors", "mapping.fc.tile.C": [9, 90]})
+    assert [row["mapping.conv.tile.K"] for row in table.rows[::2]] == [1, 2, 5, 10]
+    for row in table.rows:
+        overrides = {key: row[key] for key in table.keys}
+        result = accelsim.simulate(*files, overrides=overrides)
+        assert result.totals.cycles == row["cycles"]
+        assert result.totals.energy_total_pj == row["energy_total_pj"]
+
+
+def test_values_mode(files: tuple[str, str]) -> None:
+    table = accelsim.sweep(*files, {"arch.engine.cols": [2, 4]}, values=True, seed=3)
+    result = accelsim.simulate(*files, values=True, seed=3, overrides={"arch.engine.cols": 4})
+    assert table.rows[1]["effective_macs"] == result.totals.effective_macs
+
+
+def test_a_store_spares_what_it_knows(
+    files: tuple[str, str], plain: accelsim.sweep.SweepTable, tmp_path: Path
+) -> None:
+    part = {**SPACE, "arch.engine.rows": [4, 6]}
+    accelsim.sweep(*files, part, store=tmp_path / "s.db")
+    table = accelsim.sweep(*files, SPACE, store=tmp_path / "s.db")
+    assert table.counts["simulated"] == 12
+    assert table.counts["reused"] == 12
+    assert table.to_csv() == plain.to_csv()
+    with Store(tmp_path / "s.db") as store:
+        store.check()
+        assert len(store) == 24
+
+
+def test_the_key_is_the_content(files: tuple[str, str], tmp_path: Path) -> None:
+    changed = Path(files[1]).read_text().replace("1 GHz", "1000 MHz  # the same").replace("2 KiB", "2048 B")
+    (tmp_path / "other.yaml").write_text(changed)
+    store = tmp_path / "s.db"
+    accelsim.sweep(*files, {"arch.engine.rows": [2]}, store=store)
+    assert accelsim.sweep(files[0], tmp_path / "other.yaml", {"arch.engine.rows": [2]}, store=store).counts["reused"] == 1
+    (tmp_path / "other.yaml").write_text(changed.replace("2048 B", "2049 B"))
+    assert accelsim.sweep(files[0], tmp_path / "other.yaml", {"arch.engine.rows": [2]}, store=store).counts["simulated"] == 1
+
+
+def test_equal_points_are_run_once(files: tuple[str, str]) -> None:
+    table = accelsim.sweep(*files, {"arch.engine.rows": ["4", 4], "arch.clock": ["1 GHz", "1000 MHz"]})
+    assert table.counts["simulated"] <= 2
+    assert len({row["cycles"] for row in table.rows if row["status"] == "ok"}) == 1
+
+
+def test_several_networks_constraints_and_limits(files: tuple[str, str]) -> None:
+    table = accelsim.sweep(
+        [files[0], "lenet5"], files[1], {"arch.engine.rows": "2:8:2"},
+        where=["arch.engine.rows*arch.engine.cols <= 24", "cycles <= 20000"], objective=["cycles", "max:utilization"],
+    )  # fmt: skip
+    assert table.counts["points"] == 6
+    assert table.counts["excluded"] == 2
+    assert {row["status"] for row in table.rows if row["network"] == "lenet5"} == {"over_limit"}
+    best = table.best
+    assert best is not None
+    assert best["cycles"] == min(int(str(row["cycles"])) for row in table.ok)
+    assert best in table.front
+
+
+def test_parquet_and_dataframe(plain: accelsim.sweep.SweepTable, tmp_path: Path) -> None:
+    import pandas
+
+    plain.write(tmp_path / "t.parquet")
+    plain.write(tmp_path / "t.csv")
+    frame = pandas.read_parquet(tmp_path / "t.parquet")
+    assert list(frame.columns) == list(plain.to_dataframe().columns)
+    assert frame["cycles"].dropna().tolist() == plain.to_dataframe()["cycles"].dropna().tolist()
+    assert (tmp_path / "t.csv").read_text() == plain.to_csv()
+
+
+@pytest.mark.parametrize(
+    ("space", "options", "message"),
+    [
+        ({"arch.engine.rowz": [1]}, {}, 'did you mean "rows"'),
+        ({"arch.engine.rows": [0, -1]}, {}, "no point is legal"),
+        ({"arch.engine.rows": [2]}, {"objective": "cyclse"}, 'did you mean "cycles"'),
+        ({"arch.engine.rows": [2]}, {"where": "utilisation > 1"}, 'did you mean "utilization"'),
+        ({"arch.engine.rows": [2]}, {"where": "arch.engine.size > 1"}, "has no value"),
+        ({"mapping.fc.tile.X": "divisors"}, {}, "divisors are of a layer's dimension"),
+        ({"mapping.cf.tile.K": "divisors"}, {}, "no layer of that name"),
+        ({"arch.engine.rows": [2]}, {"scheduler": "tcp://127.0.0.1:1"}, "cannot be reached"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_faults(
+    files: tuple[str, str], space: dict[str, Any], options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accelsim.sweep.cluster.CONNECT_SECONDS", 1)
+    with pytest.raises(InputError, match=message):
+        accelsim.sweep(*files, space, **options)
+
+
+def test_illegal_points_are_rows(files: tuple[str, str]) -> None:
+    table = accelsim.sweep(*files, {"arch.engine.rows": [0, 4]})
+    assert [row["status"] for row in table.rows] == ["illegal", "ok"]
+    assert "must be greater than 0" in str(table.rows[0]["reason"])
+
+
+# ---- processes, kills, interrupts ---------------------------------------------------------------------------------
+
+
+def test_processes_give_the_same_bytes_and_one_that_dies_is_replaced(
+    files: tuple[str, str], plain: accelsim.sweep.SweepTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+
+    def kill_one(self: Pool) -> Any:
+        if self._executor is not None and len(killed) < 1 and self._executor._processes:
+            killed.append(next(iter(self._executor._processes)))
+            os.kill(killed[0], signal.SIGKILL)
+        return real(self)
+
+    real = Pool._finished
+    monkeypatch.setattr(Pool, "_finished", kill_one)
+    assert accelsim.sweep(*files, SPACE, jobs=2).to_csv() == plain.to_csv()
+    assert len(killed) == 1
+
+
+def test_a_point_that_kills_its_process_is_told(files: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "run_batch", _deadly)
+    monkeypatch.setattr(pool, "TRIES", 2)
+    table = accelsim.sweep(*files, {"arch.engine.rows": [2, 4, 7, 8]}, jobs=2)
+    assert [row["status"] for row in table.rows] == ["ok", "ok", "defect", "ok"]
+    assert "killed the process" in str(table.rows[2]["reason"])
+
+
+def _deadly(batch: evaluate.Batch) -> list[tuple[int, Outcome]]:
+    if any(job.arch.engine.rows == 7 for job in batch.jobs):  # type: ignore[union-attr]
+        os.kill(os.getpid(), signal.SIGKILL)
+    return evaluate.run_batch(batch)
+
+
+def test_an_interrupt_keeps_what_is_done(files: tuple[str, str], plain: accelsim.sweep.SweepTable, tmp_path: Path) -> None:
+    class Interrupt(Silent):
+        left = 7
+
+        def done(self, count: int, best: float | None) -> None:
+            self.left -= count
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+    with pytest.raises(SweepInterrupted, match=r"interrupted: \d+ of 24 points are done, kept in"):
+        accelsim.sweep(*files, SPACE, store=tmp_path / "s.db", progress=Interrupt())
+    with Store(tmp_path / "s.db") as store:
+        assert len(store) >= 7
+    table = accelsim.sweep(*files, SPACE, store=tmp_path / "s.db")
+    assert table.counts["reused"] >= 7
+    assert table.to_csv() == plain.to_csv()
+
+
+def test_a_defect_of_every_point_ends_the_sweep(files: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(evaluate, "simulate", broken)
+    with pytest.raises(InvariantError, match=r"the first \d+ points all failed: ZeroDivisionError: oops"):
+        accelsim.sweep(*files, {"arch.engine.rows": "1:40"})
+
+
+def kills() -> Any:
+    spec = importlib.util.spec_from_file_location("kill_test", ROOT / "scripts" / "kill_test.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_kill_minus_nine_twice_and_finish(files: tuple[str, str], tmp_path: Path) -> None:
+    script = kills()
+    space = [files[0], "--arch", files[1], "--vary", "arch.engine.rows=1:24", "--vary", "arch.engine.cols=[3, 4]"]
+    first = script.kill_once(space, tmp_path, 2, 0.2)
+    second = script.kill_once(space, tmp_path, 1, 0.05)
+    assert 0 < first < second <= 48
+    same = {"arch.engine.rows": "1:24", "arch.engine.cols": [3, 4]}
+    finished = accelsim.sweep(*files, same, store=tmp_path / "killed.db")
+    assert finished.counts["reused"] == second
+    assert finished.to_csv() == accelsim.sweep(*files, same).to_csv()
+    assert script.points_in(tmp_path / "killed.db") == 48
+    assert script.duplicates(tmp_path / "killed.db") == 0
+
+
+def test_ctrl_c_ends_the_command_cleanly(files: tuple[str, str], tmp_path: Path) -> None:
+    script = kills()
+    space = [files[0], "--arch", files[1], "--vary", "arch.engine.rows=1:999"]
+    process = script.start(script.command(space, tmp_path / "o.csv", tmp_path / "s.db", 2))
+    while script.points_in(tmp_path / "s.db") < 2 and process.poll() is None:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers as well
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130, said
+    assert said.decode().startswith("interrupted: "), said
+    assert "Traceback" not in said.decode()
+    assert not (tmp_path / "o.csv").exists()
+
+
+# ---- a cluster ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dask_cluster_gives_the_same_bytes_though_a_worker_is_killed(
+    files: tuple[str, str], plain: accelsim.sweep.SweepTable
+) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+    ) as cluster:
+        killed: list[int] = []
+
+        class KillOne(Silent):
+            def done(self, count: int, best: float | None) -> None:
+                if not killed:
+                    worker = next(iter(cluster.workers.values()))
+                    killed.append(worker.pid)
+                    os.kill(worker.pid, signal.SIGKILL)
+
+        table = accelsim.sweep(*files, SPACE, scheduler=cluster.scheduler_address, progress=KillOne())
+    assert killed
+    assert table.to_csv() == plain.to_csv()
