@@ -26,7 +26,9 @@ NETWORK = """\
 # Written by scripts/train_digits.py, which trained the weights: top-1 {accuracy:.1%} on 500 held-out pictures.
 schema: accelsim.network/1
 name: digits
-description: a small convolutional network trained on scikit-learn's 8 x 8 digits, with its weights and test pictures
+description: >-
+  A small convolutional network with its trained weights, for scikit-learn's 8 x 8 digits: E. Alpaydin and C. Kaynak,
+  Optical Recognition of Handwritten Digits, UCI Machine Learning Repository 1998.
 batch: 1
 precision: {{weight: fp32, input: fp32, accumulator: fp32, output: fp32}}
 layers:

@@ -150,7 +150,7 @@ def test_what_only_renames_asks_for_nothing(op: Op) -> None:
 @pytest.mark.parametrize(
     ("op", "shapes", "work"),
     [
-        (Pool2d(op="maxpool2d", window=(2, 2)), [(3, 4, 4)], VectorWork(48, (48,), 12)),
+        (Pool2d(op="maxpool2d", window=(2, 2)), [(3, 4, 4)], VectorWork(48, (48,), 12, channels=3)),
         (Elementwise(op="add"), [(3, 4), (3, 4)], VectorWork(12, (12, 12), 12)),
         (Transpose(perm=(2, 1)), [(3, 4)], VectorWork(0, (12,), 12)),
     ],
