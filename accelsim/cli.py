@@ -10,6 +10,7 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -200,11 +201,12 @@ def _simulate(options: argparse.Namespace) -> None:
     from accelsim.api import simulate_full
     from accelsim.catalogue import parse_overrides
 
-    run = simulate_full(
-        options.network, options.arch, batch=options.batch, layers=options.layer or None, mapping=options.mapping,
-        overrides=parse_overrides(options.assignments), values=options.values, seed=options.seed,
-        command=options.command_line,
-    )  # fmt: skip
+    with _progress(f"simulating {options.network} on {options.arch} (the first run compiles kernels)"):
+        run = simulate_full(
+            options.network, options.arch, batch=options.batch, layers=options.layer or None, mapping=options.mapping,
+            overrides=parse_overrides(options.assignments), values=options.values, seed=options.seed,
+            command=options.command_line,
+        )  # fmt: skip
     for note in run.notes:
         print(f"note: {note}", file=sys.stderr)
     if options.out:
@@ -217,6 +219,15 @@ def _simulate(options: argparse.Namespace) -> None:
     print_result(run.result, _console(), ROWS if options.rows is None else options.rows or None)
     if options.out:
         print(f"\nwritten to {options.out}: {', '.join(sorted(_files(run)))}")
+
+
+def _progress(words: str) -> AbstractContextManager[Any]:
+    """A sign of life on standard error, when that is a terminal."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(words)
 
 
 def _files(run: Any) -> dict[str, bytes]:

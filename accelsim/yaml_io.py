@@ -257,7 +257,7 @@ def _message(item: Any, model: type[BaseModel]) -> str:
         return f"is {_found(context.get('tag'))}, must be {join_allowed(tags)}{nearest(context.get('tag', ''), tags)}"
     if kind == "union_tag_not_found":
         return f"lacks the key {context.get('discriminator', '')} that says which kind it is"
-    text = item["msg"].replace("Input should be", "must be").replace("Value error, ", "")
+    text = item["msg"].replace("Input should be", "must be").replace("Value error, ", "").split(", unable to parse")[0]
     return f"is {_found(found)}, {text}"
 
 

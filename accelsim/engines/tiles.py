@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accelsim.engines.base import Array
+from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import Axis, Dims, LoopNest
 
 Place = tuple[Any, ...]
@@ -86,9 +87,20 @@ def _places(axis: Axis, first: int, outputs: int, tap: int, taps: int) -> npt.ND
 
 
 def kernel_type(values: Array) -> Array:
-    """int8, int16 or float32: the operand types that kernels are compiled for."""
+    """int8, int16 or float32: the operand types that kernels are compiled for.
+
+    Raises `InfeasibleError` for integers that do not fit 16 bits: nothing is ever cut off silently.
+    """
     if values.dtype in (np.int8, np.int16, np.float32):
         return values
-    if values.dtype == np.uint8:
-        return values.astype(np.int16)
-    return values.astype(np.float32 if values.dtype.kind == "f" else np.int16)
+    if values.dtype.kind == "f":
+        return values.astype(np.float32)
+    narrow = values.astype(np.int16)
+    if not np.array_equal(narrow, values):
+        raise InfeasibleError(
+            "values mode",
+            demand=f"operands from {values.min()} to {values.max()}",
+            bound="integers of up to 16 bits, -32768 to 32767",
+            levers=("narrower weight and input formats", "cycles mode, which takes any width"),
+        )
+    return narrow

@@ -95,8 +95,8 @@ def layers_table(comparison: Comparison, rows: int | None, width: int, glyphs: G
 def _layer_cells(changes: dict[str, Change], glyphs: Glyphs) -> list[str | Text]:
     cycles, cause = changes.get("cycles"), _main_cause(changes)
     if cycles is None:
-        counters = _listed(list(changes), 2)
-        return ["same", "", "", "", counters]
+        counters = next(iter(changes)) if len(changes) == 1 else f"{len(changes)} other counters"
+        return ["same", "", "", "", shorten(counters, 30, glyphs.dots)]
     name = cause.counter.removeprefix(_STALL).removesuffix(_CYCLES) if cause else ""
     return [
         _value(cycles.first, glyphs),

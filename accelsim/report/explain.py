@@ -161,7 +161,7 @@ def _folds(planned: PlannedNest, layer: Layer, engine: MappedEngine) -> list[str
             cycles = int(unit.fold_record(fold, dataflow)[-1])
             used = fold.used_rows * fold.used_cols / (unit.spec.rows * unit.spec.cols)
             rows.append((f"{count:,}", str(fold.used_rows), str(fold.used_cols), f"{fold.vectors:,}", f"{cycles:,}", f"{used:.1%}"))
-    return [f"a tile on the {unit.spec.rows} x {unit.spec.cols} array: {total:,} folds", *_columns(rows), ""]
+    return [f"a tile on the {unit.spec.rows} x {unit.spec.cols} array: {total:,} {'fold' if total == 1 else 'folds'}", *_columns(rows), ""]
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
@@ -176,7 +176,7 @@ def _bounds(layer: Layer, run: LayerRun, arch: Architecture) -> list[str]:
     counters = run.counters
     if not counters.cycles:
         return ["it takes no cycles of its own"]
-    lines = [f"{counters.cycles:,} cycles, {counters.cycles / arch.clock * 1e6:.4g} us: {_where(counters)}"]
+    lines = [f"{counters.cycles:,} cycles, {counters.cycles / arch.clock * 1e6:.4g} µs: {_where(counters)}"]
     floors = {"all PEs always busy": _compute_floor(run), f"{arch.off_chip.name} always busy": _memory_floor(counters, arch)}
     for name, floor in floors.items():
         if floor:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from accelsim import __version__
 from accelsim.analysis import roofline
 from accelsim.arch.spec import Architecture, MemoryLevel
 from accelsim.counters import Counters, Traffic
@@ -294,7 +295,7 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"
+        return __version__ if package == "accelsim" else "not installed"
 
 
 def _source(source: object) -> dict[str, Any]:

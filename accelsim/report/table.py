@@ -252,7 +252,9 @@ GAP = 4  # columns between small tables
 def totals_block(result: Result, width: int, glyphs: Glyphs = UNICODE) -> RenderableType:
     """Everything about the whole network."""
     parts: list[RenderableType] = [_headline(result), _figures(result, glyphs)]
-    tables = [_cycles_table(result, glyphs), _traffic_table(result, glyphs), _energy_table(result, glyphs)]
+    tables = [_cycles_table(result, glyphs), _traffic_table(result, glyphs)]
+    if result.totals.energy_pj:
+        tables.append(_energy_table(result, glyphs))
     for row in _abreast(tables, width):
         side_by_side = Table.grid(padding=(0, GAP, 0, 0))
         side_by_side.add_row(*row)
@@ -285,9 +287,13 @@ def _figures(result: Result, glyphs: Glyphs) -> Table:
     totals, roof = result.totals, result.totals.roofline
     peak = max((r.peak_gops for r in result.machine.roofs), default=0.0)
     of_peak = f" of {rate(peak)} peak ({percent(totals.attained_gops / peak)}%)" if peak else ""
-    effective = f", {percent(totals.effective_macs / totals.macs)}% effective" if totals.macs else ""
+    known = totals.macs and (result.mode == "values" or totals.effective_macs < totals.macs)
+    effective = f", {percent(totals.effective_macs / totals.macs)}% effective" if known else ""
     intensity = roof.intensity_ops_per_byte
     words = f"{significant(intensity)} op/B" if intensity is not None else "no off-chip traffic"
+    energy = f"{scaled(totals.energy_total_pj * 1e-12, 'J')}, {scaled(totals.power_w, 'W')}"
+    if not totals.energy_pj:
+        energy = "not costed (energy: {table: none})"
     grid = Table.grid(padding=(0, 2, 0, 0))
     for label, value in (
         ("time", f"{scaled(totals.seconds, 's', 4)} = {totals.cycles:,} cycles"),
@@ -295,7 +301,7 @@ def _figures(result: Result, glyphs: Glyphs) -> Table:
         ("utilization", f"{percent(totals.utilization)}%"),
         ("attained", f"{rate(totals.attained_gops)}{of_peak}"),
         ("intensity", f"{words}: roof {rate(roof.roof_gops)}, bound by {roof.bound}"),
-        ("energy", f"{scaled(totals.energy_total_pj * 1e-12, 'J')}, {scaled(totals.power_w, 'W')}"),
+        ("energy", energy),
     ):
         grid.add_row(Text(label, style="dim"), glyphs.clean(value))
     return grid
