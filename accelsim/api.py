@@ -99,7 +99,7 @@ def simulate_full(
     sources = energy.sources(run.layer.precision for run in runs)
     mode = "values" if values else "cycles"
     result = build_result(net, hardware, runs, energies, sources, mode, seed, command)  # type: ignore[arg-type]
-    return Simulation(result, tuple(runs), tuple((*notes, *more)), _outputs(runs))
+    return Simulation(result, tuple(runs), (*notes, *more), _outputs(runs))
 
 
 def prepare(

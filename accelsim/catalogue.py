@@ -93,7 +93,25 @@ def load_mapping(source: str | Path | None, overrides: Overrides | None = None) 
         return EMPTY
     document = Document({"schema": "accelsim.mapping/1"}, "--set") if source is None else load_document(Path(source))
     placed = {keys if keys[0] in ("default", "layers") else ("layers", *keys): value for keys, value in changes.items()}
-    return validate(_overridden(document, placed, "mapping"), MappingFile)
+    document = _overridden(document, placed, "mapping")
+    return with_machines(validate(document, MappingFile), document)
+
+
+def with_machines(mapping: MappingFile, document: Document | None = None) -> MappingFile:
+    """``mapping`` with the architectures that its ``engine`` keys name read; files are relative to ``document``'s."""
+    document = document or Document({}, mapping.name or "mapping")
+    faults, found = [], dict(mapping.machines)
+    for word, place in mapping.named_engines().items():
+        if word in found:
+            continue
+        inside = word.endswith((".yaml", ".yml")) and document.folder is not None
+        try:
+            found[word] = load_arch(document.folder / word if inside and document.folder else word)
+        except InputError as error:
+            faults += [document.fault(place, str(fault)) for fault in error.faults]
+    if faults:
+        raise InputError(faults)
+    return mapping.with_machines(found)
 
 
 def check_mapping_names(mapping: MappingFile, network: Network, source: str) -> None:

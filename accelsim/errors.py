@@ -38,7 +38,12 @@ class Fault:
 
     def __str__(self) -> str:
         place = f"{self.source}:{self.line}:{self.column}" if self.line else self.source
-        return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+        return _on_one_line(f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}")
+
+
+def _on_one_line(text: str) -> str:
+    """Control characters, which a key or value of the input may hold, as escapes: a fault is a line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 class InputError(AccelsimError):

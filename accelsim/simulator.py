@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ from accelsim.counters import Counters
 from accelsim.engines.base import Array, Engine, LayerRun, Operands
 from accelsim.engines.registry import engine_of, vector_unit_of
 from accelsim.errors import InfeasibleError
-from accelsim.mapping.loopnest import Lowered, LoopNest, VectorWork, lower
+from accelsim.mapping.loopnest import LoopNest, Lowered, VectorWork, lower
 from accelsim.mapping.mapping import EMPTY, MappingFile
+from accelsim.schedule.assign import shares
 from accelsim.schedule.residency import Plan, plan_residency, shares_off_chip
 from accelsim.workload.network import Layer, Network, TensorRef
 from accelsim.workload.ops import BatchNorm, Recurrent
@@ -37,36 +39,61 @@ class Simulator:
 
     def run(self, network: Network) -> tuple[list[LayerRun], list[str]]:
         """All layers in order, and notes about what the architecture does not model."""
-        engine = engine_of(self.arch, self.mapping)
-        plan = plan_network(network, self.arch, engine)
-        seed = self.data_seed if self.seed is None and engine.needs_values else self.seed
-        values = _Values.start(network, seed) if seed is not None else None
-        runs = []
-        for layer in network.layers:
-            operands = values.operands(layer) if values else None
-            run = self._layer(layer, plan, engine, self._carry(layer, plan), operands)
-            if values:
-                values.keep(run)
-            runs.append(run if self.seed is not None else replace(run, outputs=None))
+        runs = list(self._runs(network))
         return runs, _notes(runs, self.arch)
 
-    def _carry(self, layer: Layer, plan: Plan) -> Carry:
+    def run_named(self, network: Network, name: str) -> LayerRun:
+        """One layer in its place in the network; the layers before it run only where values flow into it."""
+        post = self.posts(network)[name]
+        if post.engine.needs_values:
+            return next(run for run in self._runs(network) if run.layer.name == name)
+        return post.mark(self._layer(post.layer(name), post, self._carry(name, post), None), self.arch)
+
+    def posts(self, network: Network) -> dict[str, Post]:
+        """For every layer where it runs: the architecture's engine, planned over all the layers that it has."""
+        found: dict[str, Post] = {}
+        for share in shares(network, self.arch, self.mapping):
+            engine = engine_of(share.arch, self.mapping)
+            plan = plan_network(share.part, share.arch, engine, share.handed_over)
+            found |= {layer.name: Post(share.arch, engine, plan, share.part) for layer in share.part.layers}
+        return found
+
+    def _runs(self, network: Network) -> Iterator[LayerRun]:
+        """Every layer's run in order. Without a seed values are made only for engines that need them, and before those."""
+        posts = self.posts(network)
+        needing = {name for name, post in posts.items() if post.engine.needs_values}
+        seed = self.data_seed if self.seed is None and needing else self.seed
+        values = _Values.start(network, seed) if seed is not None else None
+        for layer in network.layers:
+            post, operands = posts[layer.name], None
+            if values and (self.seed is not None or layer.name in needing):
+                operands = values.operands(layer)
+            run = self._layer(post.layer(layer.name), post, self._carry(layer.name, post), operands)
+            if operands is None and values and needing:
+                values.keep(layer.name, values.computed(layer))
+            elif values:
+                values.keep(layer.name, run.outputs or ())
+            needing.discard(layer.name)
+            yield post.mark(run if self.seed is not None else replace(run, outputs=None), self.arch)
+
+    def _carry(self, name: str, post: Post) -> Carry:
+        """A layer's carry. Only what the main architecture runs is written down: a recording has one clock."""
         from accelsim.engines.walk import Carry
 
-        if self.recorder is None:
-            return Carry.start(self.arch)
-        return self.recorder.carry(self.arch, layer.name, plan.placements[layer.name].reserved_bytes)
+        if self.recorder is None or post.arch is not self.arch:
+            return Carry.start(post.arch)
+        return self.recorder.carry(self.arch, name, post.plan.placements[name].reserved_bytes)
 
     def run_one(self, layer: Layer, plan: Plan, engine: Engine) -> LayerRun:
         """One layer in cycles mode, with what ``plan`` keeps on chip around it."""
         from accelsim.engines.walk import Carry
 
-        return self._layer(layer, plan, engine, Carry.start(self.arch), None)
+        return self._layer(layer, Post(self.arch, engine, plan), Carry.start(self.arch), None)
 
-    def _layer(self, layer: Layer, plan: Plan, engine: Engine, carry: Carry, operands: Operands | None) -> LayerRun:
-        lowered = lower(layer)
+    def _layer(self, layer: Layer, post: Post, carry: Carry, operands: Operands | None) -> LayerRun:
+        lowered, plan = lower(layer), post.plan
         if any(isinstance(work, LoopNest) for work in lowered.work):
-            return engine.run_layer(layer, plan, carry, operands)
+            return post.engine.run_layer(layer, plan, carry, operands)
         outputs = None
         if operands is not None:
             from accelsim.workload import functional
@@ -76,12 +103,12 @@ class Simulator:
             return _absorbed(layer, plan.absorbed[layer.name], outputs)
         if not lowered.work:
             return LayerRun(layer, "none", {}, {"moves": "nothing"}, Counters(), Fraction(0), outputs)
-        return self._vector(layer, lowered, plan, carry, outputs)
+        return self._vector(layer, lowered, post, carry, outputs)
 
     def _vector(
-        self, layer: Layer, lowered: Lowered, plan: Plan, carry: Carry, outputs: tuple[Array, ...] | None
+        self, layer: Layer, lowered: Lowered, post: Post, carry: Carry, outputs: tuple[Array, ...] | None
     ) -> LayerRun:
-        unit = vector_unit_of(self.arch)
+        unit, plan = vector_unit_of(post.arch), post.plan
         if unit is None:
             note = {"not_modelled": "the architecture has no vector unit"}
             return LayerRun(layer, "none", {}, note, Counters(), Fraction(0), outputs)
@@ -93,9 +120,32 @@ class Simulator:
         return LayerRun(layer, unit.name, {}, {"lanes": unit.lanes}, counters, Fraction(0), outputs)
 
 
-def plan_network(network: Network, arch: Architecture, engine: Engine) -> Plan:
-    """Residency that leaves every layer room: where a layer's tiles do not fit, the largest resident tensor goes."""
-    forbidden: frozenset[str] = frozenset()
+@dataclass(frozen=True)
+class Post:
+    """Where a layer runs: an architecture, its engine, what stays on its chip, and its part of the network."""
+
+    arch: Architecture
+    engine: Engine
+    plan: Plan
+    part: Network | None = None
+
+    def layer(self, name: str) -> Layer:
+        """The layer as this architecture sees it: what others compute is a graph input."""
+        assert self.part is not None
+        return self.part.layer(name)
+
+    def mark(self, run: LayerRun, main: Architecture) -> LayerRun:
+        """``run``, saying which architecture it is of where that is not the ``main`` one."""
+        return run if self.arch is main else replace(run, machine=self.arch)
+
+
+def plan_network(
+    network: Network, arch: Architecture, engine: Engine, forbidden: frozenset[str] = frozenset()
+) -> Plan:
+    """Residency that leaves every layer room: where a layer's tiles do not fit, the largest resident tensor goes.
+
+    ``forbidden`` tensors must leave in any case.
+    """
     while True:
         plan = plan_residency(network, arch, forbidden)
         evicted = _evicted(network, plan, engine)
@@ -143,11 +193,7 @@ class _Values:
         from accelsim.workload.fixed_point import centred
         from accelsim.workload.values import bias_values, peephole_values, projection_values, weight_values
 
-        inputs = tuple(self.tensors[ref] for ref in layer.inputs)
-        for ref in layer.inputs:
-            self.readers[ref] -= 1
-            if self.readers[ref] == 0:
-                del self.tensors[ref]
+        inputs = self._take(layer)
         weight = weight_values(layer, self.seed) if layer.weight_shape is not None else None
         if not isinstance(layer.op, Recurrent):
             if layer.macs:
@@ -157,9 +203,24 @@ class _Values:
         peepholes = peephole_values(layer, self.seed) if layer.op.peepholes else None
         return Operands(inputs, weight, bias_values(layer), projection, peepholes)
 
-    def keep(self, run: LayerRun) -> None:
-        for port, array in enumerate(run.outputs or ()):
-            self.tensors[TensorRef(run.layer.name, port)] = array
+    def computed(self, layer: Layer) -> tuple[Array, ...]:
+        """What ``layer`` gives by the reference, where its engine need not see the operands."""
+        from accelsim.workload import functional
+
+        return functional.layer_outputs(layer, self._take(layer), self.seed)
+
+    def _take(self, layer: Layer) -> tuple[Array, ...]:
+        """The layer's inputs; the last reader takes them away."""
+        inputs = tuple(self.tensors[ref] for ref in layer.inputs)
+        for ref in layer.inputs:
+            self.readers[ref] -= 1
+            if self.readers[ref] == 0:
+                del self.tensors[ref]
+        return inputs
+
+    def keep(self, name: str, outputs: tuple[Array, ...]) -> None:
+        for port, array in enumerate(outputs):
+            self.tensors[TensorRef(name, port)] = array
 
 
 def _notes(runs: list[LayerRun], arch: Architecture) -> list[str]:

@@ -228,7 +228,7 @@ def _real_path(data: Any, loc: Iterable[str | int], missing: bool) -> KeyPath:
     path: list[str | int] = []
     parts = list(loc)
     for index, part in enumerate(parts):
-        inside = isinstance(data, dict) and part in data or isinstance(data, list) and isinstance(part, int)
+        inside = (isinstance(data, dict) and part in data) or (isinstance(data, list) and isinstance(part, int))
         if inside:
             path.append(part)
             data = data[part] if not isinstance(data, list) or int(part) < len(data) else None

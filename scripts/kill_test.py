@@ -21,20 +21,34 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SPACE = [
-    "lenet5", "--arch", "tpu_v1", "--layer", "conv1", "--vary", "arch.engine.rows=8:128:8", "--vary", "arch.engine.cols=8:128:8",
+    "lenet5", "--arch", "tpu_v1", "--layer", "conv1",
+    "--vary", "arch.engine.rows=8:128:8", "--vary", "arch.engine.cols=8:128:8",
 ]  # fmt: skip
 
 
 def command(arguments: list[str], out: Path, store: Path | None, jobs: int) -> list[str]:
     """The sweep's command line."""
     kept = ["--store", str(store)] if store else []
-    return [sys.executable, "-m", "accelsim.cli", "sweep", *arguments, "--jobs", str(jobs), "--out", str(out), *kept]
+    return [
+        sys.executable,
+        "-m",
+        "accelsim.cli",
+        "sweep",
+        *arguments,
+        "--jobs",
+        str(jobs),
+        "--out",
+        str(out),
+        *kept,
+    ]
 
 
 def start(line: list[str]) -> subprocess.Popen[bytes]:
     """The sweep as a process group of its own."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    return subprocess.Popen(
+        line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
 
 
 def points_in(store: Path) -> int:
@@ -43,7 +57,9 @@ def points_in(store: Path) -> int:
         return 0
     try:
         with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True, timeout=5)) as base:
-            return int(base.execute("SELECT count(*) FROM points WHERE model = (SELECT max(id) FROM models)").fetchone()[0])
+            return int(
+                base.execute("SELECT count(*) FROM points WHERE model = (SELECT max(id) FROM models)").fetchone()[0]
+            )
     except sqlite3.Error:
         return 0
 
@@ -93,7 +109,11 @@ def main() -> None:
             print(f"kill {kill + 1}: {saved} points are saved", flush=True)
         last = finish(SPACE, folder / "killed.csv", folder / "killed.db", options.jobs)
         points = undisturbed.count(b"\n") - 1
-        same, saved, twice = last == undisturbed, points_in(folder / "killed.db"), duplicates(folder / "killed.db")
+        same, saved, twice = (
+            last == undisturbed,
+            points_in(folder / "killed.db"),
+            duplicates(folder / "killed.db"),
+        )
         print(f"{points} points; the same rows: {same}; in the store: {saved}, {twice} of them twice")
         raise SystemExit(0 if same and saved == points and not twice else 1)
 

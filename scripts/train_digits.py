@@ -27,8 +27,8 @@ NETWORK = """\
 schema: accelsim.network/1
 name: digits
 description: >-
-  A small convolutional network with its trained weights, for scikit-learn's 8 x 8 digits: E. Alpaydin and C. Kaynak,
-  Optical Recognition of Handwritten Digits, UCI Machine Learning Repository 1998.
+  A small convolutional network with its trained weights, in the manner of LeNet-5 (Y. LeCun et al., Proc. IEEE 1998),
+  for scikit-learn's 8 x 8 digits (E. Alpaydin and C. Kaynak, UCI Machine Learning Repository 1998).
 batch: 1
 precision: {{weight: fp32, input: fp32, accumulator: fp32, output: fp32}}
 layers:

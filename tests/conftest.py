@@ -3,11 +3,19 @@
 ``tests/support`` holds helper modules; this lets tests import them, wherever pytest is started.
 """
 
+import importlib.util
 import os
 import sys
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
+
+
+def pytest_report_header() -> str:
+    """Which accelsim is tested: the installed one, unless PYTHONPATH or an editable install names the checkout."""
+    spec = importlib.util.find_spec("accelsim")
+    return f"accelsim: {spec.origin if spec else 'not installed'}"
+
 
 settings.register_profile(
     "accelsim",
@@ -15,5 +23,6 @@ settings.register_profile(
     derandomize="CI" in os.environ,
     suppress_health_check=[HealthCheck.too_slow],
 )
+settings.register_profile("few", settings.get_profile("accelsim"), max_examples=10)
 settings.load_profile("accelsim")
 sys.path.insert(0, str(Path(__file__).parent / "support"))

@@ -28,6 +28,10 @@ def test_a_fault_is_one_line_with_its_place(fault: Fault, text: str) -> None:
     assert str(fault) == text
 
 
+def test_a_fault_stays_on_its_line_whatever_the_input_holds() -> None:
+    assert str(Fault("f", "a\nb", 'is "\x1b[31m\ud800"')) == 'f: a\\nb: is "\\x1b[31m\\ud800"'
+
+
 def test_an_input_error_shows_every_fault_on_a_line_of_its_own() -> None:
     error = InputError(Fault("f", str(i), "is wrong") for i in range(3))
     assert len(error.faults) == 3

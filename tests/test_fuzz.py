@@ -66,8 +66,9 @@ TEXTS = {"accelsim.network/1": NETWORK, "accelsim.arch/1": ARCH, "accelsim.mappi
 Read = Callable[[Document], Any]
 
 JUNK = (
-    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([10**17, -(10**17), 2**31, 1 << 62]) | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=6) | st.sampled_from(["1/0", "0 MHz", "1e400", "700 MHz", "4 KiB", "int8", "int0", "-1", "ws", "c", "x.0", "c.9", "x"])
+    st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([10**17, -(10**17), 2**31, 1 << 62])
+    | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=6)
+    | st.sampled_from(["1/0", "0 MHz", "1e400", "700 MHz", "4 KiB", "int8", "int0", "-1", "ws", "c", "x.0", "c.9", "x"])
     | st.lists(st.integers(-1, 3) | st.text(max_size=3), max_size=3)
     | st.dictionaries(st.sampled_from(["K", "name", "op", "kind", "size", "a"]), st.integers(-1, 3), max_size=2)
 )  # fmt: skip
@@ -153,7 +154,11 @@ def test_mutated_text(kind: str, data: Any) -> None:
     text = TEXTS[kind]
     for _ in range(data.draw(st.integers(1, 3))):
         at, length = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 6))
-        text = text[:at] + data.draw(st.text(max_size=4) | st.sampled_from(["\n", ": ", "- ", "{", "]", "&a ", "*a", "!!int "])) + text[at + length :]
+        text = (
+            text[:at]
+            + data.draw(st.text(max_size=4) | st.sampled_from(["\n", ": ", "- ", "{", "]", "&a ", "*a", "!!int "]))
+            + text[at + length :]
+        )
     try:
         document = parse_document(text, "f")
     except InputError:

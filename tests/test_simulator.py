@@ -23,7 +23,18 @@ from accelsim.workload.ops import Activation, Concat, Conv2d, Elementwise, Linea
 LARGE = {"resnet18", "mobilenet_v2", "tpu_mlp1", "diannao_conv3"}
 """Seconds each on engines that step every entry of a matrix, or walk many small tiles."""
 ARCHS = [name for name in catalogue.names("arch_configs") if not isinstance(load_arch(name).engine, RoofSpec)]
-SMALL = ["lenet5", "lenet_300_100", "eie_nt_we", "tpu_mlp1", "resnet18", "mobilenet_v2", "diannao_conv3", "diannao_class1", "diannao_pool1", "ese_lstm"]
+SMALL = [
+    "lenet5",
+    "lenet_300_100",
+    "eie_nt_we",
+    "tpu_mlp1",
+    "resnet18",
+    "mobilenet_v2",
+    "diannao_conv3",
+    "diannao_class1",
+    "diannao_pool1",
+    "ese_lstm",
+]
 
 
 @cache
@@ -57,7 +68,7 @@ def test_resnet50_keeps_the_laws(arch: str) -> None:
 
 
 def test_a_machine_known_by_its_peak_alone_is_not_run() -> None:
-    with pytest.raises(InfeasibleError, match="known by its peaks alone .*draw it with accelsim roofline --machine"):
+    with pytest.raises(InfeasibleError, match=r"known by its peaks alone .*draw it with accelsim roofline --machine"):
         simulate("lenet5", "haswell")
 
 
@@ -116,7 +127,9 @@ def test_lenet5_equals_the_reference_bit_for_bit() -> None:
 def test_values_and_cycles_mode_count_alike_in_a_whole_network() -> None:
     values, cycles = simulate("lenet5", "gemmini_16x16", values=True), simulate("lenet5", "gemmini_16x16")
     same = {"effective_macs": 0, "accumulator_overflows": 0}
-    assert [layer.model_copy(update=same) for layer in values.layers] == [layer.model_copy(update=same) for layer in cycles.layers]
+    assert [layer.model_copy(update=same) for layer in values.layers] == [
+        layer.model_copy(update=same) for layer in cycles.layers
+    ]
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])

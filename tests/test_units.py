@@ -15,7 +15,14 @@ from accelsim.units import Bandwidth, Duration, ceil_div, format_bytes
 
 @pytest.mark.parametrize(
     ("text", "hertz"),
-    [("700 MHz", 700_000_000), ("1GHz", 10**9), ("1.5 GHz", 1_500_000_000), ("100 kHz", 100_000), ("12 Hz", 12), (10**9, 10**9)],
+    [
+        ("700 MHz", 700_000_000),
+        ("1GHz", 10**9),
+        ("1.5 GHz", 1_500_000_000),
+        ("100 kHz", 100_000),
+        ("12 Hz", 12),
+        (10**9, 10**9),
+    ],
 )
 def test_frequencies(text: Any, hertz: int) -> None:
     assert units.parse_frequency_hz(text) == hertz
@@ -24,7 +31,8 @@ def test_frequencies(text: Any, hertz: int) -> None:
 @pytest.mark.parametrize(
     ("text", "size"),
     [
-        ("24 MiB", 24 << 20), ("32 KB", 32_000), ("32 kB", 32_000), ("32 KiB", 32_768), ("1 kiB", 1024), ("1 GB", 10**9), ("2 GiB", 2 << 30),
+        ("24 MiB", 24 << 20), ("32 KB", 32_000), ("32 kB", 32_000), ("32 KiB", 32_768), ("1 kiB", 1024),
+        ("1 GB", 10**9), ("2 GiB", 2 << 30),
         ("12 B", 12), (12, 12), ("0.5 KiB", 512), ("1.5e3 B", 1500), ("1 TiB", 1 << 40),
     ],
 )  # fmt: skip
@@ -59,7 +67,9 @@ def test_durations(text: Any, time: Duration) -> None:
     assert units.parse_duration(text) == time
 
 
-@pytest.mark.parametrize(("value", "ratio"), [("1/4", Fraction(1, 4)), (0.5, Fraction(1, 2)), (2, Fraction(2)), ("1 / 2", Fraction(1, 2))])
+@pytest.mark.parametrize(
+    ("value", "ratio"), [("1/4", Fraction(1, 4)), (0.5, Fraction(1, 2)), (2, Fraction(2)), ("1 / 2", Fraction(1, 2))]
+)
 def test_ratios(value: Any, ratio: Fraction) -> None:
     assert units.parse_ratio(value) == ratio
 
@@ -141,7 +151,9 @@ def test_quantities_read_back_from_what_they_show() -> None:
     for text in ("34 GB/s", "256 B/cycle", "0.5 B/cycle"):
         assert units.parse_bandwidth(str(units.parse_bandwidth(text))) == units.parse_bandwidth(text)
     for text in ("100 ns", "12 cycles", "0 ns"):
-        assert units.parse_duration(str(units.parse_duration(text))).in_cycles(10**9) == units.parse_duration(text).in_cycles(10**9)
+        assert units.parse_duration(str(units.parse_duration(text))).in_cycles(10**9) == units.parse_duration(
+            text
+        ).in_cycles(10**9)
 
 
 @given(st.integers(-(10**9), 10**9), st.integers(1, 10**6))

@@ -105,11 +105,12 @@ def layer_tilings(
 def _tilings(layer: Layer, planned: PlannedNest, arch: Architecture, engine: MappedEngine) -> Tilings:
     nest, precision, placement = planned.nest, layer.precision, planned.placement
     dataflow, keep = planned.mapping.dataflow, planned.mapping.keep
-    shapes, thinned = _all_tiles(nest.dims, engine.unit.units(dataflow, precision))
+    unit = planned.unit
+    shapes, thinned = _all_tiles(nest.dims, unit.units(dataflow, precision))
     own = np.array([planned.mapping.tile], dtype=np.int64)
     shapes = np.concatenate([own, shapes[np.any(shapes != own, axis=1)]])
-    legal = shapes[fits(nest, shapes, arch, engine.unit, precision, dataflow, placement, keep)]
-    estimate = costs(nest, legal, arch, engine.unit, precision, dataflow, placement, keep)
+    legal = shapes[fits(nest, shapes, arch, unit, precision, dataflow, placement, keep)]
+    estimate = costs(nest, legal, arch, unit, precision, dataflow, placement, keep)
     ops = 2 * nest.dims.macs
     count, columns = estimate.cycles.shape
     seconds = np.maximum(1, np.repeat(estimate.compute_cycles, columns)) / arch.clock

@@ -88,7 +88,8 @@ def compress(
     """
     document = None if isinstance(recipe, Recipe) else load_document(Path(recipe))
     rules = recipe if isinstance(recipe, Recipe) else read_recipe(_present(document))
-    result = _compressed(_loaded(network, batch), rules, document)
+    loaded = _loaded(network, batch)
+    result = _compressed(loaded, rules, document, _scales(network, loaded))
     if output is not None:
         result.save(output)
     return result
@@ -107,7 +108,18 @@ def _loaded(network: str | Path | Network, batch: int | None) -> Network:
     return load_network(network, batch=batch, values=True)[0]
 
 
-def _compressed(network: Network, recipe: Recipe, document: Document | None) -> Compression:
+def _scales(source: str | Path | Network, network: Network) -> dict[str, Array]:
+    """Batch normalizations' scales, which an ONNX model has and its network no more: they are folded."""
+    if isinstance(source, Network) or Path(source).suffix.lower() != ".onnx":
+        return {}
+    from accelsim.frontends.onnx_values import batch_norm_scales
+
+    return batch_norm_scales(network, Path(source))
+
+
+def _compressed(
+    network: Network, recipe: Recipe, document: Document | None, scales: dict[str, Array]
+) -> Compression:
     original = as_float(network, recipe.seed)
     if not any(is_trained(layer) for layer in original.layers):
         raise InputError(Fault(network.name, "", "has no layer with weights to compress"))
@@ -122,7 +134,7 @@ def _compressed(network: Network, recipe: Recipe, document: Document | None) -> 
             return Fault("recipe", f"passes[{index}]", message)
         return document.fault(("passes", index), message)
 
-    smaller, encode = Passes(data, recipe.seed).run(original, list(recipe.passes), fault)
+    smaller, encode = Passes(data, recipe.seed, scales).run(original, list(recipe.passes), fault)
     if recipe.name:
         smaller = replace(smaller, name=recipe.name)
     errors, before, after = _tested(original, smaller, data if test is None else test, labels)

@@ -16,6 +16,7 @@ from accelsim.compression.arrays import Array, Floats
 from accelsim.compression.ranges import Method, choose_range
 from accelsim.workload.precision import NumberFormat
 
+_MOST_EXPONENTS = 15  # so that the powers fit 16 bits; what is smaller yet than 2**-15 of the largest is 0
 Kind = Literal["affine", "symmetric", "fixed", "log2", "binary", "ternary"]
 
 
@@ -58,7 +59,7 @@ def quantize_weights(weights: Floats, rule: WeightRule, channel_axis: int = 0) -
     affine    scale (high - low) / (2**b - 1), the zero point rounded (Jacob et al., CVPR 2018, arXiv 1712.05877)
     symmetric scale max|w| / (2**(b-1) - 1), zero point 0
     fixed     scale 2**-f, f of least absolute error (Qiu et al., FPGA 2016: dynamic precision)
-    log2      sign * 2**e, e in the 2**(b-1) - 1 exponents up to the largest weight's (Miyashita et al., 2016,
+    log2      sign * 2**e, e in the 2**(b-1) - 1 exponents (15 at most) up to the largest weight's (Miyashita et al., 2016,
               arXiv 1603.01025); integers are the powers themselves, over the smallest
     binary    sign(w) * mean|w| of an output channel (Rastegari et al., XNOR-Net, 2016, arXiv 1603.05279)
     ternary   0 within 0.7 mean|w|, else the sign times the mean of the others (Li et al., 2016, arXiv 1605.04711)
@@ -127,7 +128,7 @@ def _fixed_error(values: Array, to: NumberFormat, fraction: int) -> float:
 def _log2(weights: Floats, rule: WeightRule) -> IntegerWeights:
     size = np.abs(weights.astype(np.float64))
     peak = float(size.max())
-    count = (1 << (rule.bits - 1)) - 1
+    count = min((1 << (rule.bits - 1)) - 1, _MOST_EXPONENTS)
     top = int(np.rint(np.log2(peak))) if peak else 0
     with np.errstate(divide="ignore"):
         exponent = np.rint(np.log2(size)) - (top - count + 1)

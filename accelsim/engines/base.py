@@ -14,6 +14,7 @@ from accelsim.counters import Counters
 from accelsim.workload.network import Layer
 
 if TYPE_CHECKING:
+    from accelsim.arch.spec import Architecture
     from accelsim.engines.walk import Carry
     from accelsim.schedule.residency import Plan
 
@@ -53,7 +54,8 @@ class LayerRun:
     ``peak_macs_per_cycle`` is the engine's at this layer's precision, 0 for layers without MACs.
     ``mapping`` is plain data, as it would stand in a mapping YAML. ``outputs`` is there in values mode.
     ``skips_zeros``: MACs with a zero operand take none of the engine's time; utilization, attained rates and the laws
-    of peak then count effective MACs.
+    of peak then count effective MACs. ``machine``: the architecture that ran the layer, where it is not the report's;
+    cycles are then those of its own clock. ``roof`` names the peak, where the precision alone does not.
     """
 
     layer: Layer
@@ -64,6 +66,8 @@ class LayerRun:
     peak_macs_per_cycle: Fraction
     outputs: tuple[Array, ...] | None = field(default=None, compare=False)
     skips_zeros: bool = False
+    machine: Architecture | None = None
+    roof: str = ""
 
     @property
     def worked_macs(self) -> int:

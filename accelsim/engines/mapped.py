@@ -7,6 +7,7 @@ mode hands it the operands tile by tile.
 from __future__ import annotations
 
 from collections.abc import Hashable
+from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import prod
@@ -42,6 +43,13 @@ class Unit(Machine, Protocol):
     def macs_per_cycle(self, precision: Precision) -> Fraction:
         """Peak MACs a cycle."""
 
+    @property
+    def unrolling(self) -> dict[str, int]:
+        """Iterations that the unit does at once by loop, where a mapping may say so; else empty."""
+
+    def unrolled(self, layer: str, sizes: MappingABC[str, int]) -> Unit:
+        """The unit as a mapping unrolls its loops over ``layer``; `InfeasibleError` where it cannot."""
+
     def refuse(self, layer: str, nest: LoopNest, precision: Precision) -> None:
         """Raise `InfeasibleError` for a nest or precision that the unit cannot run."""
 
@@ -63,6 +71,12 @@ class PlannedNest:
     placement: Placement
     mapping: Mapping
     schedule: Schedule
+    unit: Unit
+
+    def to_dict(self) -> dict[str, Any]:
+        """As it would stand in a mapping YAML."""
+        unrolling = self.unit.unrolling
+        return self.mapping.to_dict() | ({"unroll": unrolling} if unrolling else {})
 
 
 @dataclass
@@ -105,22 +119,28 @@ class MappedEngine:
         return self._known[key]
 
     def _new_plan(self, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping) -> PlannedNest:
-        self.unit.refuse(layer.name, nest, layer.precision)
-        dataflow = fixed.dataflow or self.unit.dataflow
+        unit = self.unit_of(layer.name, fixed)
+        unit.refuse(layer.name, nest, layer.precision)
+        dataflow = fixed.dataflow or unit.dataflow
         precision, widths = layer.precision, Widths.of(layer.precision)
         schedules: dict[Mapping, Schedule] = {}
 
         def cycles(mapping: Mapping) -> int:
             schedules[mapping] = build_schedule(layer.name, nest, mapping, widths, placement)
-            return self.unit.run(schedules[mapping], precision, placement, Carry.start(self.arch)).cycles
+            return unit.run(schedules[mapping], precision, placement, Carry.start(self.arch)).cycles
 
         chosen = choose_mapping(
-            layer.name, nest, self.arch, self.unit, precision, dataflow, placement, fixed, judge=cycles
+            layer.name, nest, self.arch, unit, precision, dataflow, placement, fixed, judge=cycles
         )
         require_fit(
-            layer.name, nest, chosen.tile, self.arch, self.unit, precision, dataflow, placement, chosen.keep
+            layer.name, nest, chosen.tile, self.arch, unit, precision, dataflow, placement, chosen.keep
         )
-        return PlannedNest(nest, placement, chosen, schedules[chosen])
+        return PlannedNest(nest, placement, chosen, schedules[chosen], unit)
+
+    def unit_of(self, layer: str, fixed: LayerMapping) -> Unit:
+        """The unit as it works on ``layer``: unrolled as the user fixed it."""
+        sizes = fixed.unroll.given()
+        return self.unit.unrolled(layer, sizes) if sizes else self.unit
 
     # ---- running -------------------------------------------------------------------------------------------
 
@@ -133,7 +153,7 @@ class MappedEngine:
             if isinstance(work, LoopNest):
                 nest = next(following)
                 counters += self._run_nest(nest, layer, work.repeat, carry)
-                mappings[work.part or "nest"] = nest.mapping.to_dict()
+                mappings[work.part or "nest"] = nest.to_dict()
             elif self.vector is not None:
                 counters += self._run_vector(work, layer, plan, carry)
         counters = replace(counters, effective_macs=_structural_macs(layer, counters.macs))
@@ -155,7 +175,7 @@ class MappedEngine:
 
     def _run_nest(self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry) -> Counters:
         """A nest once, then its repetitions, which find the weights where they are if all of them fit."""
-        first = self.unit.run(planned.schedule, layer.precision, planned.placement, carry)
+        first = planned.unit.run(planned.schedule, layer.precision, planned.placement, carry)
         if repeat == 1:
             return first
         counts = planned.mapping.counts(planned.nest.dims)
@@ -164,7 +184,7 @@ class MappedEngine:
             return first.times(repeat)
         held = replace(planned.placement, weight_resident=True)
         schedule = build_schedule(layer.name, planned.nest, planned.mapping, Widths.of(layer.precision), held)
-        again = self.unit.run(schedule, layer.precision, held, carry)
+        again = planned.unit.run(schedule, layer.precision, held, carry)
         carry.repeated(repeat - 1)
         return first + again.times(repeat - 1)
 
@@ -178,7 +198,7 @@ class MappedEngine:
             output, sums = self._recurrent(layer, planned, operands)
         else:
             image, weight = _as_image(layer, operands)
-            total = self.unit.accumulate(planned[0].schedule, layer.precision, image, weight)
+            total = planned[0].unit.accumulate(planned[0].schedule, layer.precision, image, weight)
             output, sums = self._finish(layer, total.accumulators, operands.bias), [total]
         counted = replace(
             counters,
@@ -229,7 +249,7 @@ class MappedEngine:
     def _product(self, planned: PlannedNest, layer: Layer, rows: Array, weight: Array) -> Sums:
         """rows x weight.T through the unit."""
         image = rows.reshape(*rows.shape, 1, 1)
-        return self.unit.accumulate(
+        return planned.unit.accumulate(
             planned.schedule, layer.precision, image, np.ascontiguousarray(weight).reshape(*weight.shape, 1, 1)
         )
 

@@ -7,7 +7,7 @@ The buffers hold one tile of each tensor; inside it the NFU's own loops run: for
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.arch.spec import Architecture, FixedPoint, NfuSpec, PiecewiseLinear, Tensor, relative_throughput
+from accelsim.arch.spec import Architecture, FixedPoint, NfuSpec, PiecewiseLinear, Tensor, Unroll, relative_throughput
 from accelsim.counters import Counters, Traffic, Transfer, add_traffic
 from accelsim.engines.base import Array, LayerRun, Operands, Sums
 from accelsim.engines.kernels import nfu as kernels
@@ -82,6 +82,23 @@ class Nfu:
                     levers=(f"add {tensor} to the holds of a level on chip",),
                 )
 
+    @property
+    def unrolling(self) -> dict[str, int]:
+        return self.spec.unroll.model_dump()
+
+    def unrolled(self, layer: str, sizes: Mapping[str, int]) -> Nfu:
+        """The NFU with its multipliers on other loops; some of them may stay idle, but there are no more."""
+        unroll = self.spec.unroll.model_copy(update=dict(sizes))
+        most = self.spec.unroll.multipliers
+        if unroll.multipliers > most:
+            raise InfeasibleError(
+                f"layer {layer}: the unroll of its loops",
+                demand=f"{unroll.multipliers} multipliers ({_product(unroll)})",
+                bound=f"{most} ({_product(self.spec.unroll)})",
+                levers=_smaller(layer, unroll, most),
+            )
+        return replace(self, spec=self.spec.model_copy(update={"unroll": unroll}))
+
     # ---- what the mapper asks ------------------------------------------------------------------------------
 
     def units(self, dataflow: str, precision: Precision) -> tuple[int, int, int]:
@@ -92,8 +109,8 @@ class Nfu:
     def compute_cycles(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
         """A row of operands after the other; tiles that do not overlap also let the pipeline run empty."""
         del dataflow
-        pack, slow = self._speed(precision)
-        steps = self._steps(pack, nest.private_weights)
+        _, slow = self._speed(precision)
+        steps = self.steps(precision, nest.private_weights)
         rows = np.prod(-(-tiles // np.array(steps, dtype=np.int64)), axis=1)
         drained = 0 if self.spec.overlap == "skewed" else self._depth()
         return np.asarray(rows * slow + drained, dtype=np.int64)
@@ -129,10 +146,11 @@ class Nfu:
             self._speeds[key] = (int(rate), 1) if rate >= 1 else (1, ceil(1 / rate))
         return self._speeds[key]
 
-    def _steps(self, pack: int, private: bool) -> Dims:
+    def steps(self, precision: Precision, private: bool) -> Dims:
         """How far each loop goes in a row. Pixels share their weights, so private kernels take them one by
         one.
         """
+        pack, _ = self._speed(precision)
         u = self.spec.unroll
         p, q = (1, 1) if private else (u.P, u.Q)
         return Dims(K=u.K, C=u.C * pack, P=p, Q=q, R=u.R, S=u.S)
@@ -145,10 +163,14 @@ class Nfu:
         counts = Dims(
             *(
                 ceil_div(a, b)
-                for a, b in zip(tile, self._steps(self._speed(precision)[0], private), strict=True)
+                for a, b in zip(tile, self.steps(precision, private), strict=True)
             )
         )
         return TileRows(counts.outputs, counts.reduction)
+
+    def issue_cycles(self, rows: TileRows, precision: Precision) -> int:
+        """Cycles that a tile's rows of operands take to be read."""
+        return rows.passes * rows.chunks * self._speed(precision)[1]
 
     def tile_record(self, rows: TileRows, resumes: bool, precision: Precision) -> Ints:
         """Timing of one tile, stepped by its control (kernels.nfu.tile_timing)."""
@@ -329,6 +351,19 @@ class Nfu:
         return sums[:, :, :step].reshape(left.shape[0], -1)[:, : right.shape[1]], overflows
 
 
+def _product(unroll: Unroll) -> str:
+    """As it is written: ``K 16 x C 16``."""
+    return " x ".join(f"{dim} {size}" for dim, size in unroll if size > 1) or "one"
+
+
+def _smaller(layer: str, unroll: Unroll, most: int) -> tuple[str, ...]:
+    """What to turn so that ``unroll`` needs at most ``most`` multipliers: one factor of it, the largest first."""
+    rooms = {dim: most * size // unroll.multipliers for dim, size in unroll}
+    dims = sorted((dim for dim, room in rooms.items() if room), key=lambda dim: -int(getattr(unroll, dim)))
+    turn = tuple(f"mapping.{layer}.unroll.{dim} at most {rooms[dim]}" for dim in dims[:2])
+    return (*turn, "a larger arch.engine.unroll")
+
+
 def _cuts(arithmetic: FixedPoint | None, precision: Precision) -> dict[str, Any]:
     """The kernel's words for the fixed-point block."""
     options: dict[str, Any] = {"operand_bits": (precision.input.bits, precision.weight.bits)}
@@ -440,14 +475,14 @@ class NfuEngine(MappedEngine):
         plan = super()._new_plan(layer, shortened(nest, SHORT), placement, single)
         longer = build_schedule(layer.name, shortened(nest, LONG), plan.mapping, widths, placement)
         return StretchedNest(
-            plan.nest, placement, plan.mapping, plan.schedule, longer, nest.dims.P * nest.dims.Q
+            plan.nest, placement, plan.mapping, plan.schedule, plan.unit, longer, nest.dims.P * nest.dims.Q
         )
 
     def _run_nest(self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry) -> Counters:
         if not isinstance(planned, StretchedNest):
             return super()._run_nest(planned, layer, repeat, carry)
         short, long = (
-            self.unit.run(schedule, layer.precision, planned.placement, Carry.start(self.arch))
+            planned.unit.run(schedule, layer.precision, planned.placement, Carry.start(self.arch))
             for schedule in (planned.schedule, planned.longer)
         )
         return stretch(short, long, planned.pixels, self.arch).times(repeat)

@@ -8,6 +8,7 @@ pixels on the columns and streams channels. See docs/engines/systolic.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -32,7 +33,7 @@ from accelsim.engines.walk import (
     timeline_options,
     transfer_traffic,
 )
-from accelsim.errors import InvariantError
+from accelsim.errors import InfeasibleError, InvariantError
 from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
 from accelsim.schedule.build import Schedule
@@ -86,6 +87,24 @@ class SystolicArray:
     @property
     def dataflow(self) -> str:
         return self.spec.dataflow
+
+    @property
+    def unrolling(self) -> dict[str, int]:
+        return {}
+
+    def unrolled(self, layer: str, sizes: MappingABC[str, int]) -> SystolicArray:
+        asked = " ".join(f"{dim} {size}" for dim, size in sizes.items())
+        raise InfeasibleError(
+            f"layer {layer}: the unroll of its loops",
+            demand=f"unroll {asked}",
+            bound=f"the systolic engine, whose {self.spec.rows} x {self.spec.cols} array and dataflow unroll",
+            levers=(
+                f"leave mapping.{layer}.unroll out",
+                f"mapping.{layer}.dataflow",
+                "arch.engine.rows and .cols",
+                "an architecture of kind nfu",
+            ),
+        )
 
     def macs_per_cycle(self, precision: Precision) -> Fraction:
         return self.spec.macs_per_cycle(precision)
@@ -262,7 +281,7 @@ class SystolicArray:
         fields = (kernels.STREAM_CYCLES, kernels.LOAD_CYCLES) if exposed else (kernels.STREAM_CYCLES,)
         return sum(int(r[f]) * n for r, n in zip(records, grid.counts(), strict=True) for f in fields)
 
-    def operand_traffic(self, schedule: Schedule, precision: Precision, placement: Placement) -> Traffic:
+    def operand_traffic(self, schedule: Schedule, precision: Precision) -> Traffic:
         """Bits between the array and the levels on chip, over the whole schedule."""
         widths = Widths.of(precision)
         dataflow = schedule.mapping.dataflow
@@ -331,7 +350,7 @@ class SystolicArray:
         traffic = add_traffic(
             (
                 transfer_traffic(self.arch, loads, schedule.stores, schedule.partial),
-                self.operand_traffic(schedule, precision, placement),
+                self.operand_traffic(schedule, precision),
             )
         )
         counters = counters_of(result, schedule.nest.dims.macs, 0, traffic)

@@ -83,7 +83,7 @@ def _places(axis: Axis, first: int, outputs: int, tap: int, taps: int) -> npt.ND
     offsets = np.add.outer(
         np.arange(first, first + outputs) * axis.stride, np.arange(tap, tap + taps) * axis.dilation
     )
-    return np.clip(offsets - axis.pad, -1, axis.size) + 1
+    return np.asarray(np.clip(offsets - axis.pad, -1, axis.size) + 1)
 
 
 def kernel_type(values: Array) -> Array:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as MappingABC, Sequence
+from collections.abc import Mapping as MappingABC
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,7 +96,7 @@ def run_steps(steps: Steps, weight_free: Ints, carry: Carry) -> Ints:
     """Walk ``steps`` (kernels.timeline.run_timeline); ``weight_free``: cycles at which each weight slot is free."""
     rows = 0 if carry.walks is None else len(steps.classes)
     events = np.empty((rows, tl.EVENT_FIELDS), dtype=np.int64)
-    result = tl.run_timeline(
+    result: Ints = tl.run_timeline(
         steps.classes, steps.loads, steps.stores, steps.grids, steps.folds, steps.options, carry.port, weight_free, events
     )
     if carry.walks is not None:

@@ -63,6 +63,16 @@ def with_values(network: Network, path: Path) -> Network:
     return network.with_sketches([replace(s, **changes[s.name]) for s in network.sketches])
 
 
+def batch_norm_scales(network: Network, path: Path) -> dict[str, Array]:
+    """The scales (gamma) of every batch normalization, by the layer before it."""
+    arrays, _ = _arrays(path)
+    return {
+        layer.inputs[0].source: arrays[layer.name].more["scale"]
+        for layer in network.layers
+        if isinstance(layer.op, BatchNorm) and layer.name in arrays
+    }
+
+
 @lru_cache(maxsize=2)
 def _arrays_of(path: Path, changed: int) -> tuple[Mapping[str, LayerArrays], frozenset[str]]:
     del changed

@@ -194,7 +194,9 @@ def _reduction_tiles(d: Dims, unit: int) -> list[tuple[int, int, int]]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Costs of candidates: cycles and off-chip bits int64[candidates, orders], the engine's cycles and the tiles int64[candidates]."""
+    """Costs of candidates: cycles and off-chip bits, int64[candidates, orders]; the engine's cycles and the steps,
+    int64[candidates].
+    """
 
     cycles: Ints
     off_chip_bits: Ints

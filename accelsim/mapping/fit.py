@@ -32,8 +32,9 @@ class Demand:
 
 def span(axis: Axis, outputs: Ints, taps: Ints) -> Ints:
     """Input positions under a tile in the middle of an image, at most the image."""
-    overlapping = np.where((axis.dilation == 1) & (axis.stride > taps), outputs * taps, (outputs - 1) * axis.stride + (taps - 1) * axis.dilation + 1)
-    return np.minimum(overlapping, axis.size)
+    reach = (outputs - 1) * axis.stride + (taps - 1) * axis.dilation + 1
+    apart = (axis.dilation == 1) & (axis.stride > taps)  # windows that do not touch each other
+    return np.minimum(np.where(apart, outputs * taps, reach), axis.size)
 
 
 def demand(
@@ -121,7 +122,7 @@ def require_fit(
                 + (f" ({format_bytes(taken)} of {format_bytes(level.size or 0)} hold tensors of other layers)" if taken else "")
                 + f", {format_bytes(asked - room)} too little",
                 levers=(
-                    f"a smaller tile: {_largest(nest, tile, held)}",
+                    f"a smaller tile: {_largest(tile, held)}",
                     f"a larger arch.memory.{level.name}.size",
                     f"fewer arch.memory.{level.name}.slots",
                 ),
@@ -136,7 +137,7 @@ def require_fit(
         )
 
 
-def _largest(nest: LoopNest, tile: Dims, held: list[Tensor]) -> str:
+def _largest(tile: Dims, held: list[Tensor]) -> str:
     """The tile dimensions that matter to this level, largest first."""
     matter = frozenset().union(*(RELEVANT[t] for t in held if t in RELEVANT))
     dims = sorted((d for d in Dims._fields if d in matter), key=lambda d: -int(getattr(tile, d)))

@@ -86,7 +86,7 @@ class Axis(NamedTuple):
 @lru_cache(maxsize=65536)
 def _touched(axis: Axis, first: int, count: int, tap: int, taps: int) -> int:
     low = first * axis.stride + tap * axis.dilation - axis.pad
-    dense = axis.dilation == 1 and axis.stride <= taps or axis.stride == 1 and axis.dilation <= count
+    dense = (axis.dilation == 1 and axis.stride <= taps) or (axis.stride == 1 and axis.dilation <= count)
     if dense:  # the windows leave no hole
         high = low + (count - 1) * axis.stride + (taps - 1) * axis.dilation
         return max(0, min(high, axis.size - 1) - max(low, 0) + 1)
@@ -196,6 +196,7 @@ def _lower_linear(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...])
 
 def _lower_matmul(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> tuple[Work, ...]:
     assert isinstance(op, Matmul)
+    del outputs
     batch, m, n, k = op.sizes(inputs)
     return (LoopNest(Dims(N=m, K=n, C=k, G=batch), weight_is_activation=len(inputs) == 2),)
 
@@ -203,6 +204,7 @@ def _lower_matmul(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...])
 def _lower_recurrent(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> tuple[Work, ...]:
     """The input's share of all gates at once over all steps, then step by step what the state's feedback needs."""
     assert isinstance(op, Recurrent)
+    del outputs
     batch, steps, features = inputs[0][0], op.steps(inputs[0]), inputs[0][-1]
     gate_rows = op.gates * op.hidden
     work: list[Work] = [

@@ -10,11 +10,13 @@ from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
+from accelsim.arch.spec import Architecture
 from accelsim.errors import nearest
 from accelsim.mapping.loopnest import DIMS, Dims
 from accelsim.units import PositiveInt, ceil_div
+from accelsim.workload.ops import OPERATOR_BY_NAME
 
 SCHEMA = "accelsim.mapping/1"
 Order = tuple[str, ...]
@@ -47,7 +49,7 @@ class Mapping:
         """As it would stand in a mapping YAML."""
         return {
             "dataflow": self.dataflow,
-            "tile": {dim: size for dim, size in self.tile._asdict().items()},
+            "tile": self.tile._asdict(),
             "order": " ".join(self.order),
             "keep": sorted(self.keep),
         }
@@ -66,10 +68,15 @@ def _parse_order(text: Any) -> Any:
     return (*(dim for dim in DEFAULT_ORDER if dim not in words), *words)
 
 
-class TileSizes(BaseModel):
-    """Sizes of a tile; what is left out is chosen automatically."""
-
+class _Sizes(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def given(self) -> dict[str, int]:
+        return {dim: size for dim, size in self if size is not None}
+
+
+class TileSizes(_Sizes):
+    """Sizes of a tile; what is left out is chosen automatically."""
 
     N: PositiveInt | None = None
     K: PositiveInt | None = None
@@ -80,8 +87,28 @@ class TileSizes(BaseModel):
     S: PositiveInt | None = None
     G: PositiveInt | None = None
 
-    def given(self) -> dict[str, int]:
-        return {dim: size for dim, size in self if size is not None}
+
+class UnrollSizes(_Sizes):
+    """How many of each loop's iterations an NFU does at once; what is left out is as its architecture has it."""
+
+    C: PositiveInt | None = None
+    K: PositiveInt | None = None
+    P: PositiveInt | None = None
+    Q: PositiveInt | None = None
+    R: PositiveInt | None = None
+    S: PositiveInt | None = None
+
+
+def _parse_engine(choice: Any) -> Any:
+    for op in choice if isinstance(choice, dict) else ():
+        if op not in OPERATOR_BY_NAME:
+            known = f"must name operators, such as conv2d or linear{nearest(str(op), OPERATOR_BY_NAME)}"
+            raise ValueError(f"has {op!r}, {known}")
+    return choice
+
+
+EngineChoice = Annotated[str | dict[str, str] | None, BeforeValidator(_parse_engine)]
+"""The architecture (a name or a file) that runs a layer; or a table of them by operator."""
 
 
 class LayerMapping(BaseModel):
@@ -93,6 +120,8 @@ class LayerMapping(BaseModel):
     order: Annotated[tuple[str, ...] | None, BeforeValidator(_parse_order)] = None
     dataflow: Literal["ws", "os", "is"] | None = None
     keep: tuple[Literal["weight", "input"], ...] | None = None
+    unroll: UnrollSizes = UnrollSizes()
+    engine: EngineChoice = None
 
 
 class MappingFile(BaseModel):
@@ -104,6 +133,41 @@ class MappingFile(BaseModel):
     name: str = ""
     default: LayerMapping = LayerMapping()
     layers: dict[str, LayerMapping] = {}
+    _machines: dict[str, Architecture] = PrivateAttr(default_factory=dict)
+
+    @property
+    def machines(self) -> MappingABC[str, Architecture]:
+        """The architectures that ``engine`` names, by the words that name them; read by the loader."""
+        return self._machines
+
+    def with_machines(self, machines: MappingABC[str, Architecture]) -> MappingFile:
+        """The same mapping that knows these architectures."""
+        if machines == self._machines:
+            return self
+        known = self.model_copy()
+        known._machines = dict(machines)
+        return known
+
+    def named_engines(self) -> dict[str, tuple[str, ...]]:
+        """Every word that ``engine`` has for an architecture, and the key where it stands first."""
+        found: dict[str, tuple[str, ...]] = {}
+        places = {("default",): self.default, **{("layers", name): own for name, own in self.layers.items()}}
+        for place, fixed in places.items():
+            choice = fixed.engine
+            table = choice if isinstance(choice, dict) else {"": choice} if choice else {}
+            for op, word in table.items():
+                found.setdefault(word, (*place, "engine", op) if op else (*place, "engine"))
+        return found
+
+    def engine_of(self, layer: str, operator: str) -> str | None:
+        """The word for the architecture that is to run ``layer``; None where nothing is said."""
+        own = self.layers.get(layer)
+        for fixed in (own, self.default):
+            choice = fixed.engine if fixed is not None else None
+            word = choice.get(operator) if isinstance(choice, dict) else choice
+            if word is not None:
+                return word
+        return None
 
     def of(self, layer: str) -> LayerMapping:
         """What is fixed for ``layer``: its own words over the default's."""
@@ -111,11 +175,13 @@ class MappingFile(BaseModel):
         if own is None:
             return self.default
         tile = TileSizes(**{**self.default.tile.given(), **own.tile.given()})
+        unroll = UnrollSizes(**{**self.default.unroll.given(), **own.unroll.given()})
         return LayerMapping(
             tile=tile,
             order=own.order or self.default.order,
             dataflow=own.dataflow or self.default.dataflow,
             keep=self.default.keep if own.keep is None else own.keep,
+            unroll=unroll,
         )
 
 

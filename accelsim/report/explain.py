@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from accelsim.arch.spec import Architecture, Tensor
 from accelsim.counters import Counters
 from accelsim.engines.base import LayerRun
 from accelsim.engines.mapped import MappedEngine, PlannedNest
+from accelsim.engines.nfu import Nfu
 from accelsim.engines.registry import engine_of
 from accelsim.engines.systolic import Fold, SystolicArray
 from accelsim.mapping.fit import demand
 from accelsim.mapping.loopnest import DIMS
-from accelsim.mapping.machine import Widths, off_chip_bits_per_cycle, tile_array
+from accelsim.mapping.machine import Ints, Widths, off_chip_bits_per_cycle, tile_array
 from accelsim.mapping.mapping import MappingFile
+from accelsim.report.explain_nfu import nfu_loops, nfu_reuse
+from accelsim.report.words import LOOP_NAMES, columns
 from accelsim.schedule.build import NOTHING
 from accelsim.schedule.residency import Plan
 from accelsim.simulator import Simulator, plan_network
 from accelsim.units import ceil_div, format_bytes
 from accelsim.workload.network import Layer, Network
-
-_NAMES = {
-    "N": "image", "K": "output channel", "C": "input channel", "P": "output row", "Q": "output column",
-    "R": "filter row", "S": "filter column", "G": "group",
-}  # fmt: skip
 
 
 def explain(network: Network, layer: Layer, arch: Architecture, mapping: MappingFile) -> str:
@@ -34,8 +32,8 @@ def explain(network: Network, layer: Layer, arch: Architecture, mapping: Mapping
     lines = [*_headline(layer, run), *_placement(layer, plan, arch)]
     if isinstance(engine, MappedEngine):
         for nest in engine.planned(layer, plan):
-            lines += _nest(nest, engine.built(layer), arch, engine)
-    return "\n".join([*lines, *_bounds(layer, run, arch)])
+            lines += _nest(nest, engine.built(layer), arch)
+    return "\n".join([*lines, *_bounds(run, arch)])
 
 
 def _headline(layer: Layer, run: LayerRun) -> list[str]:
@@ -72,16 +70,16 @@ def _placement(layer: Layer, plan: Plan, arch: Architecture) -> list[str]:
 # ---- the nest ---------------------------------------------------------------------------------------------------
 
 
-def _nest(planned: PlannedNest, layer: Layer, arch: Architecture, engine: MappedEngine) -> list[str]:
+def _nest(planned: PlannedNest, layer: Layer, arch: Architecture) -> list[str]:
     nest, mapping = planned.nest, planned.mapping
     part = f" ({nest.part}, {nest.repeat} times)" if nest.part else ""
     return [
         f"loop nest{part}, dataflow {mapping.dataflow}:",
         *_loops(planned, arch),
         "",
-        *_buffers(planned, layer, arch, engine),
+        *_buffers(planned, layer, arch),
         "",
-        *_folds(planned, layer, engine),
+        *_inside(planned, layer, arch),
     ]
 
 
@@ -96,25 +94,27 @@ def _loops(planned: PlannedNest, arch: Architecture) -> Iterator[str]:
         if count > 1:
             size = getattr(sizes, dim)
             ragged = f", the last {size - step * (count - 1)}" if size % step else ""
-            yield f"{indent}for {dim.lower()} in {count} tiles of {step}{ragged}    # {_NAMES[dim]}"
+            yield f"{indent}for {dim.lower()} in {count} tiles of {step}{ragged}    # {LOOP_NAMES[dim]}"
             indent += "  "
     tile = " ".join(f"{d}={getattr(mapping.tile, d)}" for d in DIMS if getattr(mapping.tile, d) > 1)
     yield f"{indent}tile: {tile or 'one element'}  ({mapping.tile.macs:,} MACs, {planned.schedule.steps:,} tiles)"
 
 
-def _buffers(planned: PlannedNest, layer: Layer, arch: Architecture, engine: MappedEngine) -> list[str]:
+def _buffers(planned: PlannedNest, layer: Layer, arch: Architecture) -> list[str]:
     """One line a tensor: where it is held, how much of it, how often each element crosses the far port."""
     need = demand(
-        planned.nest, tile_array(planned.mapping.tile), arch, engine.unit, layer.precision,
+        planned.nest, tile_array(planned.mapping.tile), arch, planned.unit, layer.precision,
         planned.mapping.dataflow, planned.placement, planned.mapping.keep,
     )  # fmt: skip
-    rows = [("tensor", "held in", "a tile", "tiles held", "of the level", "fetched or stored")]
+    rows: list[tuple[str, ...]] = [("tensor", "held in", "a tile", "tiles held", "of the level", "fetched or stored")]
     for tensor in ("weight", "input", "output"):
         rows.append(_buffer_row(tensor, need.tile_bits, need.slots, planned, layer, arch))
-    return ["buffers:", *_columns(rows)]
+    return ["buffers:", *columns(rows)]
 
 
-def _buffer_row(tensor: Tensor, bits: dict, slots: dict, planned: PlannedNest, layer: Layer, arch: Architecture) -> tuple[str, ...]:  # type: ignore[type-arg]  # fmt: skip
+def _buffer_row(
+    tensor: Tensor, bits: dict[str, Ints], slots: dict[str, Ints], planned: PlannedNest, layer: Layer, arch: Architecture
+) -> tuple[str, ...]:
     level = arch.holder(tensor)
     where = level.name if level else "nowhere: streamed"
     if tensor not in bits:
@@ -140,11 +140,17 @@ def _times(tensor: str, planned: PlannedNest, layer: Layer) -> str:
     return f"{moved / max(1, whole * getattr(widths, tensor)):.3g} x ({format_bytes(moved / 8)})"
 
 
-def _folds(planned: PlannedNest, layer: Layer, engine: MappedEngine) -> list[str]:
+def _inside(planned: PlannedNest, layer: Layer, arch: Architecture) -> list[str]:
+    """How the unit takes the common tile."""
+    if isinstance(planned.unit, SystolicArray):
+        return _folds(planned, layer, planned.unit)
+    if isinstance(planned.unit, Nfu):
+        return [*nfu_loops(planned, planned.unit, layer), "", *nfu_reuse(planned, planned.unit, layer, arch), ""]
+    return []
+
+
+def _folds(planned: PlannedNest, layer: Layer, unit: SystolicArray) -> list[str]:
     """How the array takes the common tile."""
-    unit = engine.unit
-    if not isinstance(unit, SystolicArray):
-        return []
     dataflow = planned.mapping.dataflow
     grid = unit.fold_grid(planned.mapping.tile, dataflow, layer.precision, planned.nest.private_weights)
     on_rows, on_cols, streamed = {
@@ -160,19 +166,16 @@ def _folds(planned: PlannedNest, layer: Layer, engine: MappedEngine) -> list[str
         if count:
             cycles = int(unit.fold_record(fold, dataflow)[-1])
             used = fold.used_rows * fold.used_cols / (unit.spec.rows * unit.spec.cols)
-            rows.append((f"{count:,}", str(fold.used_rows), str(fold.used_cols), f"{fold.vectors:,}", f"{cycles:,}", f"{used:.1%}"))
-    return [f"a tile on the {unit.spec.rows} x {unit.spec.cols} array: {total:,} {'fold' if total == 1 else 'folds'}", *_columns(rows), ""]
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+            shape = (str(fold.used_rows), str(fold.used_cols), f"{fold.vectors:,}")
+            rows.append((f"{count:,}", *shape, f"{cycles:,}", f"{used:.1%}"))
+    folds = f"{total:,} {'fold' if total == 1 else 'folds'}"
+    return [f"a tile on the {unit.spec.rows} x {unit.spec.cols} array: {folds}", *columns(rows), ""]
 
 
 # ---- what bounds it -----------------------------------------------------------------------------------------------
 
 
-def _bounds(layer: Layer, run: LayerRun, arch: Architecture) -> list[str]:
+def _bounds(run: LayerRun, arch: Architecture) -> list[str]:
     counters = run.counters
     if not counters.cycles:
         return ["it takes no cycles of its own"]

@@ -1,9 +1,8 @@
-"""Numbers as people read them: three or four significant digits with a unit. For eyes only, never for
-files.
-"""
+"""Numbers and words as people read them: significant digits with a unit, columns of text. Never for files."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import floor, isfinite, log10
 
 _SCALES = (
@@ -74,3 +73,15 @@ def shorten(text: str, width: int, dots: str = "…") -> str:
     keep = max(width - len(dots), 1)
     tail = keep - keep // 3
     return text[: keep // 3] + dots + text[-tail:]
+
+
+LOOP_NAMES = {
+    "N": "image", "K": "output channel", "C": "input channel", "P": "output row", "Q": "output column",
+    "R": "filter row", "S": "filter column", "G": "group",
+}  # fmt: skip
+
+
+def columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """Rows of text as lines, each column as wide as its widest cell."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

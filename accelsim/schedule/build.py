@@ -101,7 +101,7 @@ def _sizes(dims: Dims, tile: Dims, dim: str) -> Ints:
     """Sizes of the tiles along ``dim``: all alike but the last."""
     size, step = getattr(dims, dim), getattr(tile, dim)
     starts = np.arange(0, size, step, dtype=np.int64)
-    return np.minimum(starts + step, size) - starts
+    return np.asarray(np.minimum(starts + step, size) - starts)
 
 
 def _changes(index: dict[str, npt.NDArray[np.int32]], dims: frozenset[str]) -> npt.NDArray[np.bool_]:

@@ -44,11 +44,12 @@ def sweep(
 
     A script that uses ``jobs`` needs the usual ``if __name__ == "__main__":``, since processes are spawned.
     """
-    spec = _spec(network, arch, vary, dict(
-        where=_texts(where), objectives=_texts(objective), settings=overrides, batch=batch, layers=layers,
-        mapping=None if mapping is None else str(mapping), values=values, seed=seed, tilings=tilings, bound=bound,
-        top=top,
-    ))  # fmt: skip
+    options = {
+        "where": _texts(where), "objectives": _texts(objective), "settings": overrides, "batch": batch,
+        "layers": layers, "mapping": None if mapping is None else str(mapping), "values": values, "seed": seed,
+        "tilings": tilings, "bound": bound, "top": top,
+    }  # fmt: skip
+    spec = _spec(network, arch, vary, options)
     return sweep_spec(spec, jobs=jobs, store=store, scheduler=scheduler, progress=progress)
 
 
@@ -101,10 +102,11 @@ def search(
     store   : any URL that Optuna takes, or a file for SQLite; nothing is kept where it is left out.
     study   : the study's name in the store.
     """
-    spec = _spec(network, arch, vary, dict(
-        where=_texts(where), objectives=_texts(objective), settings=overrides, batch=batch, layers=layers,
-        mapping=None if mapping is None else str(mapping), values=values, seed=seed,
-    ))  # fmt: skip
+    options = {
+        "where": _texts(where), "objectives": _texts(objective), "settings": overrides, "batch": batch,
+        "layers": layers, "mapping": None if mapping is None else str(mapping), "values": values, "seed": seed,
+    }  # fmt: skip
+    spec = _spec(network, arch, vary, options)
     return search_spec(spec, trials=trials, sampler=sampler, store=store, study=study, progress=progress)
 
 

@@ -82,7 +82,9 @@ def _rows(work: Work, tiles: Ints) -> Ints:
         return rows
     for column, dim in enumerate(Dims._fields):
         sizes, back = np.unique(tiles[:, column], return_inverse=True)
-        counts = [_rows_along(work.unit, dim, getattr(work.nest.dims, dim), int(size), work.precision) for size in sizes]
+        counts = [
+            _rows_along(work.unit, dim, getattr(work.nest.dims, dim), int(size), work.precision) for size in sizes
+        ]
         rows *= np.array(counts, dtype=np.int64)[back.ravel()]
     return rows
 
@@ -234,7 +236,7 @@ def _input_elements(nest: LoopNest, tiles: Ints) -> Ints:
 def _touched(axis: Axis, outputs: int, taps: int, tiles: Ints) -> Ints:
     different, back = _distinct(tiles)
     sums = [_touched_by(axis, outputs, taps, int(p), int(r)) for p, r in different]
-    return np.array(sums, dtype=np.int64)[back]
+    return np.asarray(np.array(sums, dtype=np.int64)[back])
 
 
 @lru_cache(maxsize=65536)
@@ -253,7 +255,7 @@ def least_cycles(work: Work, tiles: Ints, compute: Ints, bits: Ints) -> Ints:
     first = first_bits(work, tiles)
     head = _cycles(work.arch, first) + np.where(first > 0, latency, 0)
     tail = _cycles(work.arch, _last_bits(work, tiles))
-    return np.maximum(head + compute + tail, _cycles(work.arch, bits))
+    return np.asarray(np.maximum(head + compute + tail, _cycles(work.arch, bits)))
 
 
 def first_bits(work: Work, tiles: Ints) -> Ints:
@@ -263,14 +265,19 @@ def first_bits(work: Work, tiles: Ints) -> Ints:
     if not place.weight_resident:
         weights = tiles[:, [_G, _K, _C, _R, _S]].prod(axis=1)
         bits += weights * (tiles[:, _P] * tiles[:, _Q] if nest.private_weights else 1) * widths.weight
-    rows, columns = _first_touched(nest.rows, tiles[:, [_P, _R]]), _first_touched(nest.columns, tiles[:, [_Q, _S]])
+    rows, columns = (
+        _first_touched(nest.rows, tiles[:, [_P, _R]]),
+        _first_touched(nest.columns, tiles[:, [_Q, _S]]),
+    )
     inputs = tiles[:, [_G, _N, _C]].prod(axis=1) * rows * columns * widths.input
-    return bits + inputs * place.input_off_chip.numerator // place.input_off_chip.denominator
+    share = place.input_off_chip
+    return np.asarray(bits + inputs * share.numerator // share.denominator)
 
 
 def _first_touched(axis: Axis, tiles: Ints) -> Ints:
     different, back = _distinct(tiles)
-    return np.array([axis.touched(0, int(p), 0, int(r)) for p, r in different], dtype=np.int64)[back]
+    sums = [axis.touched(0, int(p), 0, int(r)) for p, r in different]
+    return np.asarray(np.array(sums, dtype=np.int64)[back])
 
 
 def _last_bits(work: Work, tiles: Ints) -> Ints:

@@ -30,12 +30,13 @@ class Cluster:
 
     @property
     def workers(self) -> int:
-        return max(1, sum(worker["nthreads"] for worker in self._connected().scheduler_info(-1)["workers"].values()))
+        workers = self._connected().scheduler_info(-1)["workers"].values()
+        return max(1, sum(int(worker["nthreads"]) for worker in workers))
 
     def run(self, batches: Iterator[Batch]) -> Iterator[Results]:
         from distributed import as_completed
 
-        queue = as_completed(loop=self._connected().loop)
+        queue: Any = as_completed(loop=self._connected().loop)  # type: ignore[no-untyped-call]
         for batch in self._next(batches):
             queue.add(self._submit(batch, 0))
         for future in queue:
@@ -73,7 +74,8 @@ class Cluster:
             except ImportError:
                 raise InputError(Fault(FLAG, "", "needs Dask: pip install 'accelsim[cluster]'")) from None
             try:
-                self._client = Client(self.address, timeout=CONNECT_SECONDS, set_as_default=False)
+                make: Any = Client
+                self._client = make(self.address, timeout=CONNECT_SECONDS, set_as_default=False)
             except (OSError, ValueError, TypeError) as error:
                 raise InputError(Fault(FLAG, self.address, f"cannot be reached: {error}")) from None
         return self._client

@@ -16,7 +16,18 @@ from accelsim.sweep.spec import SCHEMA, Spec, make_spec, parse_vary, spec_of
 from accelsim.sweep.table import SweepTable, check_output
 from accelsim.yaml_io import Document, load_document
 
-_SAID_BY_FILE = ("arch", "vary", "where", "objective", "batch", "layer", "mapping", "assignments", "values", "tilings")
+_SAID_BY_FILE = (
+    "arch",
+    "vary",
+    "where",
+    "objective",
+    "batch",
+    "layer",
+    "mapping",
+    "assignments",
+    "values",
+    "tilings",
+)
 
 
 def spec_from(options: argparse.Namespace, **tilings: Any) -> Spec:
@@ -50,7 +61,9 @@ def _refuse_flags(options: argparse.Namespace) -> None:
     given = [name for name in _SAID_BY_FILE if getattr(options, name, None)]
     if given:
         flags = {"assignments": "set"}
-        raise InputError(Fault(f"--{flags.get(name, name)}", "", "is said by the sweep file; change it there") for name in given)
+        raise InputError(
+            Fault(f"--{flags.get(name, name)}", "", "is said by the sweep file; change it there") for name in given
+        )
 
 
 def finish(table: SweepTable, out: str | None, console: Console) -> int:

@@ -41,7 +41,8 @@ class Job:
     network_id: str
     arch: Architecture
     mapping: MappingFile
-    seed: int | None
+    values: bool
+    seed: int
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Batch:
 def make_batch(numbered: Sequence[tuple[int, Inputs]]) -> Batch:
     """Pack points for a worker."""
     networks = {inputs.network_id: inputs.network for _, inputs in numbered}
-    jobs = tuple(Job(number, i.network_id, i.arch, i.mapping, i.seed) for number, i in numbered)
+    jobs = tuple(Job(number, i.network_id, i.arch, i.mapping, i.values, i.seed) for number, i in numbered)
     return Batch(jobs, {name: pickle.dumps(network) for name, network in networks.items()})
 
 
@@ -81,7 +82,7 @@ class Evaluator:
         from accelsim.report.rows import total_counters
 
         memory = self._memory(job)
-        return total_counters(simulate(network, job.arch, job.mapping, job.seed, memory).totals)
+        return total_counters(simulate(network, job.arch, job.mapping, job.values, job.seed, memory).totals)
 
     def _network(self, name: str, networks: MappingABC[str, bytes]) -> Network:
         return _keep(self._networks, name, lambda: pickle.loads(networks[name]))
@@ -133,8 +134,9 @@ class _Memory:
 
 
 def simulate(
-    network: Network, arch: Architecture, mapping: MappingFile, seed: int | None, memory: _Memory | None = None
-) -> Result:
+    network: Network, arch: Architecture, mapping: MappingFile, values: bool = False, seed: int = 0,
+    memory: _Memory | None = None,
+) -> Result:  # fmt: skip
     """As `accelsim.simulate` on resolved inputs; ``memory`` spares layers that it has seen."""
     from accelsim.energy.model import EnergyModel
     from accelsim.report.result import build_result
@@ -142,24 +144,25 @@ def simulate(
     memory = memory or _Memory()
     if memory.energy is None:
         memory.energy = EnergyModel.of(arch)
-    runs = _runs(network, arch, mapping, seed, memory)
+    runs = _runs(network, arch, mapping, values, seed, memory)
     energies = [memory.energy.layer_energy(run, run.counters.cycles / arch.clock) for run in runs]
-    return build_result(network, arch, runs, energies, (), "cycles" if seed is None else "values", seed or 0)
+    return build_result(network, arch, runs, energies, (), "values" if values else "cycles", seed)
 
 
 def _runs(
-    network: Network, arch: Architecture, mapping: MappingFile, seed: int | None, memory: _Memory
+    network: Network, arch: Architecture, mapping: MappingFile, values: bool, seed: int, memory: _Memory
 ) -> list[LayerRun]:
     from accelsim.engines.registry import engine_of
     from accelsim.simulator import Simulator, plan_network
 
-    simulator = Simulator(arch, mapping, seed)
-    if seed is not None:
+    simulator = Simulator(arch, mapping, seed if values else None, data_seed=seed)
+    plain = engine_of(arch, mapping)
+    if values or plain.needs_values:
         return simulator.run(network)[0]
     run = _fixed_run(network, arch, mapping)
     if run is not None:
         return [run]
-    engine = _Remembering(engine_of(arch, mapping), mapping, memory)
+    engine = _Remembering(plain, mapping, memory)
     plan = plan_network(network, arch, engine)
     runs = []
     for layer in network.layers:
@@ -187,7 +190,11 @@ def _fixed_run(network: Network, arch: Architecture, mapping: MappingFile) -> La
     chosen, nest, engine = whole_mapping(layer, mapping), only_nest(layer), engine_of(arch, mapping)
     if len(network.layers) > 1 or chosen is None or nest is None or type(engine) is not MappedEngine:
         return None
-    unit, precision, place = engine.unit, layer.precision, plan_residency(network, arch).placements[layer.name]
+    unit, precision, place = (
+        engine.unit,
+        layer.precision,
+        plan_residency(network, arch).placements[layer.name],
+    )
     unit.refuse(layer.name, nest, precision)
     made = Mapping(chosen.tile, chosen.order, chosen.dataflow or unit.dataflow, chosen.keep)
     require_fit(layer.name, nest, made.tile, arch, unit, precision, made.dataflow, place, made.keep)
@@ -208,7 +215,7 @@ def whole_mapping(layer: Layer, mapping: MappingFile) -> Mapping | None:
     """The mapping of a layer for which a file says everything (but perhaps the dataflow, then empty)."""
     fixed, dims = mapping.of(layer.name), lower(layer).dims
     tile = fixed.tile.given()
-    if fixed.order is None or fixed.keep is None or len(tile) != len(DIMS) or not dims:
+    if fixed.unroll.given() or fixed.order is None or fixed.keep is None or len(tile) != len(DIMS) or not dims:
         return None
     sizes = Dims(*(min(tile[dim], dims[dim]) for dim in DIMS))
     return Mapping(sizes, fixed.order, fixed.dataflow or "", frozenset(fixed.keep))
@@ -222,7 +229,14 @@ def _dependencies(layer: Layer, plan: Plan, mapping: MappingFile) -> Hashable:
     room = tuple(sorted(place.reserved_bytes.items()))
     flags = (place.input_off_chip, place.output_resident, place.weight_resident)
     shares = shares_off_chip(plan, layer)
-    return (layer.name, room, flags, shares, plan.absorbed.get(layer.name), mapping.of(layer.name).model_dump_json())
+    return (
+        layer.name,
+        room,
+        flags,
+        shares,
+        plan.absorbed.get(layer.name),
+        mapping.of(layer.name).model_dump_json(),
+    )
 
 
 @dataclass
@@ -236,6 +250,10 @@ class _Remembering:
     @property
     def name(self) -> str:
         return self.engine.name
+
+    @property
+    def needs_values(self) -> bool:
+        return self.engine.needs_values
 
     def check(self, layer: Layer, plan: Plan) -> None:
         key = _dependencies(layer, plan, self.mapping)

@@ -3,8 +3,8 @@
 The text is parsed by Python's own parser, and every node that is not on a short list is refused: there are no
 attributes of objects, no subscripts, no calls but a few functions of numbers, and no way to reach Python itself.
 A key is a dotted path; one that Python cannot spell is written ``key("mapping.block/1.tile.K")``. Texts with a unit
-(``"64 KiB"``, ``"700 MHz"``, ``"100 ns"``, ``"34 GB/s"``) are numbers: bytes, hertz, seconds, bytes a second; the bits of
-a number format are ``bits(workload.precision.weight)``.
+(``"64 KiB"``, ``"700 MHz"``, ``"100 ns"``, ``"34 GB/s"``) are numbers: bytes, hertz, seconds, bytes a second; the
+bits of a number format are ``bits(workload.precision.weight)``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ Lookup = Callable[[str], Any]
 _Code = Callable[[Lookup], Any]
 LONGEST = 2000  # characters
 LARGEST_POWER = 64
+
 
 def _bits(number_format: Any) -> int:
     return parse_format(number_format).bits
@@ -125,7 +126,7 @@ def quantity(value: Any) -> Any:
         return value
     for parse in (parse_bytes, parse_frequency_hz, parse_bandwidth, parse_duration, parse_ratio):
         try:
-            number = parse(value)  # type: ignore[operator]
+            number = parse(value)
         except ValueError:
             continue
         return quantity(number)
@@ -150,7 +151,12 @@ def _constant(node: Any, keys: dict[str, None]) -> _Code:
     if not isinstance(node.value, bool | int | float | str):
         raise ValueError(f"{ast.unparse(node)} is not allowed, must be a number, a text, True or False")
     value = quantity(node.value)
-    return lambda lookup: value
+
+    def run(lookup: Lookup) -> Any:
+        del lookup
+        return value
+
+    return run
 
 
 def _key(node: Any, keys: dict[str, None]) -> _Code:

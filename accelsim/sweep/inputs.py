@@ -1,7 +1,7 @@
 """From a point of a space to what the simulator takes, and to the key by which its result is known.
 
 A result is known by the content of its inputs: the network with every shape and precision, the architecture, the
-mapping, the mode and (in values mode) the seed, as canonical JSON, together with the version of the model. Names of
+mapping, the mode and the seed, as canonical JSON, together with the version of the model. Names of
 files, comments and the order of keys do not matter; a digit of a buffer's size does.
 """
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import accelsim
 from accelsim import catalogue
@@ -27,7 +27,17 @@ from accelsim.sweep.spec import Spec
 from accelsim.workload.network import Layer, Network, ValueSource
 from accelsim.yaml_io import Document, load_document, with_override
 
-_NOT_THE_MODEL = ("sweep", "validation", "report", "frontends", "cli.py", "plot.py", "check.py", "__init__.py")
+Read = TypeVar("Read")
+_NOT_THE_MODEL = (
+    "sweep",
+    "validation",
+    "report",
+    "frontends",
+    "cli.py",
+    "plot.py",
+    "check.py",
+    "__init__.py",
+)
 _STILL_THE_MODEL = ("report/model.py", "report/result.py", "report/rows.py")
 
 
@@ -60,13 +70,17 @@ class Point:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a simulation takes, resolved; ``network_id`` names the network's content."""
+    """What a simulation takes, resolved; ``network_id`` names the network's content.
+
+    The seed counts in cycles mode too: an engine whose time depends on its operands makes them from it.
+    """
 
     network: Network
     network_id: str
     arch: Architecture
     mapping: MappingFile
-    seed: int | None
+    values: bool = False
+    seed: int = 0
 
     @property
     def key(self) -> bytes:
@@ -76,6 +90,7 @@ class Inputs:
             "network": self.network_id,
             "arch": self.arch.model_dump(mode="json", by_alias=True, exclude={"description"}),
             "mapping": self.mapping.model_dump(mode="json", by_alias=True, exclude={"name"}),
+            "mode": "values" if self.values else "cycles",
             "seed": self.seed,
         }
         return hashlib.sha256(canonical(content).encode()).digest()
@@ -167,7 +182,7 @@ class Resolver:
             faults += error.faults
         if faults or network is None or arch is None or mapping is None:
             raise InputError(faults)
-        return Inputs(*network, arch, mapping, self.spec.seed if self.spec.values else None)
+        return Inputs(*network, arch, mapping, self.spec.values, self.spec.seed)
 
     def network(self, source: str, overrides: Mapping[str, Any]) -> tuple[Network, str]:
         """The network with its ``workload.`` keys set and its layers chosen, and its id."""
@@ -198,7 +213,7 @@ class Resolver:
         return self._documents[source]
 
 
-def _remembered(known: dict[str, Any], key: str, read: Any) -> Any:
+def _remembered(known: dict[str, Read | InputError], key: str, read: Callable[[], Read]) -> Read:
     """What was read before, a fault as well; only the last few hundred are kept."""
     if key not in known:
         if len(known) >= 512:
@@ -207,9 +222,10 @@ def _remembered(known: dict[str, Any], key: str, read: Any) -> Any:
             known[key] = read()
         except InputError as error:
             known[key] = error
-    if isinstance(known[key], InputError):
-        raise InputError(known[key].faults)
-    return known[key]
+    found = known[key]
+    if isinstance(found, InputError):
+        raise InputError(found.faults)
+    return found
 
 
 def _with(document: Document, overrides: Mapping[str, Any]) -> Document:

@@ -55,7 +55,11 @@ def run_sweep(
     InputError        bad input; also when no point at all is legal.
     SweepInterrupted  Ctrl-C; what was done is in the store.
     """
-    with Store(store) as kept, closing(open_backend(jobs, scheduler)) as backend, progress or Silent() as shown:
+    with (
+        Store(store) as kept,
+        closing(open_backend(jobs, scheduler)) as backend,
+        progress or Silent() as shown,
+    ):
         return _Run(spec, kept, backend, shown).table()
 
 
@@ -108,7 +112,11 @@ class Best:
         wanted = [("objective", o.expression) for o in self.spec.objectives]
         wanted += [("where", limit) for limit in self.spec.limits]
         faults = [
-            Fault(what, key, f"is no column of the results{nearest(key, row) or '; there are ' + ', '.join(row)}")
+            Fault(
+                what,
+                key,
+                f"is no column of the results{nearest(key, row) or '; there are ' + ', '.join(row)}",
+            )
             for what, expression in wanted
             for key in expression.keys
             if key not in row

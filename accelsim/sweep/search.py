@@ -82,7 +82,7 @@ def _quiet() -> Iterator[None]:
 def _open_study(spec: Spec, sampler: str | None, store: str | None, name: str | None) -> Study:
     import optuna
 
-    directions = ["maximize" if objective.maximize else "minimize" for objective in Best(spec).objectives]
+    directions: list[Any] = ["maximize" if objective.maximize else "minimize" for objective in Best(spec).objectives]
     url = None if store is None else store if "://" in store else f"sqlite:///{store}"
     try:
         study = optuna.create_study(
@@ -92,7 +92,7 @@ def _open_study(spec: Spec, sampler: str | None, store: str | None, name: str | 
         raise InputError(Fault("--store", str(store), f"cannot be used: {str(error).splitlines()[0]}")) from None
     found = [direction.name.lower() for direction in study.directions]
     if found != directions:
-        told = f"holds a study that goes for {', '.join(found)}, this one goes for {', '.join(directions)}; give another name"
+        told = f"holds a study that goes for {', '.join(found)}, this one goes for {', '.join(directions)}"
         raise InputError(Fault("--study", study.study_name, told))
     study.sampler = _sampler(sampler or ("tpe" if len(directions) == 1 else "nsga2"), spec, len(study.trials))
     return study
@@ -104,7 +104,9 @@ def _sampler(name: str, spec: Spec, tried: int) -> Any:
 
     seed, limits = spec.seed + tried, _excess_of if spec.limits and not _has_constraints() else None
     if name not in SAMPLERS:
-        raise InputError(Fault("--sampler", name, f"is not known, must be {join_allowed(SAMPLERS)}{nearest(name, SAMPLERS)}"))
+        raise InputError(
+            Fault("--sampler", name, f"is not known, must be {join_allowed(SAMPLERS)}{nearest(name, SAMPLERS)}")
+        )
     if name == "cmaes" and (len(spec.objectives) > 1 or spec.limits):
         raise InputError(Fault("--sampler", name, "takes one objective and no limits on results; take tpe or nsga2"))
     if name == "cmaes":
@@ -119,9 +121,11 @@ def _sampler(name: str, spec: Spec, tried: int) -> Any:
 
 def _require_cmaes() -> None:
     try:
-        import cmaes  # noqa: F401
+        import cmaes  # type: ignore[import-untyped, unused-ignore]  # noqa: F401
     except ImportError:
-        raise InputError(Fault("--sampler", "cmaes", "needs the package cmaes: pip install 'accelsim[search]'")) from None
+        raise InputError(
+            Fault("--sampler", "cmaes", "needs the package cmaes: pip install 'accelsim[search]'")
+        ) from None
 
 
 def _has_constraints() -> bool:

@@ -186,7 +186,7 @@ class _Builder:
 
     def where(self, path: KeyPath, texts: Sequence[str]) -> tuple[list[Expression], list[Expression]]:
         """Constraints on inputs, and limits on results."""
-        inputs, limits = [], []
+        inputs, limits = list[Expression](), list[Expression]()
         for index, text in enumerate(texts):
             expression = self.expression((*path, index), text)
             if expression is not None:
@@ -238,7 +238,7 @@ def spec_of(document: Document) -> Spec:
 
 
 def _tilings(build: _Builder, block: TilingsBlock) -> Tilings:
-    tile = {dim: build.values(("tilings", "tile", dim), given) for dim, given in block.tile.items()}
+    tile = {str(dim): build.values(("tilings", "tile", dim), given) for dim, given in block.tile.items()}
     keep = None if block.keep is None else tuple(tuple(sorted(kept)) for kept in block.keep)
     return Tilings(block.layer, tile, tuple(block.order), keep, block.bound, block.top)
 

@@ -195,7 +195,9 @@ class Store:
     def check(self) -> None:
         """Raise `InputError` if the file is damaged."""
         said = [row[0] for row in self._base.execute("PRAGMA integrity_check")]
-        said += [f"row {row[1]} of {row[0]} refers to nothing" for row in self._base.execute("PRAGMA foreign_key_check")]
+        said += [
+            f"row {row[1]} of {row[0]} refers to nothing" for row in self._base.execute("PRAGMA foreign_key_check")
+        ]
         if said != ["ok"]:
             raise InputError([Fault(self.path, "", text) for text in said if text != "ok"])
 

@@ -158,7 +158,7 @@ def _flat(row: Mapping[str, Any]) -> Row:
 
 def _pyarrow() -> Any:
     try:
-        import pyarrow.parquet
+        import pyarrow.parquet  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
         raise InputError(Fault(".parquet", "", "needs pyarrow: pip install 'accelsim[parquet]'")) from None
     return pyarrow

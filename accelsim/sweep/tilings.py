@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from accelsim.arch.spec import Tensor
 from accelsim.errors import AccelsimError, Fault, InfeasibleError, InputError, InvariantError
 from accelsim.mapping.loopnest import DIMS, LoopNest
 from accelsim.mapping.machine import Ints
@@ -98,7 +99,9 @@ def candidates(inputs: Inputs, wanted: Tilings) -> Candidates:
     for number, keep in enumerate(keeps):
         ok = fits(work.nest, tiles, work.arch, work.unit, work.precision, work.dataflow, work.placement, keep)  # type: ignore[arg-type]
         illegal += int(distinct[~ok].sum())
-        parts += [_part(work, tiles, compute, ok & distinct[:, o], o, order, number, keep) for o, order in enumerate(orders)]
+        parts += [
+            _part(work, tiles, compute, ok & distinct[:, o], o, order, number, keep) for o, order in enumerate(orders)
+        ]
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     by_place = np.lexsort((columns[2], columns[1], columns[0]))
     tile, order_ids, keep_ids, bound, bits = (column[by_place] for column in columns)
@@ -114,7 +117,9 @@ def work_of(inputs: Inputs) -> Work:
 
     layer = inputs.network.layers[0]
     nest, engine = only_nest(layer), engine_of(inputs.arch, inputs.mapping)
-    foreign = not isinstance(engine, MappedEngine) or (type(engine) is not MappedEngine and nest and nest.private_weights)
+    foreign = not isinstance(engine, MappedEngine) or (
+        type(engine) is not MappedEngine and nest and nest.private_weights
+    )
     if nest is None or foreign:
         raise InfeasibleError(
             f"layer {layer.name}", demand="tilings of one loop nest", bound=f"{layer.op.op} on {inputs.arch.name}",
@@ -122,10 +127,12 @@ def work_of(inputs: Inputs) -> Work:
         )  # fmt: skip
     assert isinstance(engine, MappedEngine)
     layer = engine._as_built(layer) if hasattr(engine, "_as_built") else layer
-    engine.unit.refuse(layer.name, nest, layer.precision)
-    dataflow = inputs.mapping.of(layer.name).dataflow or engine.unit.dataflow
+    fixed = inputs.mapping.of(layer.name)
+    unit = engine.unit_of(layer.name, fixed)
+    unit.refuse(layer.name, nest, layer.precision)
+    dataflow = fixed.dataflow or unit.dataflow
     placement = plan_residency(inputs.network, inputs.arch).placements[layer.name]
-    return Work(nest, inputs.arch, engine.unit, layer.precision, dataflow, placement)
+    return Work(nest, inputs.arch, unit, layer.precision, dataflow, placement)
 
 
 def _compute(work: Work, tiles: Ints) -> Ints:
@@ -148,7 +155,7 @@ def _part(
 
 
 def all_tiles(work: Work, wanted: Tilings) -> Ints:
-    """Every combination of tile sizes, and the mapper's own tiles where the user does not rule them out; int64[tiles, 8]."""
+    """Every combination of tile sizes, and the mapper's own that the user does not rule out; int64[tiles, 8]."""
     axes = [_sizes(getattr(work.nest.dims, dim), dim, wanted) for dim in DIMS]
     count = prod(len(axis) for axis in axes)
     if count > MOST_TILES:
@@ -186,8 +193,9 @@ def _orders(wanted: Tilings) -> tuple[Order, ...]:
         return tuple(("G", *(d for loop in loops for d in loop)) for loops in permutations(_LOOPS))
     found = []
     for text in wanted.order:
+        order: Any = text
         try:
-            found.append(LayerMapping(order=text).order)  # type: ignore[arg-type]
+            found.append(LayerMapping(order=order).order)
         except ValueError:
             told = f'has "{text}", must name loop dimensions out of {" ".join(DIMS)}, each once'
             raise InputError(Fault("tilings", "order", told)) from None
@@ -198,13 +206,14 @@ def _keeps(work: Work, wanted: Tilings) -> tuple[frozenset[str], ...]:
     if wanted.keep is not None:
         return tuple(dict.fromkeys(frozenset(kept) for kept in wanted.keep))
     resident = {"weight": work.placement.weight_resident, "input": work.placement.input_resident}
-    able = [t for t in ("input", "weight") if not resident[t] and work.arch.holder(t) is not None]  # type: ignore[arg-type]
+    tensors: tuple[Tensor, ...] = ("input", "weight")
+    able = [tensor for tensor in tensors if not resident[tensor] and work.arch.holder(tensor) is not None]
     sets = [frozenset(), *(frozenset((t,)) for t in able)]
     return tuple(sets + ([frozenset(able)] if len(able) == 2 else []))
 
 
 def _distinct_orders(tiles: Ints, nest: LoopNest, orders: Sequence[Order]) -> npt.NDArray[np.bool_]:
-    """Which orders to look at for each tile: of those that differ only in loops of one turn, the first; bool[tiles, orders]."""
+    """Which orders to look at, bool[tiles, orders]: of those that differ only in loops of one turn the first."""
     turning = -(-np.array(nest.dims, dtype=np.int64) // tiles) > 1
     codes, back = np.unique(turning @ (1 << np.arange(len(DIMS))), return_inverse=True)
     table = np.zeros((len(codes), len(orders)), dtype=bool)
@@ -231,14 +240,20 @@ def run_tilings(
     """
     assert spec.tilings is not None
     _check_objective(spec, spec.tilings)
-    with Store(store) as kept, closing(open_backend(jobs, scheduler)) as backend, progress or Silent() as shown:
+    with (
+        Store(store) as kept,
+        closing(open_backend(jobs, scheduler)) as backend,
+        progress or Silent() as shown,
+    ):
         return _Tilings(spec, spec.tilings, kept, backend, shown).table()
 
 
 def _check_objective(spec: Spec, wanted: Tilings) -> None:
     first = (spec.objectives or (DEFAULT,))[0]
-    if wanted.bound and (first.expression.text != "cycles" or first.maximize or spec.limits or len(spec.objectives) > 1):
-        told = f"is {first}, but only cycles can be bounded before a run, without limits; turn the bound off to run every tiling"
+    if wanted.bound and (
+        first.expression.text != "cycles" or first.maximize or spec.limits or len(spec.objectives) > 1
+    ):
+        told = f"is {first}, but only cycles, without limits, are bounded before a run; turn the bound off to run all"
         raise InputError(Fault("tilings", "objective", told))
 
 
@@ -336,9 +351,10 @@ class _Tilings:
         self, inputs: Inputs, found: Candidates, rows: Sequence[int], first: int
     ) -> Iterator[tuple[int, Inputs]]:
         layer = self.wanted.layer
-        dataflow = inputs.mapping.of(layer).dataflow
+        fixed = inputs.mapping.of(layer)
+        given = {"dataflow": fixed.dataflow, "unroll": fixed.unroll}
         for number, row in enumerate(rows, start=first):
-            chosen = found.mapping(row).model_copy(update={"dataflow": dataflow})
+            chosen = found.mapping(row).model_copy(update=given)
             yield number, replace(inputs, mapping=MappingFile(layers={layer: chosen}))
 
     def _settle(self, number: int, outcome: Outcome) -> None:

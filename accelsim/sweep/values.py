@@ -18,7 +18,7 @@ from accelsim.yaml_io import parse_value
 
 Kind = Literal["list", "range", "pow2", "divisors"]
 MOST = 1_000_000
-FORMS = '8:128:8, pow2:8:128, [8, 16, 32] or divisors'
+FORMS = "8:128:8, pow2:8:128, [8, 16, 32] or divisors"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,11 @@ def _powers(text: str, parts: list[str]) -> Values:
 
 
 def _ends(text: str, parts: list[str]) -> list[Decimal]:
-    readers: tuple[Callable[[str], Decimal], ...] = (_decimal, _whole(parse_bytes), _whole(parse_frequency_hz))
+    readers: tuple[Callable[[str], Decimal], ...] = (
+        _decimal,
+        _whole(parse_bytes),
+        _whole(parse_frequency_hz),
+    )
     for read in readers:
         try:
             return [read(part.strip()) for part in parts]

@@ -143,7 +143,7 @@ def rescaled(accumulator: Array, multiplier: Array, shift: Array, rounding: Roun
 
 def _away(values: Array, shift: Array) -> Array:
     size = (np.abs(values) + ((1 << shift) >> 1)) >> shift
-    return np.where(values < 0, -size, size)
+    return np.asarray(np.where(values < 0, -size, size))
 
 
 def _half_up(values: Array, shift: Array) -> Array:
@@ -166,7 +166,7 @@ def _gemmlowp(values: Array, shift: Array) -> Array:
 def _float32(accumulator: Array, multiplier: Array, shift: Array) -> Array:
     """As onnxruntime: a float32 of the accumulator times a float32, rounded half to even."""
     factor = (multiplier.astype(np.float64) / 2.0 ** shift.astype(np.float64)).astype(np.float32)
-    return np.rint(accumulator.astype(np.float32) * factor).astype(np.int64)
+    return np.asarray(np.rint(accumulator.astype(np.float32) * factor).astype(np.int64))
 
 
 _ROUNDINGS: dict[str, Callable[[Array, Array], Array]] = {"away": _away, "even": _even, "gemmlowp": _gemmlowp}

@@ -514,11 +514,12 @@ def run_reference(
     tensors: dict[str, tuple[Array, ...]] = {name: (value,) for name, value in given.items()}
     for layer in network.layers:
         read = tuple(tensors[ref.source][ref.port] for ref in layer.inputs)
-        tensors[layer.name] = _run(layer, read, seed)
+        tensors[layer.name] = layer_outputs(layer, read, seed)
     return {layer.name: tensors[layer.name] for layer in network.layers}
 
 
-def _run(layer: Layer, inputs: tuple[Array, ...], seed: int) -> tuple[Array, ...]:
+def layer_outputs(layer: Layer, inputs: tuple[Array, ...], seed: int) -> tuple[Array, ...]:
+    """The outputs of one layer, with MACs or without, on seeded weights."""
     weights = None if layer.weight_shape is None else weight_values(layer, seed)
     bias = bias_values(layer)
     if isinstance(layer.op, Recurrent):

@@ -19,7 +19,6 @@ from accelsim.errors import nearest
 from accelsim.workload.ops import Op, Shape
 from accelsim.workload.precision import Precision
 
-
 Array = npt.NDArray[Any]
 
 

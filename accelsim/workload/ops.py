@@ -44,6 +44,7 @@ class Op(BaseModel):
 
     def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
         """Shapes of the outputs; raises ValueError where the inputs do not fit."""
+        del inputs
         raise ValueError(f"{self.op} has no shape rule")
 
     def weight_shape(self, inputs: tuple[Shape, ...]) -> Shape | None:
@@ -214,7 +215,8 @@ class Matmul(Op):
             if second[:-2] != first[:-2]:
                 raise ValueError(f"matmul's inputs {list(first)} and {list(second)} differ in their batch axes")
             if k_second != k:
-                raise ValueError(f"matmul's inputs {list(first)} and {list(second)} differ in the reduced axis: {k} and {k_second}")
+                shapes = f"{list(first)} and {list(second)}"
+                raise ValueError(f"matmul's inputs {shapes} differ in the reduced axis: {k} and {k_second}")
         else:
             if self.N is None:
                 raise ValueError("N is missing: a matmul with one input needs the width of its weights")

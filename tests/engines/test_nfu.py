@@ -18,10 +18,12 @@ from accelsim.engines.nfu import Nfu, NfuEngine, activate, segment_table
 from accelsim.engines.registry import engine_of
 from accelsim.engines.stretch import LONG, SHORT, shortened, stretch
 from accelsim.engines.walk import Carry
-from accelsim.errors import InfeasibleError
+from accelsim.catalogue import load_mapping
+from accelsim.errors import InfeasibleError, InputError
 from accelsim.mapping.loopnest import Axis, Dims, LoopNest
 from accelsim.mapping.machine import Placement, Widths
-from accelsim.mapping.mapping import DEFAULT_ORDER, Mapping
+from accelsim.mapping.mapping import DEFAULT_ORDER, LayerMapping, Mapping, MappingFile, UnrollSizes
+from accelsim.report.explain import explain
 from accelsim.schedule.build import build_schedule
 from accelsim.workload.network import LayerSketch, Network, build_network
 from accelsim.workload.ops import Conv2d, Linear, LocallyConnected2d, Matmul, Op, Recurrent
@@ -249,3 +251,124 @@ def test_sixteen_segments_follow_the_function(function: str, exact: Any, bound: 
 def test_relu_is_a_comparison() -> None:
     values = np.array([-5, 0, 7, 32767], np.int16)
     assert activate(values, "relu", DIANNAO.engine, INT16).tolist() == [0, 0, 7, 32767]  # type: ignore[arg-type]
+
+
+# ---- the user's levers ------------------------------------------------------------------------------------
+
+
+def without_memory(arch: Architecture) -> Architecture:
+    return arch.model_copy(
+        update={"memory": [arch.memory[0].model_copy(update={"bandwidth": None}), *arch.memory[1:]]}
+    )
+
+
+@given(
+    st.fixed_dictionaries({dim: st.sampled_from([1, 2, 3, 4, 5, 8]) for dim in "CKPQRS"}),
+    CONVOLUTIONS,
+)
+@settings(max_examples=40, deadline=None)
+def test_unroll_of_a_layer(unroll: dict[str, int], case: tuple[Conv2d, tuple[int, ...]]) -> None:
+    """A layer's own unroll: ceil-tiling arithmetic where memory does not stall; refused beyond the multipliers."""
+    net, arch = network(*case), without_memory(DIANNAO)
+    fixed = {f"mapping.layer.unroll.{dim}": size for dim, size in unroll.items()}
+    if np.prod(list(unroll.values())) > 256:
+        with pytest.raises(InfeasibleError, match=r"layer layer: the unroll of its loops: asks for \d+ mult"):
+            simulate(net, arch, overrides=fixed)
+        return
+    layer = simulate(net, arch, overrides=fixed).layers[0]
+    factors = type("Factors", (), unroll)
+    assert layer.mapping["unroll"] == unroll
+    assert layer.busy_cycles >= ceil_cycles(layer, factors)
+    assert layer.utilization == pytest.approx(layer.macs / layer.cycles / 256)
+    whole = {f"mapping.layer.tile.{dim}": size for dim, size in layer.dims.items() if dim != "G"}
+    roomy = arch.model_copy(
+        update={"memory": [arch.memory[0], *(m.model_copy(update={"size": 1 << 26}) for m in arch.memory[1:])]}
+    )
+    alone = simulate(net, roomy, overrides=fixed | whole).layers[0]
+    assert alone.busy_cycles == ceil_cycles(layer, factors)
+    assert alone.cycles == alone.busy_cycles + 3
+
+
+def test_unroll_keeps_what_is_not_named_and_takes_the_default() -> None:
+    net = network(Conv2d(K=32, R=3, S=3, bias=False), (32, 9, 9))
+    own = simulate(net, DIANNAO, overrides={"mapping.layer.unroll.K": 8}).layers[0]
+    assert own.mapping["unroll"] == {"C": 16, "K": 8, "P": 1, "Q": 1, "R": 1, "S": 1}
+    assert own.busy_cycles == 2 * simulate(net, DIANNAO).layers[0].busy_cycles
+    file = MappingFile(default=LayerMapping(unroll=UnrollSizes(K=4, P=4)))
+    assert simulate(net, DIANNAO, mapping=file).layers[0].mapping["unroll"]["P"] == 4
+
+
+def test_unroll_is_refused_with_what_to_change() -> None:
+    net = network(Linear(out=8), (8,))
+    too_many = (
+        "layer layer: the unroll of its loops: asks for 512 multipliers (C 16 x K 32), there is 256 (C 16 x K 16); "
+        "try: mapping.layer.unroll.K at most 16; mapping.layer.unroll.C at most 8; a larger arch.engine.unroll"
+    )
+    with pytest.raises(InfeasibleError) as fault:
+        simulate(net, DIANNAO, overrides={"mapping.layer.unroll.K": 32})
+    assert str(fault.value) == too_many
+    with pytest.raises(InfeasibleError, match="unroll K 8, there is the systolic engine, whose 256 x 256 array"):
+        simulate(net, "tpu_v1", overrides={"mapping.layer.unroll.K": 8})
+    with pytest.raises(InputError, match=r"unroll\.Z: unknown key; known here: C, K, P, Q, R, S"):
+        simulate(net, DIANNAO, overrides={"mapping.layer.unroll.Z": 8})
+
+
+def test_values_do_not_depend_on_exact_unrolls() -> None:
+    """Integers that are exact are the same sums in any order of the loops."""
+    arch = DIANNAO.model_copy(update={"engine": DIANNAO.engine.model_copy(update={"arithmetic": None})})
+    net = network(Conv2d(K=10, R=3, S=3, pad=1, bias=False), (7, 6, 6))
+    plain = simulate_full(net, arch, values=True).outputs["layer"]
+    for unroll in ({"C": 3, "K": 5, "R": 3, "S": 1}, {"P": 2, "Q": 2, "K": 8, "C": 4}):
+        fixed = {f"mapping.layer.unroll.{dim}": size for dim, size in unroll.items()}
+        assert np.array_equal(simulate_full(net, arch, values=True, overrides=fixed).outputs["layer"], plain)
+
+
+@pytest.mark.parametrize(("bytes_a_cycle", "load"), [(512, 16), (4096, 2)])
+def test_double_buffering_on_and_off(bytes_a_cycle: int, load: int) -> None:
+    """A classifier in tiles of 8 KiB of weights and 16 rows: with one slot a tile's weights wait for the tile before to
+    be done with them; with two they come behind its back.
+    """
+    changes = {
+        "arch.memory.dram.bandwidth": f"{bytes_a_cycle} B/cycle",
+        "mapping.layer.tile.K": 16, "mapping.layer.tile.C": 256, "mapping.layer.keep": ["input"],
+    }  # fmt: skip
+    net = network(Linear(out=128, bias=False), (256,))
+
+    def cycles(slots: int) -> int:
+        arch = load_arch("diannao", overrides=changes | {"arch.memory.SB.slots": slots})
+        fixed = {key: value for key, value in changes.items() if key.startswith("mapping")}
+        return simulate(net, arch, overrides=fixed).layers[0].cycles
+
+    tiles, rows, pipeline = 8, 16, 3
+    first_inputs = 512 / bytes_a_cycle
+    stores = 32 / bytes_a_cycle  # one is sent before the next tile's weights are asked for
+    alone = tiles * (load + rows) + first_inputs
+    assert alone <= cycles(1) <= alone + pipeline + tiles * (stores + 1)
+    together = load + max((tiles - 1) * load + rows, tiles * rows) + first_inputs
+    assert together <= cycles(2) <= together + pipeline + tiles * (stores + 1)
+    assert cycles(2) < cycles(1)
+
+
+def test_explain_shows_loops_unroll_and_reuse() -> None:
+    net = network(Conv2d(K=40, R=3, S=3, bias=False), (48, 9, 9))
+    changes = {"mapping.layer.unroll.K": 8, "mapping.layer.tile.K": 20, "mapping.layer.tile.C": 48}
+    changes |= {"mapping.layer.tile.R": 1, "mapping.layer.tile.S": 3, "mapping.layer.tile.Q": 7}
+    changes |= {"mapping.layer.tile.P": 1, "mapping.layer.order": "P Q K C R S"}
+    text = explain(net, net.layers[0], DIANNAO, load_mapping(None, changes))
+    inside = text[text.index("inside a tile") : text.index("\n\n", text.index("reuse"))].splitlines()
+    assert inside[:7] == [
+        "inside a tile, on the NFU's 256 multipliers:",
+        "  for q in 7    # output column",
+        "    for k in 3 steps of 8, the last 4    # output channel",
+        "      for s in 3    # filter column",
+        "        for c in 3 steps of 16    # input channel",
+        "          at once: K 8 x C 16",
+        "  21 rows of outputs of 9 rows of operands each: 189 cycles, 41.7% of the multipliers at work",
+    ]
+    _, weight, given = (line.split() for line in inside[9:12])
+    # 7 x 7 pixels, and of the 48 lanes that 40 outputs take 8 are read in vain
+    assert weight[:7] == ["weight", "17,280", "7.00", "x", "SB", "58.8", "x"]
+    assert given[:3] == ["input", "3,888", "3.63"]
+    macs = 49 * 17280
+    for elements, reads, served in ((17280, weight[5], weight[7]), (3888, given[5], given[7])):
+        assert elements * float(reads) * float(served) == pytest.approx(macs, rel=0.01)

@@ -48,7 +48,10 @@ def networks(draw: Any, precision: Any = BARE) -> Network:
     if kind == "linear":
         op, shapes = Linear(out=draw(st.integers(1, 9))), [(draw(st.integers(1, 30)),)]
     elif kind == "gemm":
-        op, shapes = Matmul(N=draw(st.integers(1, 9)), transpose_b=draw(st.booleans())), [(draw(st.integers(1, 9)), draw(st.integers(1, 20)))]
+        op, shapes = (
+            Matmul(N=draw(st.integers(1, 9)), transpose_b=draw(st.booleans())),
+            [(draw(st.integers(1, 9)), draw(st.integers(1, 20)))],
+        )
     elif kind == "batched":
         m, n, k, flip = draw(st.integers(1, 6)), draw(st.integers(1, 6)), draw(st.integers(1, 9)), draw(st.booleans())
         op, shapes = Matmul(transpose_b=flip), [(2, m, k), (2, n, k) if flip else (2, k, n)]
@@ -82,13 +85,19 @@ def arrays(draw: Any, **engine: Any) -> Architecture:
         "edge": draw(st.sampled_from(["full", "trim"])),
         "drain": draw(st.sampled_from(["rows", "cols", "parallel"])),
         "weight_load": draw(st.sampled_from(["rows", "parallel"])),
-        "pipeline": {"hop": draw(st.integers(0, 2)), "multiplier": draw(st.integers(0, 2)), "accumulator": draw(st.integers(1, 2))},
+        "pipeline": {
+            "hop": draw(st.integers(0, 2)),
+            "multiplier": draw(st.integers(0, 2)),
+            "accumulator": draw(st.integers(1, 2)),
+        },
         "precision": SPEEDS,
         **engine,
     }
     if draw(st.booleans()):
         engine["accumulators"] = {"entries": draw(st.integers(8, 64))}
-    memory = draw(st.sampled_from([None, one_buffer("400 B", "3 B/cycle"), one_buffer("4 KiB", "2 B/cycle", "8 B/cycle")]))
+    memory = draw(
+        st.sampled_from([None, one_buffer("400 B", "3 B/cycle"), one_buffer("4 KiB", "2 B/cycle", "8 B/cycle")])
+    )
     return array(draw(st.integers(1, 6)), draw(st.integers(1, 6)), memory, **engine)
 
 
@@ -100,7 +109,8 @@ def test_outputs_equal_an_independent_reference(network: Network, arch: Architec
 
 @pytest.mark.parametrize("flow", FLOWS)
 @pytest.mark.parametrize(
-    "words", [("int8", "int8"), ("int16", "int16"), ("int4", "int4"), ("int8", "uint8"), ("uint8", "int8"), ("int8", "int16")]
+    "words",
+    [("int8", "int8"), ("int16", "int16"), ("int4", "int4"), ("int8", "uint8"), ("uint8", "int8"), ("int8", "int16")],
 )
 @settings(max_examples=8)
 @given(data=st.data())
@@ -130,7 +140,14 @@ def test_outputs_are_requantized_by_a_shift() -> None:
     raise AssertionError("no shift makes these outputs")
 
 
-@pytest.mark.parametrize("mapping", [{"tile": {"C": 3, "K": 2}}, {"tile": {"P": 2, "R": 1}, "order": "C K P"}, {"keep": ["weight"], "tile": {"K": 1, "Q": 1}}])
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {"tile": {"C": 3, "K": 2}},
+        {"tile": {"P": 2, "R": 1}, "order": "C K P"},
+        {"keep": ["weight"], "tile": {"K": 1, "Q": 1}},
+    ],
+)
 def test_outputs_do_not_depend_on_the_mapping(mapping: dict[str, Any]) -> None:
     network = conv(4, (6, 6), K=5, R=3, S=3, pad=1, stride=2)
     arch = array(3, 3, one_buffer("16 KiB"))
@@ -219,7 +236,14 @@ SIDES = st.sampled_from([1, 2, 3, 7, 8, 12, 14, 16, 31, 32, 33, 64, 100, 127, 12
 
 
 @settings(max_examples=150)
-@given(m=st.integers(1, 600), n=st.integers(1, 300), k=st.integers(1, 600), rows=SIDES, cols=SIDES, flow=st.sampled_from(FLOWS))
+@given(
+    m=st.integers(1, 600),
+    n=st.integers(1, 300),
+    k=st.integers(1, 600),
+    rows=SIDES,
+    cols=SIDES,
+    flow=st.sampled_from(FLOWS),
+)
 def test_products_take_scale_sims_cycles(m: int, n: int, k: int, rows: int, cols: int, flow: str) -> None:
     layer = on_scale_sim(gemm(m, k, n), rows, cols, flow)
     assert layer.cycles == scale_sim(m, n, k, rows, cols, flow)
@@ -233,7 +257,14 @@ def test_products_take_scale_sims_cycles(m: int, n: int, k: int, rows: int, cols
     flow=st.sampled_from(FLOWS),
 )  # fmt: skip
 def test_convolutions_take_scale_sims_cycles(
-    channels: int, filters: int, window: tuple[int, int], extra: tuple[int, int], stride: int, rows: int, cols: int, flow: str
+    channels: int,
+    filters: int,
+    window: tuple[int, int],
+    extra: tuple[int, int],
+    stride: int,
+    rows: int,
+    cols: int,
+    flow: str,
 ) -> None:
     size = (window[0] + extra[0], window[1] + extra[1])
     network = conv(channels, size, K=filters, R=window[0], S=window[1], stride=stride)
@@ -255,7 +286,11 @@ def test_a_network_takes_scale_sims_cycles_layer_by_layer() -> None:
 def test_scale_sims_operand_reads() -> None:
     """Reads of operands between array and buffers, as SCALE-Sim counts them."""
     m, n, k, rows, cols = 50, 40, 70, 16, 8
-    folds = {"os": (ceil(m / rows), ceil(n / cols)), "ws": (ceil(k / rows), ceil(n / cols)), "is": (ceil(k / rows), ceil(m / cols))}
+    folds = {
+        "os": (ceil(m / rows), ceil(n / cols)),
+        "ws": (ceil(k / rows), ceil(n / cols)),
+        "is": (ceil(k / rows), ceil(m / cols)),
+    }
     wanted = {
         "os": (m * k * folds["os"][1], k * n * folds["os"][0]),
         "ws": (m * k * folds["ws"][1], k * n),
@@ -313,7 +348,12 @@ def test_two_weight_stationary_folds(engine: dict[str, Any], cycles: int, busy: 
 
 @pytest.mark.parametrize(
     ("flow", "edge", "cycles"),
-    [("ws", "full", 3 + 2 * 4 + 4 - 2), ("ws", "trim", 4 + 3 + 3 + 1), ("os", "full", 2 + 4 + 4 - 2), ("os", "trim", 2 + 2 + 1)],
+    [
+        ("ws", "full", 3 + 2 * 4 + 4 - 2),
+        ("ws", "trim", 4 + 3 + 3 + 1),
+        ("os", "full", 2 + 4 + 4 - 2),
+        ("os", "trim", 2 + 2 + 1),
+    ],
 )
 def test_the_edge_of_a_fold_that_uses_part_of_the_array(flow: str, edge: str, cycles: int) -> None:
     """3 x 2 by 2 x 2 on 4 x 4: trimmed, only columns in use are waited for; in ws sums still travel all rows."""
@@ -388,7 +428,9 @@ def test_a_latency_is_paid_once_by_loads_that_run_ahead() -> None:
 
 def test_bandwidth_bounds_a_layer_without_reuse() -> None:
     network = gemm(1, 512, 512, formats())
-    layer = simulate(network, array(16, 16, one_buffer("64 KiB", "8 B/cycle"), weight_buffers=2, overlap="skewed")).layers[0]
+    layer = simulate(
+        network, array(16, 16, one_buffer("64 KiB", "8 B/cycle"), weight_buffers=2, overlap="skewed")
+    ).layers[0]
     assert layer.roofline.bound == "memory"
     least = (512 * 512 + 512 + 512) // 8
     assert least <= layer.cycles <= 1.05 * least

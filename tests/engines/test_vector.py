@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from accelsim import simulate
 from accelsim.report.model import LayerResult
 from accelsim.workload.network import Network
-from accelsim.workload.ops import Activation, BatchNorm, Elementwise, GlobalPool, LayerNorm, Op, Pool2d, Softmax, Transpose
+from accelsim.workload.ops import (
+    Activation,
+    BatchNorm,
+    Elementwise,
+    GlobalPool,
+    LayerNorm,
+    Op,
+    Pool2d,
+    Softmax,
+    Transpose,
+)
 
 UNLIMITED = one_buffer("1 MiB", None)
 
@@ -50,8 +60,14 @@ def test_cycles_are_operations_over_lanes(op: Op, shapes: list[tuple[int, ...]],
 
 def test_traffic_is_each_tensor_once() -> None:
     layer = timed(one(Elementwise(op="add"), (3, 5), (3, 5)))
-    assert {t: (b.read, b.write) for t, b in layer.traffic_bytes["dram"].items()} == {"input": (30, 0), "output": (0, 15)}
-    assert {t: (b.read, b.write) for t, b in layer.traffic_bytes["buffer"].items()} == {"input": (30, 30), "output": (15, 15)}
+    assert {t: (b.read, b.write) for t, b in layer.traffic_bytes["dram"].items()} == {
+        "input": (30, 0),
+        "output": (0, 15),
+    }
+    assert {t: (b.read, b.write) for t, b in layer.traffic_bytes["buffer"].items()} == {
+        "input": (30, 30),
+        "output": (15, 15),
+    }
 
 
 def test_what_only_moves_is_waiting_not_work() -> None:
@@ -81,23 +97,29 @@ def test_without_a_unit_a_layer_is_left_out_and_said_so() -> None:
     simulation = simulate_full(network, array())
     assert simulation.result.totals.cycles == 0
     assert simulation.notes == (
-        "test has no vector unit: 2 layers without MACs (a, b) are not counted; add a vector block to the architecture to count them",
+        "test has no vector unit: 2 layers without MACs (a, b) are not counted; "
+        "add a vector block to the architecture to count them",
     )
 
 
 @settings(max_examples=60)
 @given(
-    channels=st.integers(1, 9), size=st.integers(1, 12), lanes=st.integers(1, 40), far=st.integers(1, 64), near=st.integers(1, 64),
+    channels=st.integers(1, 9), size=st.integers(1, 12), lanes=st.integers(1, 40),
+    far=st.integers(1, 64), near=st.integers(1, 64),
     size_bytes=st.integers(8, 4000), batch=st.integers(1, 3), kind=st.sampled_from(["relu", "add", "pool", "transpose"]),
 )  # fmt: skip
-def test_laws(channels: int, size: int, lanes: int, far: int, near: int, size_bytes: int, batch: int, kind: str) -> None:
+def test_laws(
+    channels: int, size: int, lanes: int, far: int, near: int, size_bytes: int, batch: int, kind: str
+) -> None:
     shape = (channels, size, size)
     op: Op = {
         "relu": Activation(op="relu"), "add": Elementwise(op="add"), "pool": Pool2d(op="maxpool2d", window=(1, 1)),
         "transpose": Transpose(perm=(2, 3, 1)),
     }[kind]  # fmt: skip
     inputs = [shape] * (2 if kind == "add" else 1)
-    layer = timed(one(op, *inputs, batch=batch), lanes, one_buffer(f"{size_bytes} B", f"{far} B/cycle", f"{near} B/cycle"))
+    layer = timed(
+        one(op, *inputs, batch=batch), lanes, one_buffer(f"{size_bytes} B", f"{far} B/cycle", f"{near} B/cycle")
+    )
     elements = batch * channels * size * size
     assert layer.cycles == layer.busy_cycles + sum(layer.stall_cycles.values())
     assert layer.busy_cycles == (ceil(elements / lanes) if kind != "transpose" else 0)

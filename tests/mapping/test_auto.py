@@ -39,7 +39,14 @@ def planned(layer: Layer, arch: Architecture, mapping: MappingFile = EMPTY) -> P
 @st.composite
 def layers(draw: Any) -> Layer:
     window, groups = draw(st.sampled_from([1, 3])), draw(st.sampled_from([1, 1, 2, 4]))
-    op = Conv2d(K=groups * draw(st.integers(1, 20)), R=window, S=window, stride=draw(st.integers(1, 2)), pad=window // 2, groups=groups)
+    op = Conv2d(
+        K=groups * draw(st.integers(1, 20)),
+        R=window,
+        S=window,
+        stride=draw(st.integers(1, 2)),
+        pad=window // 2,
+        groups=groups,
+    )
     size = draw(st.integers(3, 14))
     return layer_of(op, (groups * draw(st.integers(1, 20)), size, size), batch=draw(st.integers(1, 3)))
 
@@ -47,7 +54,11 @@ def layers(draw: Any) -> Layer:
 @st.composite
 def machines(draw: Any) -> Architecture:
     flow = draw(st.sampled_from(["ws", "os", "is"]))
-    engine: dict[str, Any] = {"dataflow": flow, "weight_buffers": draw(st.integers(1, 2)), "overlap": draw(st.sampled_from(["none", "skewed"]))}
+    engine: dict[str, Any] = {
+        "dataflow": flow,
+        "weight_buffers": draw(st.integers(1, 2)),
+        "overlap": draw(st.sampled_from(["none", "skewed"])),
+    }
     if draw(st.booleans()):
         engine["accumulators"] = {"entries": draw(st.integers(1, 64))}
     memory = one_buffer(f"{draw(st.integers(300, 40_000))} B", slots=draw(st.integers(1, 3)))
@@ -82,7 +93,9 @@ def exhaustive(network: Network, arch: Architecture) -> tuple[int, Mapping]:
     assert isinstance(engine, MappedEngine)
     (nest,) = (work for work in lower(layer).work if isinstance(work, LoopNest))
     unit, flow, widths = engine.unit, engine.unit.dataflow, Widths.of(layer.precision)
-    sizes = [sorted({1 << i for i in range(size.bit_length())} | {size}) for size in (nest.dims.N, nest.dims.K, nest.dims.C)]
+    sizes = [
+        sorted({1 << i for i in range(size.bit_length())} | {size}) for size in (nest.dims.N, nest.dims.K, nest.dims.C)
+    ]
     tiles = [Dims(N=n, K=k, C=c) for n, k, c in product(*sizes)]
     found: list[tuple[int, Mapping]] = []
     for keep in map(frozenset, ([], ["weight"], ["input"], ["weight", "input"])):
@@ -129,14 +142,16 @@ def test_fixed_tiles_are_honoured(tile: dict[str, int]) -> None:
     layer = gemm(9, 14, 10).layers[0]
     plan = planned(layer, array(memory=one_buffer("64 KiB")), fixed(tile=tile))
     dims = plan.nest.dims._asdict()
-    assert {dim: getattr(plan.mapping.tile, dim) for dim in tile} == {dim: min(size, dims[dim]) for dim, size in tile.items()}
+    assert {dim: getattr(plan.mapping.tile, dim) for dim in tile} == {
+        dim: min(size, dims[dim]) for dim, size in tile.items()
+    }
 
 
 @pytest.mark.parametrize("order", ["K C N", "C N K", "N P Q K C R S"])
 def test_a_fixed_order_is_honoured_and_completed_outside(order: str) -> None:
     plan = planned(gemm(9, 14, 10).layers[0], array(memory=one_buffer("64 KiB")), fixed(order=order))
     words = order.split()
-    assert plan.mapping.order[-len(words):] == tuple(words)
+    assert plan.mapping.order[-len(words) :] == tuple(words)
     assert sorted(plan.mapping.order) == sorted(DIMS)
 
 
@@ -149,13 +164,19 @@ def test_a_fixed_dataflow_and_keep_are_honoured(dataflow: str, keep: list[str]) 
 
 
 def test_a_layers_own_words_go_over_the_default() -> None:
-    text = {"default": {"tile": {"K": 2, "N": 3}, "dataflow": "os"}, "layers": {"layer": {"tile": {"K": 4}, "keep": []}}}
+    text = {
+        "default": {"tile": {"K": 2, "N": 3}, "dataflow": "os"},
+        "layers": {"layer": {"tile": {"K": 4}, "keep": []}},
+    }
     plan = planned(gemm(9, 14, 10).layers[0], array(memory=one_buffer("64 KiB")), MappingFile.model_validate(text))
     assert (plan.mapping.tile.K, plan.mapping.tile.N, plan.mapping.dataflow) == (4, 3, "os")
 
 
 def test_what_a_result_shows_can_be_given_back() -> None:
-    network, arch = conv(8, (10, 10), K=12, R=3, S=3, pad=1), array(memory=one_buffer("700 B", "1 B/cycle"), weight_buffers=2)
+    network, arch = (
+        conv(8, (10, 10), K=12, R=3, S=3, pad=1),
+        array(memory=one_buffer("700 B", "1 B/cycle"), weight_buffers=2),
+    )
     first = simulate(network, arch)
     shown = first.layers[0].mapping
     again = simulate(network, arch, mapping=fixed(**shown))
@@ -191,7 +212,7 @@ def test_a_buffer_too_small_for_any_tile_is_reported() -> None:
 
 def test_accumulators_too_few_are_reported() -> None:
     arch = array(memory=one_buffer("64 KiB"), accumulators={"entries": 8, "slots": 2})
-    with pytest.raises(InfeasibleError, match="asks for 16 output pixels .*there is 4, 12 too few"):
+    with pytest.raises(InfeasibleError, match=r"asks for 16 output pixels .*there is 4, 12 too few"):
         simulate(gemm(64, 4, 4), arch, mapping=fixed(tile={"N": 16}))
     assert planned(gemm(64, 4, 4).layers[0], arch).mapping.tile.N <= 4
 

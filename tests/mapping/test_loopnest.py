@@ -41,7 +41,9 @@ def convolutions(draw: Any, private: bool = False) -> Layer:
     size = [dilation[i] * (window[i] - 1) + 1 + draw(st.integers(0, 6)) for i in range(2)]
     common: dict[str, Any] = {"R": window[0], "S": window[1], "stride": stride, "pad": pad}
     if private:
-        return layer_of(LocallyConnected2d(K=draw(SMALL), **common), (draw(SMALL), *size), batch=draw(st.integers(1, 2)))
+        return layer_of(
+            LocallyConnected2d(K=draw(SMALL), **common), (draw(SMALL), *size), batch=draw(st.integers(1, 2))
+        )
     groups, depth = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     op = Conv2d(K=groups * draw(st.integers(1, 3)), groups=groups, dilation=dilation, **common)
     return layer_of(op, (groups * depth, *size), batch=draw(st.integers(1, 2)))
@@ -96,9 +98,7 @@ def test_a_whole_layer_reads_no_more_than_its_image(layer: Layer) -> None:
 def test_an_axis_against_brute_force(
     size: int, stride: int, dilation: int, pad: int, first: int, count: int, tap: int, taps: int
 ) -> None:
-    places = {
-        (first + i) * stride + (tap + j) * dilation - pad for i, j in product(range(count), range(taps))
-    }
+    places = {(first + i) * stride + (tap + j) * dilation - pad for i, j in product(range(count), range(taps))}
     assert Axis(size, stride, dilation, pad).touched(first, count, tap, taps) == len(places & set(range(size)))
 
 
@@ -136,7 +136,9 @@ def test_a_recurrent_layer_keeps_its_macs(kind: Any, projection: int | None) -> 
     work = lower(layer).work
     assert sum(part.macs for part in work if isinstance(part, LoopNest)) == layer.macs
     shown = lower(layer).dims
-    assert shown == {} if projection else prod(shown.values()) == layer.macs  # no eight loops make both parts of an LSTMP
+    assert (
+        shown == {} if projection else prod(shown.values()) == layer.macs
+    )  # no eight loops make both parts of an LSTMP
     assert sum(part.ops * part.repeat for part in work if isinstance(part, VectorWork)) == layer.vector_ops
     assert [part.part for part in work] == ["input", "recurrent", "cell", *(["projection"] if projection else [])]
 

@@ -31,7 +31,9 @@ def nests(draw: Any) -> LoopNest:
     """Small layers of every kind: strided, dilated, padded, grouped, with private kernels."""
     window = draw(st.integers(1, 3))
     if draw(st.booleans()):
-        op: Any = LocallyConnected2d(K=draw(st.integers(1, 3)), R=window, S=window, stride=draw(st.integers(1, 2)), pad=draw(st.integers(0, 1)))
+        op: Any = LocallyConnected2d(
+            K=draw(st.integers(1, 3)), R=window, S=window, stride=draw(st.integers(1, 2)), pad=draw(st.integers(0, 1))
+        )
         shape = (draw(st.integers(1, 2)), window + draw(st.integers(0, 3)), window + draw(st.integers(0, 2)))
     else:
         groups, dilation = draw(st.integers(1, 3)), draw(st.integers(1, 2))
@@ -90,7 +92,10 @@ def test_every_mac_is_in_one_tile(schedule: Schedule) -> None:
 @settings(max_examples=40)
 @given(schedules())
 def test_classes_are_the_shapes_of_their_tiles(schedule: Schedule) -> None:
-    assert sum(prod(Dims(*tile)) * n for tile, n in zip(schedule.tiles, schedule.class_counts(), strict=True)) == schedule.nest.macs
+    assert (
+        sum(prod(Dims(*tile)) * n for tile, n in zip(schedule.tiles, schedule.class_counts(), strict=True))
+        == schedule.nest.macs
+    )
     assert schedule.steps == prod(schedule.mapping.counts(schedule.nest.dims))
 
 
@@ -145,7 +150,10 @@ def test_a_tensor_that_is_kept_is_fetched_a_tile_once(data: Any) -> None:
     assert (schedule.loads[:, 0] != NOTHING).sum() == weight_tiles
     assert bits(schedule.loads[:, 0]) == nest.weight_elements * WIDTHS.weight
     assert (schedule.loads[:, 1] != NOTHING).sum() == prod(getattr(counts, d) for d in "GNCPQ")
-    dense = all(axis.dilation == 1 and axis.stride <= taps for axis, taps in ((nest.rows, nest.dims.R), (nest.columns, nest.dims.S)))
+    dense = all(
+        axis.dilation == 1 and axis.stride <= taps
+        for axis, taps in ((nest.rows, nest.dims.R), (nest.columns, nest.dims.S))
+    )
     if dense:  # no holes between the windows: every position that is read is fetched once
         assert bits(schedule.loads[:, 1]) == len(inputs_of(nest, Dims(*(0,) * 8), nest.dims)) * WIDTHS.input
 
@@ -183,5 +191,7 @@ def test_a_halo_is_fetched_with_each_tile() -> None:
 
 def test_too_many_tiles_are_a_report() -> None:
     nest = LoopNest(Dims(N=10_000, K=10_000))
-    with pytest.raises(InfeasibleError, match="asks for 100000000 tiles .* there is 50000000 at most; try: a larger tile"):
+    with pytest.raises(
+        InfeasibleError, match=r"asks for 100000000 tiles .* there is 50000000 at most; try: a larger tile"
+    ):
         build_schedule("layer", nest, Mapping(Dims(), DIMS, "ws"), WIDTHS, WHOLE)

@@ -161,7 +161,11 @@ def test_the_second_operand_of_a_product_is_held_where_weights_are_read() -> Non
     assert plan.placements["scores"].weight_resident
     assert set(off_chip(simulate(network, chip()), "scores")) == set()
     apart = array(
-        memory=[{"name": "dram"}, {"name": "acts", "holds": ["input", "output"]}, {"name": "weights", "holds": ["weight"]}]
+        memory=[
+            {"name": "dram"},
+            {"name": "acts", "holds": ["input", "output"]},
+            {"name": "weights", "holds": ["weight"]},
+        ]
     )
     assert not plan_residency(network, apart).placements["scores"].weight_resident
     assert "weight" in off_chip(simulate(network, apart), "scores")

@@ -18,7 +18,9 @@ PUBLISHED = ROOT.parent / "shared" / "published"
 """Published figures beside the checkout; tests that need them skip where they are not there."""
 
 
-def formats(weight: str = "int8", input: str | None = None, accumulator: str = "int32", output: str = "int8") -> Precision:
+def formats(
+    weight: str = "int8", input: str | None = None, accumulator: str = "int32", output: str = "int8"
+) -> Precision:
     """A precision in words; the input is as the weight unless given."""
     return Precision(
         weight=parse_format(weight),
@@ -32,7 +34,9 @@ BARE = formats(output="int32")
 """int8 operands, outputs that are the bare accumulators."""
 
 
-def network_of(op: Op, *shapes: tuple[int, ...], batch: int = 1, precision: Precision = BARE, density: float = 1.0) -> Network:
+def network_of(
+    op: Op, *shapes: tuple[int, ...], batch: int = 1, precision: Precision = BARE, density: float = 1.0
+) -> Network:
     """One layer called ``layer`` that reads graph inputs of the given shapes (without the batch)."""
     inputs = {f"x{i}": shape for i, shape in enumerate(shapes)}
     sparse = ValueSource(density=density)
@@ -60,7 +64,12 @@ def local(channels: int, size: tuple[int, int], batch: int = 1, **op: Any) -> Ne
     return network_of(LocallyConnected2d(**op), (channels, *size), batch=batch)
 
 
-def chain(*sketches: tuple[str, Op], inputs: dict[str, tuple[int, ...]], batch: int = 1, after: dict[str, tuple[str, ...]] | None = None) -> Network:
+def chain(
+    *sketches: tuple[str, Op],
+    inputs: dict[str, tuple[int, ...]],
+    batch: int = 1,
+    after: dict[str, tuple[str, ...]] | None = None,
+) -> Network:
     """Layers one after the other (the first reads the first input), or after those that ``after`` names."""
     links = after or {}
     first = next(iter(inputs))
@@ -80,14 +89,22 @@ UNBOUNDED = [
 """A level a tensor, none of them with a limit: time is the array's alone."""
 
 
-def one_buffer(size: str, bandwidth: str | None = "16 B/cycle", port: str | None = None, **level: Any) -> list[dict[str, Any]]:
+def one_buffer(
+    size: str, bandwidth: str | None = "16 B/cycle", port: str | None = None, **level: Any
+) -> list[dict[str, Any]]:
     """A dram and one buffer that holds everything."""
     dram: dict[str, Any] = {"name": "dram"} | ({"bandwidth": bandwidth} if bandwidth else {})
     buffer = {"name": "buffer", "size": size, "holds": ["weight", "input", "output"], **level}
     return [dram, buffer | ({"bandwidth": port} if port else {})]
 
 
-def array(rows: int = 4, cols: int = 4, memory: list[dict[str, Any]] | None = None, vector: dict[str, Any] | None = None, **engine: Any) -> Architecture:
+def array(
+    rows: int = 4,
+    cols: int = 4,
+    memory: list[dict[str, Any]] | None = None,
+    vector: dict[str, Any] | None = None,
+    **engine: Any,
+) -> Architecture:
     """A systolic array; ``engine`` are keys of its block."""
     block = {"kind": "systolic", "rows": rows, "cols": cols, **engine}
     data: dict[str, Any] = {

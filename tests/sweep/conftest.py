@@ -18,7 +18,8 @@ ARCH = """
 schema: accelsim.arch/1
 name: small
 clock: 1 GHz
-engine: {kind: systolic, rows: 4, cols: 4, dataflow: ws, weight_buffers: 2, overlap: skewed, edge: trim, precision: {int8: 1}}
+engine:
+  {kind: systolic, rows: 4, cols: 4, weight_buffers: 2, overlap: skewed, edge: trim, precision: {int8: 1}}
 vector: {lanes: 4, inline: [relu]}
 memory:
   - {name: dram, bandwidth: 4 B/cycle, latency: 20 cycles}

@@ -19,7 +19,9 @@ def test_sweep_from_flags(files: tuple[str, str], tmp_path: Path, capsys: pytest
     assert (tmp_path / "t.csv").read_text().startswith("network,architecture,arch.engine.rows,arch.engine.cols,status")
 
 
-def test_sweep_and_search_from_a_file(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sweep_and_search_from_a_file(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "s.yaml").write_text(
         f"schema: accelsim.sweep/1\nnetwork: {files[0]}\narch: {files[1]}\nvary: {{arch.engine.rows: [2, 4]}}\n"
     )

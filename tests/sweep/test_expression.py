@@ -43,7 +43,8 @@ def test_value(text: str, expected: object) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "__import__('os')", "().__class__", "arch.rows.__class__()", "[x for x in y]", "lambda: 1", "a[0]", "a := 1",
+        "", "__import__('os')", "().__class__", "arch.rows.__class__()", "[x for x in y]", "lambda: 1", "a[0]",
+        "a := 1",
         "f'{a}'", "open('x')", "a @ b", "a << 9", "~a", "a is b", "min(*a)", "max(1, key=a)", "1 +", "None", "{1: 2}",
         "(1).real", "key(a)", "x" * 3000, "(" * 400 + ")" * 400, "b'1'", "yield 1", "await x", "1;2",
     ],
@@ -54,7 +55,8 @@ def test_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["missing.key > 1", "1/0", "'a'*3", "arch.engine.dataflow + 1", "9**9**9", "2.0**1e308", "'a' < 3"]
+    "text",
+    ["missing.key > 1", "1/0", "'a'*3", "arch.engine.dataflow + 1", "9**9**9", "2.0**1e308", "'a' < 3"],
 )
 def test_no_value(text: str) -> None:
     with pytest.raises(EvaluationError):
@@ -65,8 +67,11 @@ def test_no_value(text: str) -> None:
 def test_any_text_is_parsed_or_refused_with_a_message(text: str) -> None:
     try:
         expression = Expression.parse(text)
-    except ValueError as error:
-        assert str(error)
+    except ValueError as refused:
+        told = str(refused)
+    else:
+        told = ""
+    if told:
         return
     assert pickle.loads(pickle.dumps(expression)).keys == expression.keys
 

@@ -1,4 +1,4 @@
-"""A sweep gives the same bytes however it is run: at once, in pieces, in processes, on a cluster, killed and gone on."""
+"""A sweep gives the same bytes however it is run: at once, in pieces, in processes, on a cluster, killed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ from accelsim.sweep.runner import SweepInterrupted
 from accelsim.sweep.store import Outcome, Store
 
 ROOT = Path(__file__).parents[2]
-SPACE = {"arch.engine.rows": "2:8:2", "arch.engine.dataflow": ["ws", "os", "is"], "arch.memory.buffer.size": ["64 B", "1 KiB"]}
+SPACE = {
+    "arch.engine.rows": "2:8:2",
+    "arch.engine.dataflow": ["ws", "os", "is"],
+    "arch.memory.buffer.size": ["64 B", "1 KiB"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +63,7 @@ def test_values_mode(files: tuple[str, str]) -> None:
     assert table.rows[1]["effective_macs"] == result.totals.effective_macs
 
 
-def test_a_store_spares_what_it_knows(
-    files: tuple[str, str], plain: accelsim.sweep.SweepTable, tmp_path: Path
-) -> None:
+def test_a_store_spares_what_it_knows(files: tuple[str, str], plain: accelsim.sweep.SweepTable, tmp_path: Path) -> None:
     part = {**SPACE, "arch.engine.rows": [4, 6]}
     accelsim.sweep(*files, part, store=tmp_path / "s.db")
     table = accelsim.sweep(*files, SPACE, store=tmp_path / "s.db")
@@ -78,9 +80,14 @@ def test_the_key_is_the_content(files: tuple[str, str], tmp_path: Path) -> None:
     (tmp_path / "other.yaml").write_text(changed)
     store = tmp_path / "s.db"
     accelsim.sweep(*files, {"arch.engine.rows": [2]}, store=store)
-    assert accelsim.sweep(files[0], tmp_path / "other.yaml", {"arch.engine.rows": [2]}, store=store).counts["reused"] == 1
+    assert (
+        accelsim.sweep(files[0], tmp_path / "other.yaml", {"arch.engine.rows": [2]}, store=store).counts["reused"] == 1
+    )
     (tmp_path / "other.yaml").write_text(changed.replace("2048 B", "2049 B"))
-    assert accelsim.sweep(files[0], tmp_path / "other.yaml", {"arch.engine.rows": [2]}, store=store).counts["simulated"] == 1
+    assert (
+        accelsim.sweep(files[0], tmp_path / "other.yaml", {"arch.engine.rows": [2]}, store=store).counts["simulated"]
+        == 1
+    )
 
 
 def test_equal_points_are_run_once(files: tuple[str, str]) -> None:
@@ -129,7 +136,11 @@ def test_parquet_and_dataframe(plain: accelsim.sweep.SweepTable, tmp_path: Path)
 )
 @pytest.mark.filterwarnings("ignore")
 def test_faults(
-    files: tuple[str, str], space: dict[str, Any], options: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+    files: tuple[str, str],
+    space: dict[str, Any],
+    options: dict[str, Any],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("accelsim.sweep.cluster.CONNECT_SECONDS", 1)
     with pytest.raises(InputError, match=message):
@@ -176,11 +187,14 @@ def _deadly(batch: evaluate.Batch) -> list[tuple[int, Outcome]]:
     return evaluate.run_batch(batch)
 
 
-def test_an_interrupt_keeps_what_is_done(files: tuple[str, str], plain: accelsim.sweep.SweepTable, tmp_path: Path) -> None:
+def test_an_interrupt_keeps_what_is_done(
+    files: tuple[str, str], plain: accelsim.sweep.SweepTable, tmp_path: Path
+) -> None:
     class Interrupt(Silent):
         left = 7
 
         def done(self, count: int, best: float | None) -> None:
+            del best
             self.left -= count
             if self.left == 0:
                 raise KeyboardInterrupt
@@ -214,7 +228,15 @@ def kills() -> Any:
 
 def test_kill_minus_nine_twice_and_finish(files: tuple[str, str], tmp_path: Path) -> None:
     script = kills()
-    space = [files[0], "--arch", files[1], "--vary", "arch.engine.rows=1:24", "--vary", "arch.engine.cols=[3, 4]"]
+    space = [
+        files[0],
+        "--arch",
+        files[1],
+        "--vary",
+        "arch.engine.rows=1:24",
+        "--vary",
+        "arch.engine.cols=[3, 4]",
+    ]
     first = script.kill_once(space, tmp_path, 2, 0.2)
     second = script.kill_once(space, tmp_path, 1, 0.05)
     assert 0 < first < second <= 48
@@ -255,6 +277,7 @@ def test_a_dask_cluster_gives_the_same_bytes_though_a_worker_is_killed(
 
         class KillOne(Silent):
             def done(self, count: int, best: float | None) -> None:
+                del count, best
                 if not killed:
                     worker = next(iter(cluster.workers.values()))
                     killed.append(worker.pid)

@@ -47,7 +47,11 @@ def test_a_grid_visits_every_point_once(files: tuple[str, str]) -> None:
 
 
 def test_several_objectives_and_a_study_that_goes_on(files: tuple[str, str], tmp_path: Path) -> None:
-    options: dict[str, Any] = {"objective": ["cycles", "max:utilization"], "store": str(tmp_path / "s.db"), "study": "a"}
+    options: dict[str, Any] = {
+        "objective": ["cycles", "max:utilization"],
+        "store": str(tmp_path / "s.db"),
+        "study": "a",
+    }
     first = accelsim.search(*files, SPACE, trials=5, **options)
     second = accelsim.search(*files, SPACE, trials=5, **options)
     assert len(second.study.trials) == 10

@@ -25,6 +25,7 @@ class Plain:
         return {**self.given, **assignment}[key]
 
     def dimension(self, key: str, assignment: Mapping[str, Any]) -> int:
+        assert key.startswith("mapping.")
         return int(assignment.get("workload.batch", 12))
 
 
@@ -54,7 +55,8 @@ def test_values(given: Any, expected: list[Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["", "8:4:1", "1:9:0", "1:2:3:4", "a:b", "pow2:8", "pow2:0:8", "[]", "[1, 1]", "[1,", None, {}, "1:1e12"]
+    "given",
+    ["", "8:4:1", "1:9:0", "1:2:3:4", "a:b", "pow2:8", "pow2:0:8", "[]", "[1, 1]", "[1,", None, {}, "1:1e12"],
 )
 def test_values_refused(given: Any) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -43,7 +43,11 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.db").write_text("not a database, but long enough to look like one" * 10)
     with sqlite3.connect(tmp_path / "other.db") as other:
         other.execute("CREATE TABLE t (x)")
-    for name, message in (("text.db", "not a database"), ("other.db", "another program"), (".", "is a directory")):
+    for name, message in (
+        ("text.db", "not a database"),
+        ("other.db", "another program"),
+        (".", "is a directory"),
+    ):
         with pytest.raises(InputError, match=message):
             Store(tmp_path / name)
 

@@ -105,7 +105,9 @@ def test_files_are_what_the_script_writes() -> None:
     files = {path.stem: path.read_text(encoding="utf-8") for path in FILES}
     differ = [name for name, text in pages.items() if files.get(name) != text]
     assert differ == [], "run scripts/make_zoo.py, or change the script and not the file"
-    assert set(NAMES) - set(pages) == {"alexnet", "lenet_300_100", "lenet5", "ese_lstm", "ese_lstm_matrices"}
+    assert set(NAMES) - set(pages) == {
+        "alexnet", "lenet_300_100", "lenet5", "ese_lstm", "ese_lstm_matrices", "digits",
+    }  # fmt: skip
 
 
 def test_reading_a_network_in_order_does_without_networkx() -> None:
