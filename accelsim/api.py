@@ -88,15 +88,13 @@ def simulate_full(
     A ``recorder`` is filled with when everything happened: see `accelsim.report.trace`.
     """
     net, hardware, fixed, notes = prepare(network, arch, batch, layers, mapping, overrides or {}, values)
-    from accelsim.energy.model import EnergyModel
+    from accelsim.energy.model import EnergyModel, run_energies
     from accelsim.report.result import build_result
     from accelsim.simulator import Simulator
 
-    energy = EnergyModel.of(hardware)
+    EnergyModel.of(hardware)  # what has no source is said before anything runs
     runs, more = Simulator(hardware, fixed, seed if values else None, recorder, seed).run(net)
-    seconds = [run.counters.cycles / hardware.clock for run in runs]
-    energies = [energy.layer_energy(run, time) for run, time in zip(runs, seconds, strict=True)]
-    sources = energy.sources(run.layer.precision for run in runs)
+    energies, sources = run_energies(runs, hardware)
     mode = "values" if values else "cycles"
     result = build_result(net, hardware, runs, energies, sources, mode, seed, command)  # type: ignore[arg-type]
     return Simulation(result, tuple(runs), (*notes, *more), _outputs(runs))
@@ -121,7 +119,10 @@ def prepare(
     except InputError as error:
         faults += error.faults
     try:
-        fixed = mapping if isinstance(mapping, MappingFile) else catalogue.load_mapping(mapping, overrides)
+        if isinstance(mapping, MappingFile):
+            fixed = catalogue.with_machines(mapping)
+        else:
+            fixed = catalogue.load_mapping(mapping, overrides)
         if net is not None:
             catalogue.check_mapping_names(fixed, net, str(mapping) if mapping else "--set mapping")
             net = net if layers is None else _selected(net, layers)

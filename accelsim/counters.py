@@ -7,7 +7,10 @@ so that ``cycles == busy_cycles + sum(stall_cycles)`` holds by construction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from fractions import Fraction
+from itertools import accumulate
+from math import ceil
 
 from accelsim.units import ceil_div
 
@@ -114,6 +117,18 @@ class Counters:
             unit_counts={key: value * count for key, value in self.unit_counts.items()},
         )
 
+    def on_clock(self, rate: Fraction) -> Counters:
+        """The same run in cycles of another clock, ``rate`` of them to one of its own; what is begun counts whole.
+
+        ``unit_counts`` stay as the unit counted them.
+        """
+        busy, *stalls = _rounded([self.busy_cycles, *self.stalls.to_dict().values()], rate)
+        ports = _rounded(list(self.port_cycles.values()), rate)
+        return replace(
+            self, cycles=busy + sum(stalls), busy_cycles=busy, stalls=Stalls(*stalls),
+            port_cycles=dict(zip(self.port_cycles, ports, strict=True)),
+        )  # fmt: skip
+
     @property
     def ops(self) -> int:
         return 2 * self.macs + self.vector_ops
@@ -139,3 +154,9 @@ class Counters:
                 for key in dict.fromkeys((*self.unit_counts, *other.unit_counts))
             },
         )
+
+
+def _rounded(parts: list[int], rate: Fraction) -> list[int]:
+    """``parts`` times ``rate`` as whole numbers that add up to their sum times ``rate``, rounded up."""
+    ends = [ceil(total * rate) for total in accumulate(parts)]
+    return [end - before for before, end in zip([0, *ends], ends, strict=False)]

@@ -224,13 +224,30 @@ class _Values:
 
 
 def _notes(runs: list[LayerRun], arch: Architecture) -> list[str]:
-    left_out = [run.layer.name for run in runs if "not_modelled" in run.mapping]
+    machines = list({id(run.machine): run.machine or arch for run in runs}.values())
+    notes = [_without_vector_unit(runs, machine, arch) for machine in machines]
+    notes += [_elsewhere(runs, machine, arch) for machine in machines if machine is not arch]
+    return [note for note in notes if note]
+
+
+def _without_vector_unit(runs: list[LayerRun], machine: Architecture, arch: Architecture) -> str:
+    own = [run for run in runs if (run.machine or arch) is machine]
+    left_out = [run.layer.name for run in own if "not_modelled" in run.mapping]
     if not left_out:
-        return []
-    shown = ", ".join(left_out[:3]) + (", ..." if len(left_out) > 3 else "")
-    return [
-        f"{arch.name} has no vector unit: {len(left_out)} layers without MACs ({shown}) are not counted; "
+        return ""
+    return (
+        f"{machine.name} has no vector unit: {len(left_out)} layers without MACs ({_some(left_out)}) are not counted; "
         "add a vector block to the architecture to count them"
-    ]
+    )
 
 
+def _elsewhere(runs: list[LayerRun], machine: Architecture, arch: Architecture) -> str:
+    names = [run.layer.name for run in runs if run.machine is machine]
+    clock = "" if machine.clock == arch.clock else (
+        f" at {machine.clock / 10**6:g} MHz; their cycles are given in those of {arch.name}'s {arch.clock / 10**6:g} MHz"
+    )  # fmt: skip
+    return f"{_some(names)} run on {machine.name}{clock}"
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -8,7 +8,7 @@ so that a layer that runs exactly at its roof is never reported above it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
@@ -101,29 +101,60 @@ def peak_ops_per_cycle(run: LayerRun, arch: Architecture) -> Fraction:
     uses them.
     """
     engine = 2 * run.peak_macs_per_cycle if run.counters.macs else Fraction(0)
-    return engine + (vector_lanes(arch) if run.counters.vector_ops else 0)
+    return engine + (lanes_per_cycle(run, arch) if run.counters.vector_ops else 0)
+
+
+def on_main_clock(run: LayerRun, arch: Architecture) -> LayerRun:
+    """``run`` in cycles of ``arch``, and its levels by names of their own (``eie.spmat``), where another ran it."""
+    machine = run.machine
+    if machine is None:
+        return run
+    rate = Fraction(arch.clock, machine.clock)
+    traffic = {f"{machine.name}.{level}": tensors for level, tensors in run.counters.traffic.items()}
+    counters = replace(run.counters.on_clock(rate), traffic=traffic)
+    roof = f"{machine.name}:{precision_name(run)}"
+    return replace(run, counters=counters, peak_macs_per_cycle=run.peak_macs_per_cycle / rate, roof=roof)
+
+
+def lanes_per_cycle(run: LayerRun, arch: Architecture) -> Fraction:
+    """Vector operations that the run's machine does in a cycle of ``arch``."""
+    machine = run.machine or arch
+    return Fraction(vector_lanes(machine)) * machine.clock / arch.clock
+
+
+def off_chip_of(run: LayerRun, arch: Architecture) -> tuple[str, Fraction | None]:
+    """The far level that a run's bytes cross by its name in the report, and its bytes in a cycle of ``arch``."""
+    machine = run.machine or arch
+    name, rate = machine.off_chip.name, bytes_per_cycle(machine.off_chip, machine.clock)
+    if machine is arch:
+        return name, rate
+    return f"{machine.name}.{name}", None if rate is None else rate * machine.clock / arch.clock
 
 
 def layer_position(run: LayerRun, arch: Architecture) -> Position:
-    """Where one layer's run stands under its roof."""
-    off_chip = arch.off_chip
+    """Where one layer's run, on the clock of ``arch``, stands under its roof."""
+    far, rate = off_chip_of(run, arch)
     return position(
-        run.worked_ops, run.counters.cycles, bits_through(run.counters, off_chip.name),
-        peak_ops_per_cycle(run, arch), bytes_per_cycle(off_chip, arch.clock),
+        run.worked_ops, run.counters.cycles, bits_through(run.counters, far), peak_ops_per_cycle(run, arch), rate,
     )  # fmt: skip
 
 
 def total_position(runs: Sequence[LayerRun], total: Counters, arch: Architecture) -> Position:
-    """Where a whole network stands: under the highest peak that its layers have."""
+    """Where a whole network stands: under the highest peak that its layers have, and the widest memory."""
     engine = max((2 * run.peak_macs_per_cycle for run in runs if run.counters.macs), default=Fraction(0))
-    peak = engine + (vector_lanes(arch) if total.vector_ops else 0)
-    bits = bits_through(total, arch.off_chip.name)
+    lanes = max((lanes_per_cycle(run, arch) for run in runs), default=Fraction(0))
+    far = dict(off_chip_of(run, arch) for run in runs) or dict([(arch.off_chip.name, None)])
+    rates = [rate for rate in far.values() if rate is not None]
+    bits = sum(bits_through(total, name) for name in far)
     worked = sum(run.worked_ops for run in runs)
-    return position(worked, total.cycles, bits, peak, bytes_per_cycle(arch.off_chip, arch.clock))
+    peak = engine + (lanes if total.vector_ops else 0)
+    return position(worked, total.cycles, bits, peak, max(rates) if len(rates) == len(far) else None)
 
 
 def precision_name(run: LayerRun) -> str:
     """``int8`` where weights and inputs agree, else ``int8xint16`` (weight x input)."""
+    if run.roof:
+        return run.roof
     precision = run.layer.precision
     both = precision.weight == precision.input
     return str(precision.weight) if both else f"{precision.weight}x{precision.input}"
@@ -144,14 +175,18 @@ def used_roofs(runs: Iterable[LayerRun], arch: Architecture) -> list[Roof]:
     """One roof for each precision that the runs used, highest first, and the vector unit's where layers need
     it alone.
     """
-    bandwidth = bandwidth_bytes_per_second(arch)
-    peaks: dict[str, Fraction] = {}
+    peaks: dict[str, tuple[Fraction, Architecture]] = {}
     for run in runs:
+        machine = run.machine or arch
         if run.counters.macs:
-            peaks[precision_name(run)] = 2 * run.peak_macs_per_cycle
+            peaks[precision_name(run)] = 2 * run.peak_macs_per_cycle, machine
         elif run.counters.vector_ops and run.counters.cycles:
-            peaks[VECTOR] = Fraction(vector_lanes(arch))
-    roofs = [Roof(name, gops(peak, arch.clock), bandwidth) for name, peak in peaks.items()]
+            name = VECTOR if machine is arch else f"{machine.name}:{VECTOR}"
+            peaks[name] = lanes_per_cycle(run, arch), machine
+    roofs = [
+        Roof(name, gops(peak, arch.clock), bandwidth_bytes_per_second(machine))
+        for name, (peak, machine) in peaks.items()
+    ]
     return sorted(roofs, key=lambda roof: (-roof.peak_gops, roof.name))
 
 

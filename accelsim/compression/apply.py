@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from accelsim.compression import recipe as rc
-from accelsim.compression.arrays import Array, is_trained, held_values, weight_of, with_layers
+from accelsim.compression.arrays import Array, held_values, is_trained, weight_of, with_layers
 from accelsim.compression.cluster import cluster, fit_centroids, hashed
 from accelsim.compression.encode import EncodeRule
 from accelsim.compression.factorize import can_factorize, factorize
@@ -86,7 +86,10 @@ def trained_names(network: Network) -> list[str]:
 def _prune_rule(part: rc.PrunePass, network: Network) -> PruneRule:
     names = trained_names(network)
     by_layer = {
-        name: share for name in names for pattern, share in reversed(part.densities.items()) if fnmatchcase(name, pattern)
+        name: share
+        for name in names
+        for pattern, share in reversed(part.densities.items())
+        if fnmatchcase(name, pattern)
     }
     for pattern in part.densities:
         if not any(fnmatchcase(name, pattern) for name in names):
@@ -135,4 +138,3 @@ def gram_of(layer: Layer, values: Array) -> Array:
     windows = windows[:, :, :: op.stride[0], :: op.stride[1]]
     rows = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, values.shape[1] * op.R * op.S).astype(np.float64)
     return np.asarray(rows.T @ rows)
-

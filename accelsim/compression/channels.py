@@ -126,7 +126,7 @@ def _is_depthwise(layer: Layer) -> bool:
 
 
 def choose_labels(
-    network: Network, channels: Channels, scores: Mapping[str, npt.NDArray[np.float64]], density: Mapping[str, float]
+    channels: Channels, scores: Mapping[str, npt.NDArray[np.float64]], density: Mapping[str, float]
 ) -> set[int]:
     """The labels that go: of each layer in ``scores`` the channels with the lowest, until ``density`` of them is left.
 

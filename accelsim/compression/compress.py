@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from accelsim.compression.arrays import Array, as_float, held_dense, is_trained
 from accelsim.compression.data import read_samples, seeded_samples
 from accelsim.compression.encode import EncodedSize, EncodeRule, encoded_sizes
 from accelsim.compression.float_run import input_reader, integers_for, real_outputs, run_on, top1
+from accelsim.compression.quantize import QuantizeRule, quantize
 from accelsim.compression.recipe import Recipe, read_recipe
 from accelsim.compression.report import LayerError, Measures, layer_errors, measure, rectified
 from accelsim.compression.save import save_network
@@ -37,6 +38,7 @@ class Compression:
     accuracy_before: float | None = None
     accuracy_after: float | None = None
     seed: int = 0
+    calibration: Array | None = field(default=None, repr=False)
 
     @property
     def accuracy_ratio(self) -> float | None:
@@ -44,6 +46,11 @@ class Compression:
         if not self.accuracy_before or self.accuracy_after is None:
             return None
         return self.accuracy_after / self.accuracy_before
+
+    def dense(self) -> Network:
+        """The original quantized to 8 bits by the plainest rule, and nothing else done to it."""
+        assert self.calibration is not None
+        return quantize(self.original, QuantizeRule(), self.calibration)
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the network; see `accelsim.compression.save.save_network`."""
@@ -54,7 +61,8 @@ class Compression:
     ) -> tuple[Measures, dict[str, Measures]]:
         """The six measures, of the whole and by layer, both networks simulated on ``arch``.
 
-        The original runs at the precision that the architecture gives float networks (or on ``original_arch``).
+        The original is the float network at 8 bits, dense: what an integer machine runs where nothing is compressed.
+        It runs on ``original_arch`` where that is given.
         """
         from accelsim.arch.spec import Architecture
         from accelsim.catalogue import load_arch
@@ -63,7 +71,7 @@ class Compression:
             return source if isinstance(source, Architecture) else load_arch(source)
 
         return measure(
-            self.original, self.network, loaded(arch), encode=self.encode, accuracy=self.accuracy_ratio,
+            self.dense(), self.network, loaded(arch), encode=self.encode, accuracy=self.accuracy_ratio,
             original_arch=None if original_arch is None else loaded(original_arch), seed=self.seed,
         )  # fmt: skip
 
@@ -117,9 +125,7 @@ def _scales(source: str | Path | Network, network: Network) -> dict[str, Array]:
     return batch_norm_scales(network, Path(source))
 
 
-def _compressed(
-    network: Network, recipe: Recipe, document: Document | None, scales: dict[str, Array]
-) -> Compression:
+def _compressed(network: Network, recipe: Recipe, document: Document | None, scales: dict[str, Array]) -> Compression:
     original = as_float(network, recipe.seed)
     if not any(is_trained(layer) for layer in original.layers):
         raise InputError(Fault(network.name, "", "has no layer with weights to compress"))
@@ -141,7 +147,7 @@ def _compressed(
     if recipe.inputs is not None:
         smaller = with_inputs(smaller, (data if test is None else test)[: recipe.inputs])
     sizes = tuple(encoded_sizes(smaller, encode, recipe.seed))
-    return Compression(smaller, original, tuple(errors), sizes, encode, before, after, recipe.seed)
+    return Compression(smaller, original, tuple(errors), sizes, encode, before, after, recipe.seed, data)
 
 
 def _tested(
@@ -161,6 +167,4 @@ def with_inputs(network: Network, samples: Array) -> Network:
     reader = input_reader(many)
     shape = (len(samples), *next(iter(many.inputs.values())))
     held = held_dense(integers_for(reader, samples.reshape(shape)))
-    return many.with_sketches(
-        [replace(s, input_values=held) if s.name == reader.name else s for s in many.sketches]
-    )
+    return many.with_sketches([replace(s, input_values=held) if s.name == reader.name else s for s in many.sketches])

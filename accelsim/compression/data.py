@@ -19,7 +19,9 @@ def read_samples(data: Data, what: str) -> tuple[Array, Array | None]:
     labels = _array(data, data.labels, what) if data.labels is not None else None
     if samples.ndim < 2 or not len(samples):
         shape = list(samples.shape)
-        raise InputError(Fault(str(data.file), what, f"has the shape {shape}, must be one sample or more, samples first"))
+        raise InputError(
+            Fault(str(data.file), what, f"has the shape {shape}, must be one sample or more, samples first")
+        )
     finite(samples.astype(np.float64), str(data.file))
     if labels is not None and labels.shape != (len(samples),):
         raise InputError(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from accelsim.compression.arrays import Array, FLOATS, held_values, is_trained, weight_of
+from accelsim.compression.arrays import FLOATS, Array, held_values, is_trained, weight_of
 from accelsim.compression.factors import Rank, cp, svd, tucker2
 from accelsim.errors import Fault, InputError
 from accelsim.workload.network import Layer, LayerSketch, Network

@@ -123,7 +123,7 @@ def prune_channels(
     if not wanted:
         raise InputError(Fault(network.name, "layers", "none of the layers chosen has channels that can go"))
     score = {name: _scores(network, name, criterion, data, scales or {}) for name in wanted}
-    gone = ch.choose_labels(network, table, score, dict.fromkeys(wanted, density))
+    gone = ch.choose_labels(table, score, dict.fromkeys(wanted, density))
     return ch.without(network, table, gone)
 
 

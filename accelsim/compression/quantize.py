@@ -13,7 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from accelsim.compression.arrays import Array, bias_of, codebook_of, held_dense, held_values, is_trained, weight_of, with_layers
+from accelsim.compression.arrays import (
+    Array,
+    bias_of,
+    codebook_of,
+    held_dense,
+    held_values,
+    is_trained,
+    weight_of,
+    with_layers,
+)
 from accelsim.compression.float_run import run_on
 from accelsim.compression.integers import IntegerWeights, WeightRule, best_radix, quantize_weights
 from accelsim.compression.ranges import Method, choose_range
@@ -62,8 +71,8 @@ class ActivationRule:
 class QuantizeRule:
     """What the pass does; ``weights`` and ``activations`` of single layers stand in ``by_layer``."""
 
-    weights: WeightRule = WeightRule()
-    activations: ActivationRule = ActivationRule()
+    weights: WeightRule = field(default_factory=WeightRule)
+    activations: ActivationRule = field(default_factory=ActivationRule)
     by_layer: Mapping[str, tuple[WeightRule, ActivationRule]] = field(default_factory=dict)
     rounding: Rounding = "even"
 
@@ -164,7 +173,9 @@ def choose_affine(values: Array, rule: ActivationRule, name: str) -> Affine:
     steps = out.highest - out.lowest if not symmetric else 2 * out.highest
     scale = float(np.float32((high - low) / steps))
     if not scale > 0:
-        raise InputError(Fault("calibration", name, "has a scale of zero: all its values on the calibration data are 0"))
+        raise InputError(
+            Fault("calibration", name, "has a scale of zero: all its values on the calibration data are 0")
+        )
     if rule.kind == "symmetric":
         return Affine(scale)
     return Affine(scale, int(np.clip(np.rint(out.lowest - low / scale), out.lowest, out.highest)))
@@ -183,7 +194,7 @@ def _quantized_layer(layer: Layer, rule: QuantizeRule, tensors: _Tensors) -> dic
         plain = _needs_no_scale(layer, scales, output)
         return {"precision": precision, "quantization": Quantization() if plain else Quantization(scales, 0, output)}
     if not is_trained(layer):
-        return _product(layer, inputs, output, out_format, rule)
+        return _product(inputs, output, out_format, rule)
     return _weighted(layer, inputs[0], output, out_format, rule)
 
 
@@ -194,7 +205,7 @@ def _needs_no_scale(layer: Layer, inputs: tuple[Affine, ...], output: Affine) ->
 
 
 def _product(
-    layer: Layer, inputs: list[tuple[Affine, NumberFormat]], output: Affine, out: NumberFormat, rule: QuantizeRule
+    inputs: list[tuple[Affine, NumberFormat]], output: Affine, out: NumberFormat, rule: QuantizeRule
 ) -> dict[str, Any]:
     """A product of two activations."""
     (first, a), (second, b) = inputs
@@ -236,7 +247,9 @@ def _integer_source(layer: Layer, rule: WeightRule, axis: int) -> tuple[IntegerW
     shared = codebook_of(layer.weight)
     if shared is not None:
         if rule.per_channel or rule.kind not in ("symmetric", "fixed"):
-            message = f"is {rule.kind}{' per channel' if rule.per_channel else ''}; weights of a codebook take symmetric"
+            message = (
+                f"is {rule.kind}{' per channel' if rule.per_channel else ''}; weights of a codebook take symmetric"
+            )
             raise InputError(Fault(layer.name, "weights", f"{message} or fixed, per tensor"))
         codes, values = shared
         book = quantize_weights(values, rule)

@@ -90,7 +90,7 @@ class Measures:
 
 
 def measure(
-    original: Network, compressed: Network, arch: Architecture, *, encode: EncodeRule = EncodeRule(),
+    original: Network, compressed: Network, arch: Architecture, *, encode: EncodeRule,
     accuracy: float | None = None, original_arch: Architecture | None = None, seed: int = 0,
 ) -> tuple[Measures, dict[str, Measures]]:  # fmt: skip
     """The six measures of the network and of its layers, both run on ``arch`` (the original on ``original_arch``)."""
@@ -154,7 +154,7 @@ def _ratios(
 
     def share(table: str) -> float:
         a, b = getattr(before, table), getattr(after, table)
-        return sum(b[n] for n in names or b) / max(sum(a[n] for n in names or a), 1)
+        return float(sum(b[n] for n in names or b) / max(sum(a[n] for n in names or a), 1))
 
     if names is None:
         latency = second.totals.seconds / first.totals.seconds
@@ -165,4 +165,3 @@ def _ratios(
         latency = sum(b.cycles for _, b in rows) / max(sum(a.cycles for a, _ in rows), 1) * clocks
         energy = sum(sum(b.energy_pj.values()) for _, b in rows) / sum(sum(a.energy_pj.values()) for a, _ in rows)
     return Measures(accuracy, share("parameters"), share("macs"), latency, energy, share("addresses"))
-

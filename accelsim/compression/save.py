@@ -63,9 +63,7 @@ def _named(source: Provided, name: str, file: Path, arrays: dict[str, Array]) ->
     if source.codes is None:
         return ValueSource(file=file, array=name, density=source.density)
     arrays[f"{name}.codebook"] = source.codes.read()
-    return ValueSource(
-        file=file, array=name, codebook=file, codebook_array=f"{name}.codebook", density=source.density
-    )
+    return ValueSource(file=file, array=name, codebook=file, codebook_array=f"{name}.codebook", density=source.density)
 
 
 def all_arrays(network: Network) -> dict[str, Array]:

@@ -16,7 +16,18 @@ from accelsim.compression.float_run import input_reader, output_scales
 from accelsim.errors import Fault, InputError
 from accelsim.frontends._onnx_model import import_onnx
 from accelsim.workload.network import Affine, Layer, Network, TensorRef
-from accelsim.workload.ops import Activation, Concat, Conv2d, Elementwise, GlobalPool, Linear, Op, Pool2d, Reshape, Softmax
+from accelsim.workload.ops import (
+    Activation,
+    Concat,
+    Conv2d,
+    Elementwise,
+    GlobalPool,
+    Linear,
+    Op,
+    Pool2d,
+    Reshape,
+    Softmax,
+)
 from accelsim.workload.precision import NumberFormat
 from accelsim.workload.values import bias_values, weight_values
 
@@ -87,14 +98,21 @@ class _Graph:
 
     def _requantized(self, tensor: str, scale: Affine, to: NumberFormat) -> str:
         """QuantizeLinear and DequantizeLinear after ``tensor``; returns the float's name."""
-        pair = [self.constant(f"{tensor}_scale", np.float32(scale.scale)), self.constant(f"{tensor}_zero", _zero(scale, to))]
+        pair = [
+            self.constant(f"{tensor}_scale", np.array(scale.scale, np.float32)),
+            self.constant(f"{tensor}_zero", _zero(scale, to)),
+        ]
         quantized = self.node("QuantizeLinear", [tensor, *pair], f"{tensor}_quantize")
         return self.node("DequantizeLinear", [quantized, *pair], f"{tensor}_dequantize")
 
     def operand(self, name: str, values: Array, scale: Array, zero: int | tuple[int, ...] = 0) -> str:
         """Integers behind a DequantizeLinear, one scale or one an output channel (axis 0)."""
         zeros = np.broadcast_to(np.array(zero, values.dtype), scale.shape).copy()
-        inputs = [self.constant(name, values), self.constant(f"{name}_scale", scale), self.constant(f"{name}_zero", zeros)]
+        inputs = [
+            self.constant(name, values),
+            self.constant(f"{name}_scale", scale),
+            self.constant(f"{name}_zero", zeros),
+        ]
         return self.node("DequantizeLinear", inputs, f"{name}_dequantize", axis=0)
 
 
@@ -160,7 +178,7 @@ def _global_pool(graph: _Graph, layer: Layer, inputs: list[str]) -> str:
 
 def _activation(graph: _Graph, layer: Layer, inputs: list[str]) -> str:
     if layer.op.op == "relu6":
-        bounds = [graph.constant(f"{layer.name}_{n}", np.float32(n)) for n in (0, 6)]
+        bounds = [graph.constant(f"{layer.name}_{n}", np.array(n, np.float32)) for n in (0, 6)]
         return graph.node("Clip", inputs + bounds, layer.name)
     kind = _ACTIVATIONS.get(layer.op.op)
     if kind is None:
@@ -171,7 +189,9 @@ def _activation(graph: _Graph, layer: Layer, inputs: list[str]) -> str:
 def _elementwise(graph: _Graph, layer: Layer, inputs: list[str]) -> str:
     kind = _ELEMENTWISE.get(layer.op.op)
     if kind is None or len(inputs) != 2:
-        raise InputError(Fault(graph.network.name, layer.name, f"a {layer.op.op} of {len(inputs)} inputs is not written"))
+        raise InputError(
+            Fault(graph.network.name, layer.name, f"a {layer.op.op} of {len(inputs)} inputs is not written")
+        )
     return graph.node(kind, inputs, layer.name)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from accelsim.arch.spec import Architecture
@@ -65,8 +65,12 @@ class EnergyModel:
         if costs.registers is not None and run.counters.register_bits:
             energy[REGISTERS] = costs.registers.pj_for_bits(run.counters.register_bits)
         energy |= _memory(costs, run)
-        energy[LEAKAGE] = sum(self._leakage_pj(cost, seconds) for cost in costs.leakage)
+        energy[LEAKAGE] = self.leakage_pj(seconds)
         return energy
+
+    def leakage_pj(self, seconds: float) -> float:
+        """What the memories lose in ``seconds``, at work or not; 0 without a table."""
+        return sum(self._leakage_pj(cost, seconds) for cost in self.costs.leakage) if self.costs else 0.0
 
     def sources(self, precisions: Iterable[Precision] = ()) -> list[CostSource]:
         """Every cost with its source; arithmetic at ``precisions``, or else at those the engine declares."""
@@ -93,6 +97,50 @@ class EnergyModel:
 
     def _leakage_pj(self, cost: CostSource, seconds: float) -> float:
         return cost.pj * seconds * (self.clock_hz if cost.per == "cycle" else 1)
+
+
+def run_energies(
+    runs: Sequence[LayerRun], arch: Architecture
+) -> tuple[list[dict[str, float]], list[CostSource]]:
+    """Energies of a network's layers, and their sources. Machines beside ``arch`` name their levels as ``eie.spmat``.
+
+    All machines of a run are powered throughout: each leaks while another works.
+    """
+    models = {id(m): (m, EnergyModel.of(m)) for m in (arch, *(run.machine for run in runs if run.machine))}
+    energies = []
+    for run in runs:
+        machine, model = models[id(run.machine or arch)]
+        seconds = run.counters.cycles / machine.clock
+        energy = _own_levels(model.layer_energy(run, seconds), machine, arch)
+        idle = sum(other.leakage_pj(seconds) for own, other in models.values() if own is not machine)
+        energies.append(energy | {LEAKAGE: energy.get(LEAKAGE, 0.0) + idle} if idle else energy)
+    return energies, _run_sources(runs, arch, models)
+
+
+def _run_sources(
+    runs: Sequence[LayerRun], arch: Architecture, models: Mapping[int, tuple[Architecture, EnergyModel]]
+) -> list[CostSource]:
+    found: list[CostSource] = []
+    for machine, model in models.values():
+        sources = model.sources(run.layer.precision for run in runs if (run.machine or arch) is machine)
+        names = _prefixes(machine, arch)
+        found += [
+            replace(s, component=names.get(s.component, s.component), action=names.get(s.action, s.action))
+            for s in sources
+        ]
+    return list(dict.fromkeys(found))
+
+
+def _own_levels(energy: Mapping[str, float], machine: Architecture, arch: Architecture) -> dict[str, float]:
+    names = _prefixes(machine, arch)
+    return {names.get(component, component): pj for component, pj in energy.items()}
+
+
+def _prefixes(machine: Architecture, arch: Architecture) -> dict[str, str]:
+    """How the levels of a machine beside ``arch`` are called."""
+    if machine is arch:
+        return {}
+    return {name: f"{machine.name}.{name}" for name in (*(level.name for level in machine.memory), ACCUMULATORS)}
 
 
 def _memory(costs: Costs, run: LayerRun) -> dict[str, float]:

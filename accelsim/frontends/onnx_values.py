@@ -324,7 +324,7 @@ def _batch_norms_folded(
 
 
 def _is_integer(held: Provided) -> bool:
-    return held.provider.read().dtype.kind != "f"
+    return bool(held.provider.read().dtype.kind != "f")
 
 
 def _folded(weight: Array, bias: Any, numbers: Mapping[str, Array]) -> tuple[Array, Array]:

@@ -172,8 +172,8 @@ class MappingFile(BaseModel):
     def of(self, layer: str) -> LayerMapping:
         """What is fixed for ``layer``: its own words over the default's."""
         own = self.layers.get(layer)
-        if own is None:
-            return self.default
+        if own is None:  # how it lies on its engine, whichever that is
+            return self.default if self.default.engine is None else self.default.model_copy(update={"engine": None})
         tile = TileSizes(**{**self.default.tile.given(), **own.tile.given()})
         unroll = UnrollSizes(**{**self.default.unroll.given(), **own.unroll.given()})
         return LayerMapping(

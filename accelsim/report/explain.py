@@ -9,7 +9,6 @@ from accelsim.counters import Counters
 from accelsim.engines.base import LayerRun
 from accelsim.engines.mapped import MappedEngine, PlannedNest
 from accelsim.engines.nfu import Nfu
-from accelsim.engines.registry import engine_of
 from accelsim.engines.systolic import Fold, SystolicArray
 from accelsim.mapping.fit import demand
 from accelsim.mapping.loopnest import DIMS
@@ -19,16 +18,17 @@ from accelsim.report.explain_nfu import nfu_loops, nfu_reuse
 from accelsim.report.words import LOOP_NAMES, columns
 from accelsim.schedule.build import NOTHING
 from accelsim.schedule.residency import Plan
-from accelsim.simulator import Simulator, plan_network
+from accelsim.simulator import Simulator
 from accelsim.units import ceil_div, format_bytes
 from accelsim.workload.network import Layer, Network
 
 
 def explain(network: Network, layer: Layer, arch: Architecture, mapping: MappingFile) -> str:
     """The explanation of ``layer`` as text; the layer runs in its place in the network, so that residency is true."""
-    engine = engine_of(arch, mapping)
-    plan = plan_network(network, arch, engine)
-    run = Simulator(arch, mapping).run_one(layer, plan, engine)
+    simulator = Simulator(arch, mapping)
+    post = simulator.posts(network)[layer.name]
+    run, layer = simulator.run_named(network, layer.name), post.layer(layer.name)
+    arch, engine, plan = post.arch, post.engine, post.plan
     lines = [*_headline(layer, run), *_placement(layer, plan, arch)]
     if isinstance(engine, MappedEngine):
         for nest in engine.planned(layer, plan):
@@ -195,7 +195,7 @@ def _where(counters: Counters) -> str:
 
 def _compute_floor(run: LayerRun) -> int:
     peak = run.peak_macs_per_cycle
-    return ceil_div(run.counters.macs * peak.denominator, peak.numerator) if peak else 0
+    return ceil_div(run.worked_macs * peak.denominator, peak.numerator) if peak else 0
 
 
 def _memory_floor(counters: Counters, arch: Architecture) -> int:

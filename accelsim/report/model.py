@@ -76,6 +76,17 @@ class LevelRecord(_Record):
     holds: list[str] = []
 
 
+class OtherMachine(_Record):
+    """An architecture beside the main one, which a mapping's ``engine`` names; its levels are called ``eie.spmat``."""
+
+    clock_hz: Count
+    sha256: str = ""
+    off_chip: str
+    bandwidth_bytes_per_second: Amount | None
+    levels: list[LevelRecord] = []
+    engine: dict[str, Any] = {}
+
+
 class Machine(_Record):
     """The machine: one roof for each precision used, its levels from the far end on, its engine as in its YAML.
 
@@ -87,6 +98,7 @@ class Machine(_Record):
     roofs: list[RoofRecord]
     levels: list[LevelRecord] = []
     engine: dict[str, Any] = {}
+    others: dict[str, OtherMachine] = {}
 
 
 class TrafficBytes(_Record):
@@ -153,12 +165,15 @@ class Totals(_Record):
 
 class LayerResult(_Record):
     """One layer. ``stall_cycles`` and ``busy_cycles`` add up to ``cycles``; the seconds are cycles over the
-    clock.
+    clock. ``machine``: the architecture that ran it, empty for the result's own; its cycles are on the result's clock,
+    rounded up, and ``unit_counts`` on its own.
     """
 
     name: str
     op: str
     engine: str
+    machine: str = ""
+    roof: str = ""
     inputs: list[str] = []
     input_shapes: list[list[int]] = []
     output_shapes: list[list[int]] = []
@@ -199,7 +214,9 @@ class LayerResult(_Record):
     def roof_name(self) -> str:
         """The roof this layer runs under: its precision as in `RoofRecord.name`, or ``vector``."""
         if not self.macs:
-            return "vector"
+            return f"{self.machine}:vector" if self.machine else "vector"
+        if self.roof:
+            return self.roof
         weight, activation = self.precision.weight, self.precision.input
         return weight if weight == activation else f"{weight}x{activation}"
 

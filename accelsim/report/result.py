@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from math import fsum, isfinite, prod
@@ -24,6 +24,7 @@ from accelsim.report.model import (
     LevelRecord,
     Machine,
     Mode,
+    OtherMachine,
     PrecisionNames,
     Provenance,
     Result,
@@ -54,8 +55,11 @@ def build_result(
     cannot be true.
     """
     for run, energy in zip(runs, energies, strict=True):
-        check_run(run, arch)
+        check_run(replace(run, machine=None), run.machine or arch)
         check_energy(run, energy)
+    runs = [roofline.on_main_clock(run, arch) for run in runs]
+    for run in runs:
+        check_run(run, arch)
     layers = [_layer(run, arch, energy) for run, energy in zip(runs, energies, strict=True)]
     return Result(
         provenance=_provenance(network, arch, seed, command),
@@ -142,6 +146,8 @@ def _layer(run: LayerRun, arch: Architecture, energy: Mapping[str, float]) -> La
         name=layer.name,
         op=layer.op.op,
         engine=run.engine,
+        machine=run.machine.name if run.machine else "",
+        roof=run.roof,
         inputs=[str(ref) for ref in layer.inputs],
         input_shapes=[list(shape) for shape in layer.input_shapes],
         output_shapes=[list(shape) for shape in layer.output_shapes],
@@ -167,7 +173,7 @@ def _layer(run: LayerRun, arch: Architecture, energy: Mapping[str, float]) -> La
         traffic_bytes=_traffic(counters.traffic, arch),
         energy_pj={component: float(amount) for component, amount in energy.items()},
         energy_total_pj=fsum(energy.values()),
-        roofline=_roofline(roofline.layer_position(run, arch), counters, arch),
+        roofline=_roofline(roofline.layer_position(run, arch), counters, [roofline.off_chip_of(run, arch)[0]], arch.clock),
         accumulator_overflows=counters.accumulator_overflows,
     )  # fmt: skip
 
@@ -192,7 +198,7 @@ def _totals(runs: Sequence[LayerRun], arch: Architecture, layers: Sequence[Layer
         energy_total_pj=picojoules,
         power_w=picojoules * 1e-12 / seconds if seconds else 0.0,
         attained_gops=roofline.gops(place.attained, arch.clock),
-        roofline=_roofline(place, total, arch),
+        roofline=_roofline(place, total, dict(roofline.off_chip_of(run, arch) for run in runs), arch.clock),
         accumulator_overflows=total.accumulator_overflows,
     )
 
@@ -212,15 +218,16 @@ def _ratio(part: int, whole: Fraction | int) -> float:
     return float(Fraction(part) / whole) if whole else 0.0
 
 
-def _roofline(place: roofline.Position, counters: Counters, arch: Architecture) -> Roofline:
-    weight_bits = roofline.weight_read_bits(counters, arch.off_chip.name)
+def _roofline(place: roofline.Position, counters: Counters, far: Iterable[str], clock_hz: int) -> Roofline:
+    """``far``: the levels off chip that the counted bytes crossed."""
+    weight_bits = sum(roofline.weight_read_bits(counters, name) for name in far)
     per_byte = float(Fraction(8 * counters.macs, weight_bits)) if weight_bits and counters.macs else None
     return Roofline(
         intensity_ops_per_byte=None if place.intensity is None else float(place.intensity),
         macs_per_weight_byte=per_byte,
-        attained_gops=roofline.gops(place.attained, arch.clock),
-        roof_gops=roofline.gops(place.roof, arch.clock),
-        peak_gops=roofline.gops(place.peak, arch.clock),
+        attained_gops=roofline.gops(place.attained, clock_hz),
+        roof_gops=roofline.gops(place.roof, clock_hz),
+        peak_gops=roofline.gops(place.peak, clock_hz),
         bound=place.bound,
     )
 
@@ -236,6 +243,26 @@ def _machine(runs: Sequence[LayerRun], arch: Architecture) -> Machine:
         roofs=roofs,
         levels=[_level(level, arch) for level in arch.memory],
         engine=arch.engine.model_dump(mode="json", exclude_none=True),
+        others={machine.name: _other(machine) for machine in _machines(runs)},
+    )
+
+
+def _machines(runs: Sequence[LayerRun]) -> list[Architecture]:
+    """The architectures beside the report's own."""
+    return list({id(run.machine): run.machine for run in runs if run.machine}.values())
+
+
+def _other(machine: Architecture) -> OtherMachine:
+    return OtherMachine(
+        clock_hz=machine.clock,
+        sha256=machine.sha256,
+        off_chip=f"{machine.name}.{machine.off_chip.name}",
+        bandwidth_bytes_per_second=roofline.bandwidth_bytes_per_second(machine),
+        levels=[
+            level.model_copy(update={"name": f"{machine.name}.{level.name}"})
+            for level in (_level(level, machine) for level in machine.memory)
+        ],
+        engine=machine.engine.model_dump(mode="json", exclude_none=True),
     )
 
 

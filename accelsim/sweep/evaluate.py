@@ -138,14 +138,17 @@ def simulate(
     memory: _Memory | None = None,
 ) -> Result:  # fmt: skip
     """As `accelsim.simulate` on resolved inputs; ``memory`` spares layers that it has seen."""
-    from accelsim.energy.model import EnergyModel
+    from accelsim.energy.model import EnergyModel, run_energies
     from accelsim.report.result import build_result
 
     memory = memory or _Memory()
     if memory.energy is None:
         memory.energy = EnergyModel.of(arch)
     runs = _runs(network, arch, mapping, values, seed, memory)
-    energies = [memory.energy.layer_energy(run, run.counters.cycles / arch.clock) for run in runs]
+    if any(run.machine for run in runs):
+        energies, _ = run_energies(runs, arch)
+    else:
+        energies = [memory.energy.layer_energy(run, run.counters.cycles / arch.clock) for run in runs]
     return build_result(network, arch, runs, energies, (), "values" if values else "cycles", seed)
 
 
@@ -157,7 +160,7 @@ def _runs(
 
     simulator = Simulator(arch, mapping, seed if values else None, data_seed=seed)
     plain = engine_of(arch, mapping)
-    if values or plain.needs_values:
+    if values or plain.needs_values or mapping.machines:
         return simulator.run(network)[0]
     run = _fixed_run(network, arch, mapping)
     if run is not None:

@@ -90,6 +90,7 @@ class Inputs:
             "network": self.network_id,
             "arch": self.arch.model_dump(mode="json", by_alias=True, exclude={"description"}),
             "mapping": self.mapping.model_dump(mode="json", by_alias=True, exclude={"name"}),
+            "machines": {word: m.model_dump(mode="json", by_alias=True) for word, m in self.mapping.machines.items()},
             "mode": "values" if self.values else "cycles",
             "seed": self.seed,
         }

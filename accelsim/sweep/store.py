@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -88,9 +89,9 @@ class Store:
 
     def _open(self) -> None:
         self._base.execute(f"PRAGMA busy_timeout = {int(WAIT_SECONDS * 1000)}")
-        found = self._pragma("application_id")
-        empty = found == 0 and not self._base.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
-        if empty:
+        empty = not self._base.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
+        found = self._pragma("application_id")  # after the tables, which appear together with it
+        if empty and found == 0:
             self._create()
         elif found != APPLICATION_ID:
             self._refuse("is a database of another program")
@@ -100,7 +101,7 @@ class Store:
 
     def _create(self) -> None:
         """Make the tables, once, whoever comes first."""
-        self._base.execute("PRAGMA journal_mode = WAL")
+        self._write_ahead()
         with self._transaction():
             if self._pragma("application_id") == APPLICATION_ID:
                 return
@@ -108,6 +109,18 @@ class Store:
                 self._base.execute(statement)
             self._base.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             self._base.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _write_ahead(self) -> None:
+        """Turn the log on. SQLite does not wait by itself where another does so at the same time."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                self._base.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
 
     def _pragma(self, name: str) -> int:
         return int(self._base.execute(f"PRAGMA {name}").fetchone()[0])

@@ -73,14 +73,12 @@ def test_rules_of_channels_and_powers_of_two() -> None:
 
 
 def test_quantize_and_dequantize_are_onnxs() -> None:
-    from onnx.reference.ops.op_quantize_linear import QuantizeLinear_19  # noqa: PLC0415
+    from onnx.reference.ops.op_quantize_linear import QuantizeLinear_19
 
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(0, 50, 500), np.arange(-9, 9) * 0.25]).astype(np.float32)
     for scale in (0.5, 0.3):
-        expected = QuantizeLinear_19._run(
-            object.__new__(QuantizeLinear_19), values, np.float32(scale), np.uint8(7)
-        )[0]
+        expected = QuantizeLinear_19._run(object.__new__(QuantizeLinear_19), values, np.float32(scale), np.uint8(7))[0]
         found = quantized(values, Affine(scale, 7), NumberFormat("uint", 8))
         np.testing.assert_array_equal(found, expected)
         back = (found.astype(np.float32) - np.float32(7)) * np.float32(scale)

@@ -161,9 +161,7 @@ def test_cp_keeps_stride_and_padding(build: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["affine", "symmetric", "fixed", "log2", "ternary"])
 @pytest.mark.parametrize("per_channel", [False, True])
-def test_quantized_networks_stay_accurate(
-    kind: Any, per_channel: bool, digits: Network, data: dict[str, Any]
-) -> None:
+def test_quantized_networks_stay_accurate(kind: Any, per_channel: bool, digits: Network, data: dict[str, Any]) -> None:
     rule = QuantizeRule(WeightRule(kind, 8, per_channel))
     small = quantize(digits, rule, data["calibration_images"])
     outputs = run_on(small, data["test_images"])
