@@ -204,4 +204,11 @@ FORMATS = [
     ("int1 .. int64", "signed integers, two's complement"),
     ("uint1 .. uint64", "unsigned integers"),
     ("fp64, fp32, fp16, bf16, fp8", "floating point"),
+    ("coo", "sparse: the row, the column and the value of every non-zero"),
+    ("csr", "sparse: values and columns row by row, a pointer a row"),
+    ("interleaved_csc", "sparse: columns interleaved over PEs, relative rows and padding zeros (EIE, ESE)"),
+    ("bitmap", "sparse: a bit an element, then the values"),
+    ("run_length", "sparse: zeros before each value, in codes of one width"),
+    ("n_of_m", "sparse: n values of every m, and where they stand (2:4)"),
+    ("blocks", "sparse: dense blocks, and where they stand"),
 ]

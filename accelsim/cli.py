@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SCHEMAS = ("network", "arch", "mapping", "recipe")
 LISTS = ("archs", "networks", "dataflows", "formats")
+PLOTS = ("energy", "stalls", "utilization", "pareto", "speedup", "buffers")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -83,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", metavar="DIR", help="write report.json, layers.csv (and outputs.npz with --values)")
     sub.add_argument("--json", action="store_true", help="print report.json on standard output and nothing else there")
     sub.add_argument("--rows", type=int, metavar="N", help="fold the table to about N rows (default 40; 0: all)")
+    sub.add_argument(
+        "--trace", metavar="FILE",
+        help="write when everything happened: .json for Perfetto; of one small layer with --values: .vcd (registers, "
+        "for GTKWave), .svg or .html (a moving picture)",
+    )  # fmt: skip
 
     sub = command("sweep", _sweep, "simulate every point of a space of architectures, mappings and networks")
     _space(sub)
@@ -120,6 +126,29 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--arch", metavar="ARCH", help="simulate both networks on it and print the six measures")
     sub.add_argument("--original-arch", metavar="ARCH", help="simulate the original on this one instead")
 
+    sub = command("plot", _plot, "draw results: energy, stalls, utilization, a Pareto front, speed-ups, buffer sizes")
+    sub.add_argument("kind", choices=PLOTS)
+    sub.add_argument("results", nargs="+", metavar="RESULT", help="results; pareto, buffers: or one .csv of a sweep; "
+                     "utilization: or one trace of simulate --trace FILE.json")  # fmt: skip
+    sub.add_argument("-o", "--output", required=True, metavar="FIGURE", help="a .pdf, .svg or .png file")
+    sub.add_argument("--data", metavar="FILE.csv", help="write the figure's data")
+    sub.add_argument("--width", choices=("single", "double"), default="single", help="columns of a paper")
+    sub.add_argument("--style", choices=("paper", "slides"), default="paper", help="slides: a 16:9 picture")
+    sub.add_argument("--show", choices=("layers", "networks"), help="energy, stalls: a bar a layer or a network")
+    sub.add_argument("--shares", action="store_true", default=None, help="energy, stalls: bars as shares of their totals")
+    sub.add_argument("--absolute", action="store_false", dest="shares", help="stalls: bars as cycles")
+    sub.add_argument("--over-time", action="store_true", help="utilization: layers as wide as their share of time")
+    sub.add_argument("-x", default="cycles", metavar="KEY", help="pareto: a column, as max:utilization (default cycles)")
+    sub.add_argument("-y", default="energy_total_pj", metavar="KEY", help="pareto: the other (default energy_total_pj)")
+    sub.add_argument("--label", metavar="KEY", help="pareto: the column that names the points of the front")
+    sub.add_argument("--baseline", metavar="ARCH", help="speedup: over this one (default: the first result's)")
+    sub.add_argument("--level", metavar="NAME", help="buffers: the level whose size differs")
+
+    sub = command("report", _report, "write results as one HTML page: tables to sort, roofline, stalls, energy")
+    sub.add_argument("results", nargs="+", metavar="RESULT")
+    sub.add_argument("-o", "--output", required=True, metavar="FILE.html")
+    sub.add_argument("--title", default="", help="of the page")
+
     sub = command("explain", _explain, "print a layer's loop nest, its tiles, what each buffer holds, what bounds it")
     _work(sub)
     sub.add_argument("--layer", required=True, metavar="NAME")
@@ -131,6 +160,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("convert", _convert, "turn an ONNX model or a SCALE-Sim file into YAML")
     sub.add_argument("source", metavar="SOURCE", help=".onnx, SCALE-Sim .csv topology or .cfg")
     sub.add_argument("-o", "--output", required=True, metavar="FILE.yaml")
+
+    sub.add_argument("--values", action="store_true", help="write an ONNX model's weights and scales too, to an .npz")
 
     sub = command("validate", _validate, "hold the simulator against published figures")
     sub.add_argument("names", nargs="*", metavar="NAME", help="which (default: all)")
@@ -200,13 +231,17 @@ def _seed(text: str) -> int:
 def _simulate(options: argparse.Namespace) -> None:
     from accelsim.api import simulate_full
     from accelsim.catalogue import parse_overrides
+    from accelsim.report.tracing import Tracing
 
+    tracing = Tracing.of(options.trace, options.values) if options.trace else None
     with _progress(f"simulating {options.network} on {options.arch} (the first run compiles kernels)"):
         run = simulate_full(
             options.network, options.arch, batch=options.batch, layers=options.layer or None, mapping=options.mapping,
             overrides=parse_overrides(options.assignments), values=options.values, seed=options.seed,
-            command=options.command_line,
+            command=options.command_line, recorder=tracing.recorder if tracing else None,
         )  # fmt: skip
+    if tracing:
+        tracing.write(run)
     for note in run.notes:
         print(f"note: {note}", file=sys.stderr)
     if options.out:
@@ -288,6 +323,65 @@ def _roofline(options: argparse.Namespace) -> None:
     print(f"written: {', '.join(written)}")
 
 
+def _plot(options: argparse.Namespace) -> None:
+    from accelsim import plot
+    from accelsim.report.files import write_file
+    from accelsim.report.style import check_suffix
+
+    check_suffix(options.output)
+    width = "slide" if options.style == "slides" else options.width
+    figure, data = _drawn(options, width)
+    written = [str(plot.save(figure, options.output))]
+    if options.data:
+        written.append(str(write_file(options.data, data().encode())))
+    print(f"written: {', '.join(written)}")
+
+
+def _drawn(options: argparse.Namespace, width: Any) -> tuple[Any, Callable[[], str]]:
+    """The figure that was asked for, and what makes its data."""
+    from accelsim import plot
+
+    kind, paths = options.kind, options.results
+    if kind == "utilization" and len(paths) == 1 and _is_trace(paths[0]):
+        return plot.heat_map(paths[0], width=width)[0], lambda: plot.heat_map_csv(paths[0])
+    table: Any = paths[0] if len(paths) == 1 and paths[0].endswith(".csv") else _read_results(paths)
+    if kind == "pareto":
+        figure, _ = plot.pareto(table, options.x, options.y, label=options.label, width=width)
+        return figure, lambda: plot.pareto_csv(table, options.x, options.y)
+    if kind == "buffers":
+        return plot.buffers(table, level=options.level, width=width)[0], lambda: plot.buffers_csv(table, options.level)
+    if kind == "speedup":
+        figure, _ = plot.speedup(table, baseline=options.baseline, width=width)
+        return figure, lambda: plot.speedup_csv(table, options.baseline)
+    if kind == "utilization":
+        figure, _ = plot.utilization(table, over_time=options.over_time, width=width)
+        return figure, lambda: plot.utilization_csv(table)
+    if kind == "energy":
+        figure, _ = plot.energy(table, show=options.show, shares=bool(options.shares), width=width)
+        return figure, lambda: plot.energy_csv(table, options.show)
+    figure, _ = plot.stalls(table, show=options.show, shares=options.shares, width=width)
+    return figure, lambda: plot.stalls_csv(table, options.show)
+
+
+def _is_trace(path: str) -> bool:
+    """Whether a file is a trace rather than a result: by how it begins."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read(18) == '{"displayTimeUnit"'
+    except OSError:
+        return False
+
+
+def _report(options: argparse.Namespace) -> None:
+    from accelsim.report.files import write_file
+    from accelsim.report.page import to_page
+
+    if not options.output.lower().endswith((".html", ".htm")):
+        raise InputError(Fault(options.output, "", "a report page must end in .html"))
+    page = to_page(_read_results(options.results), options.title)
+    print(f"written: {write_file(options.output, page.encode())}")
+
+
 def _read_results(paths: Sequence[str]) -> list[Result]:
     """Read every result; the faults of all of them are raised together."""
     from accelsim.report.model import Result
@@ -349,13 +443,25 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
-    from accelsim.frontends.convert import convert
+    if options.values:
+        _convert_with_values(options)
+        return
+    from accelsim.frontends.convert import convert_all
     from accelsim.report.files import write_file
 
-    text, notes = convert(Path(options.source), Path(options.output))
-    for note in notes:
+    made = convert_all(Path(options.source), Path(options.output))
+    for note in made.notes:
         print(f"note: {note}", file=sys.stderr)
-    print(f"written: {write_file(options.output, text.encode())}")
+    written = [str(write_file(path, content)) for path, content in made.files.items()]
+    print(f"written: {', '.join([str(write_file(options.output, made.text.encode())), *written])}")
+
+
+def _convert_with_values(options: argparse.Namespace) -> None:
+    from accelsim.catalogue import load_network
+    from accelsim.compression.save import save_network
+
+    network, _ = load_network(options.source, values=True)
+    print(f"written: {', '.join(str(path) for path in save_network(network, options.output))}")
 
 
 def _validate(options: argparse.Namespace) -> int:

@@ -125,8 +125,7 @@ def stalls(
     width: Width | float = "single",
     height_in: float | None = None,
 ) -> tuple[Figure, Axes]:
-    """What every cycle was for, stacked by cause; networks as ``shares`` of their time unless told otherwise.
-    """
+    """What every cycle was for, stacked by cause; networks as ``shares`` of their time unless told otherwise."""
     from accelsim.report.stacked_figure import draw_stalls
 
     with _empty(width, height_in) as figure:
@@ -152,9 +151,7 @@ def utilization(
         return draw_utilization(listed, over_time=over_time, labels=labels, figure=figure)
 
 
-def heat_map(
-    trace: Traced, *, width: Width | float = "single", height_in: float | None = None
-) -> tuple[Figure, Any]:
+def heat_map(trace: Traced, *, width: Width | float = "single", height_in: float | None = None) -> tuple[Figure, Any]:
     """Which PEs of the array are at work when, from a trace file: axes are those of rows and of columns."""
     from accelsim.report.utilization_figure import draw_heat_map
 

@@ -39,6 +39,8 @@ class Simulator:
 
     def run(self, network: Network) -> tuple[list[LayerRun], list[str]]:
         """All layers in order, and notes about what the architecture does not model."""
+        if self.recorder is not None:
+            self.recorder.started(network, self.arch, self.mapping, self.seed)
         runs = list(self._runs(network))
         return runs, _notes(runs, self.arch)
 
@@ -94,16 +96,16 @@ class Simulator:
         lowered, plan = lower(layer), post.plan
         if any(isinstance(work, LoopNest) for work in lowered.work):
             return post.engine.run_layer(layer, plan, carry, operands)
-        outputs = None
+        outputs, overflows = None, 0
         if operands is not None:
-            from accelsim.workload import functional
-
-            outputs = functional.evaluate(layer, operands.inputs, operands.weight)
+            evaluated = post.engine.evaluate(layer, operands)
+            outputs, overflows = evaluated.outputs, evaluated.overflows
         if layer.name in plan.absorbed:
             return _absorbed(layer, plan.absorbed[layer.name], outputs)
         if not lowered.work:
             return LayerRun(layer, "none", {}, {"moves": "nothing"}, Counters(), Fraction(0), outputs)
-        return self._vector(layer, lowered, post, carry, outputs)
+        run = self._vector(layer, lowered, post, carry, outputs)
+        return replace(run, counters=replace(run.counters, accumulator_overflows=overflows))
 
     def _vector(
         self, layer: Layer, lowered: Lowered, post: Post, carry: Carry, outputs: tuple[Array, ...] | None

@@ -273,6 +273,7 @@ class MemoryLevel(_Block):
     ``size`` left out is unbounded; ``bandwidth`` left out is unlimited. ``slots`` is how many tiles of a tensor
     it holds at once: 2 is double buffering, 1 none; a weight FIFO of four tiles has 4. ``requests`` of the off-chip
     level: loads ask for its port all in the schedule's order, or each tensor's in a queue of its own (a DMA a buffer).
+    ``banks``: so many memories of ``size`` / banks and one port of ``width_bits`` each; an access is one bank's.
     ``preloaded``: a network's weights are there before it starts, if all of them fit.
     """
 
@@ -283,6 +284,7 @@ class MemoryLevel(_Block):
     holds: list[Tensor] | None = None
     slots: PositiveInt = 2
     width_bits: PositiveInt | None = None
+    banks: PositiveInt = 1
     kind: Literal["sram", "dram", "register"] | None = None
     requests: Literal["in_order", "per_tensor"] = "in_order"
     preloaded: bool = False

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Compression:
     """A compressed network, the float one that it was made of, and what was lost and saved.
 
-    ``accuracy_before`` and ``accuracy_after`` are top-1 shares on the recipe's test data, None without labels.
+    ``samples`` are what both run on where they are simulated. ``accuracy_before`` and ``accuracy_after`` are top-1 shares on the recipe's test data, None without labels.
     """
 
     network: Network
@@ -39,6 +39,7 @@ class Compression:
     accuracy_after: float | None = None
     seed: int = 0
     calibration: Array | None = field(default=None, repr=False)
+    samples: Array | None = field(default=None, repr=False)
 
     @property
     def accuracy_ratio(self) -> float | None:
@@ -50,7 +51,13 @@ class Compression:
     def dense(self) -> Network:
         """The original quantized to 8 bits by the plainest rule, and nothing else done to it."""
         assert self.calibration is not None
-        return quantize(self.original, QuantizeRule(), self.calibration)
+        assert self.samples is not None
+        return with_inputs(quantize(self.original, QuantizeRule(), self.calibration), self.samples)
+
+    def running(self) -> Network:
+        """The compressed network on the samples."""
+        assert self.samples is not None
+        return with_inputs(self.network, self.samples)
 
     def save(self, path: str | Path) -> list[Path]:
         """Write the network; see `accelsim.compression.save.save_network`."""
@@ -71,7 +78,7 @@ class Compression:
             return source if isinstance(source, Architecture) else load_arch(source)
 
         return measure(
-            self.dense(), self.network, loaded(arch), encode=self.encode, accuracy=self.accuracy_ratio,
+            self.dense(), self.running(), loaded(arch), encode=self.encode, accuracy=self.accuracy_ratio,
             original_arch=None if original_arch is None else loaded(original_arch), seed=self.seed,
         )  # fmt: skip
 
@@ -144,10 +151,11 @@ def _compressed(network: Network, recipe: Recipe, document: Document | None, sca
     if recipe.name:
         smaller = replace(smaller, name=recipe.name)
     errors, before, after = _tested(original, smaller, data if test is None else test, labels)
+    samples = (data if test is None else test)[: recipe.inputs or 1]
     if recipe.inputs is not None:
-        smaller = with_inputs(smaller, (data if test is None else test)[: recipe.inputs])
+        smaller = with_inputs(smaller, samples)
     sizes = tuple(encoded_sizes(smaller, encode, recipe.seed))
-    return Compression(smaller, original, tuple(errors), sizes, encode, before, after, recipe.seed, data)
+    return Compression(smaller, original, tuple(errors), sizes, encode, before, after, recipe.seed, data, samples)
 
 
 def _tested(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import inf, log10
+from math import inf, log10, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -93,12 +93,14 @@ def measure(
     original: Network, compressed: Network, arch: Architecture, *, encode: EncodeRule,
     accuracy: float | None = None, original_arch: Architecture | None = None, seed: int = 0,
 ) -> tuple[Measures, dict[str, Measures]]:  # fmt: skip
-    """The six measures of the network and of its layers, both run on ``arch`` (the original on ``original_arch``)."""
+    """The six measures of the network and of its layers, both run on ``arch`` (the original on ``original_arch``).
+
+    Both should have the same input: a sparse engine's time depends on it.
+    """
     from accelsim.api import simulate
 
-    compressed = compressed.with_batch(original.batch)
     first, second = simulate(original, original_arch or arch), simulate(compressed, arch)
-    counts = _Counts.of(original, EncodeRule(), seed), _Counts.of(compressed, encode, seed)
+    counts = _Counts.whole(original), _Counts.of(compressed, encode, seed)
     names = [layer.name for layer in compressed.layers if is_trained(layer) and layer.name in counts[0].parameters]
     by_layer = {name: _ratios(first, second, counts, [name], None) for name in names}
     everything = _ratios(first, second, counts, None, accuracy)
@@ -110,6 +112,14 @@ class _Counts:
     parameters: dict[str, int]
     addresses: dict[str, int]
     macs: dict[str, int]
+
+    @classmethod
+    def whole(cls, network: Network) -> _Counts:
+        """Of a network of which nothing is left out."""
+        trained = [layer for layer in network.layers if is_trained(layer)]
+        addresses = {layer.name: prod(layer.weight_shape or ()) for layer in trained}
+        macs = {layer.name: layer.macs for layer in network.layers if layer.macs}
+        return cls({layer.name: layer.parameters for layer in trained}, addresses, macs)
 
     @classmethod
     def of(cls, network: Network, encode: EncodeRule, seed: int) -> _Counts:

@@ -298,8 +298,8 @@ class _Resolver:
             )
             return read, write
         width, note = port_width_bits(level, self.arch.clock)
-        read, write = sram_costs(level.name, require_size(level.name, level.size), width, logic)
-        return _noted(read, note), _noted(write, note)
+        read, write = sram_costs(level.name, require_size(level.name, level.size) // level.banks, width, logic)
+        return _noted(read, note, _banked(level)), _noted(write, note, _banked(level))
 
     def _leakage(self, logic: LogicScaling) -> list[CostSource]:
         whole = self._given(LEAKAGE, ("cycle",), (LEAKAGE,), action="all")
@@ -315,8 +315,13 @@ class _Resolver:
             note = "memory size left out: its leakage is not in the sum"
             return CostSource(LEAKAGE, level.name, 0.0, "second", 0, 0, "none", "not costed", note)
         width, note = port_width_bits(level, self.arch.clock)
-        return _noted(leakage_cost(level.name, level.size, width, logic), note)
+        one = leakage_cost(level.name, level.size // level.banks, width, logic)
+        return _noted(replace(one, pj=one.pj * level.banks), note, _banked(level))
 
 
-def _noted(cost: CostSource, note: str) -> CostSource:
-    return replace(cost, note=f"{cost.note}; {note}") if note else cost
+def _banked(level: MemoryLevel) -> str:
+    return f"{level.banks} banks, one in an access" if level.banks > 1 else ""
+
+
+def _noted(cost: CostSource, *notes: str) -> CostSource:
+    return replace(cost, note="; ".join(note for note in (cost.note, *notes) if note))

@@ -27,7 +27,7 @@ from accelsim.energy.figures import Point, interpolate, neighbours, read_table
 from accelsim.energy.scaling import LogicScaling
 from accelsim.units import ceil_div, format_bytes
 
-Quantity = Literal["read_pJ", "write_pJ", "leakage_mW"]
+Quantity = Literal["read_pJ", "write_pJ", "leakage_mW", "area_mm2"]
 SOURCE = "CACTI 7 (random access, one port), sram_cacti7.csv"
 COMMON_BITS = 64
 KIB = 1024
@@ -79,6 +79,11 @@ class Organization:
     def leakage_mw(self, node_nm: float) -> float:
         """mW of all lanes and banks at a tabulated node."""
         one = interpolate(_points(self.column_bits, node_nm, "leakage_mW"), self.array_kib)
+        return self.lanes * one * max(1.0, self.lane_kib / self.array_kib)
+
+    def area_mm2(self, node_nm: float) -> float:
+        """mm2 of all lanes and banks at a tabulated node."""
+        one = interpolate(_points(self.column_bits, node_nm, "area_mm2"), self.array_kib)
         return self.lanes * one * max(1.0, self.lane_kib / self.array_kib)
 
     @property

@@ -37,6 +37,14 @@ class Operands:
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """Outputs of a layer without MACs, and sums on the way that did not fit their register."""
+
+    outputs: tuple[Array, ...]
+    overflows: int = 0
+
+
+@dataclass(frozen=True)
 class Sums:
     """What a nest's values run gave: accumulators as N x (G*K) x P x Q, and what the unit counted on the way."""
 
@@ -93,6 +101,9 @@ class Engine(Protocol):
 
     def check(self, layer: Layer, plan: Plan) -> None:
         """Raise `InfeasibleError` if the engine cannot run ``layer`` with what ``plan`` leaves it on chip."""
+
+    def evaluate(self, layer: Layer, operands: Operands) -> Evaluated:
+        """What ``layer``, which has no MACs, gives in values mode."""
 
     def run_layer(self, layer: Layer, plan: Plan, carry: Carry, operands: Operands | None) -> LayerRun:
         """Run ``layer``; with ``operands`` (values mode) the run carries outputs."""

@@ -17,7 +17,7 @@ import numpy as np
 
 from accelsim.arch.spec import Architecture
 from accelsim.counters import Counters
-from accelsim.engines.base import Array, LayerRun, Operands, Sums
+from accelsim.engines.base import Array, Evaluated, LayerRun, Operands, Sums
 from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Carry
 from accelsim.mapping.auto import choose_mapping
@@ -31,6 +31,7 @@ from accelsim.units import ceil_div
 from accelsim.workload.network import Layer
 from accelsim.workload.ops import Conv2d, LocallyConnected2d, Recurrent
 from accelsim.workload.precision import Precision
+from accelsim.workload.recurrent import CellArithmetic
 
 
 class Unit(Machine, Protocol):
@@ -142,6 +143,11 @@ class MappedEngine:
         sizes = fixed.unroll.given()
         return self.unit.unrolled(layer, sizes) if sizes else self.unit
 
+    def evaluate(self, layer: Layer, operands: Operands) -> Evaluated:
+        from accelsim.workload import functional
+
+        return Evaluated(functional.evaluate(layer, operands.inputs, operands.weight))
+
     # ---- running -------------------------------------------------------------------------------------------
 
     def run_layer(self, layer: Layer, plan: Plan, carry: Carry, operands: Operands | None) -> LayerRun:
@@ -209,17 +215,13 @@ class MappedEngine:
 
     def _finish(self, layer: Layer, accumulators: Array, bias: Array | None) -> Array:
         """Bias and requantization of N x (G*K) x P x Q accumulators, in the layer's output shape."""
-        from accelsim.workload import functional
-
-        if bias is not None:
-            each_pixel = isinstance(layer.op, LocallyConnected2d)  # private kernels have private biases
-            accumulators = accumulators + (bias[None] if each_pixel else bias.reshape(1, -1, 1, 1))
+        accumulators = biased(layer, accumulators, bias)
         reduction = layer.macs // prod(layer.output_shapes[0])
         accumulators = from_image(layer, accumulators)
-        return functional.requantize(accumulators.reshape(layer.output_shapes[0]), layer, reduction)
+        return self._narrow(layer, accumulators.reshape(layer.output_shapes[0]), reduction)
 
     def _recurrent(
-        self, layer: Layer, planned: list[PlannedNest], operands: Operands
+        self, layer: Layer, planned: list[PlannedNest], operands: Operands, cell: CellArithmetic | None = None
     ) -> tuple[Array, list[Sums]]:
         """Steps of an LSTM or GRU: gates through the unit, the cell on the vector unit, the state fed back."""
         from accelsim.workload import functional
@@ -236,15 +238,21 @@ class MappedEngine:
         for step in range(steps):
             fed = self._product(planned[1], layer, state.hidden, operands.weight[:, features:])
             gates = fed.accumulators.reshape(batch, -1)
-            state = functional.recurrent_cell(layer, given[:, step], gates, state, operands.peepholes)
+            state = functional.recurrent_cell(layer, given[:, step], gates, state, operands.peepholes, cell)
             sums.append(fed)
             if operands.projection is not None:
                 down = self._product(planned[2], layer, state.hidden, operands.projection)
-                narrow = functional.requantize(down.accumulators.reshape(batch, -1), layer, layer.op.hidden)
+                narrow = self._narrow(layer, down.accumulators.reshape(batch, -1), layer.op.hidden)
                 state = state._replace(hidden=narrow)
                 sums.append(down)
             hidden.append(state.hidden)
         return np.stack(hidden, axis=1).reshape(layer.output_shapes[0]), sums
+
+    def _narrow(self, layer: Layer, accumulators: Array, reduction: int) -> Array:
+        """Outputs of accumulators that are sums of ``reduction`` products."""
+        from accelsim.workload import functional
+
+        return functional.requantize(accumulators, layer, reduction)
 
     def _product(self, planned: PlannedNest, layer: Layer, rows: Array, weight: Array) -> Sums:
         """rows x weight.T through the unit."""
@@ -252,6 +260,14 @@ class MappedEngine:
         return planned.unit.accumulate(
             planned.schedule, layer.precision, image, np.ascontiguousarray(weight).reshape(*weight.shape, 1, 1)
         )
+
+
+def biased(layer: Layer, accumulators: Array, bias: Array | None) -> Array:
+    """N x (G*K) x P x Q accumulators and a layer's bias."""
+    if bias is None:
+        return accumulators
+    each_pixel = isinstance(layer.op, LocallyConnected2d)  # private kernels have private biases
+    return np.asarray(accumulators + (bias[None] if each_pixel else bias.reshape(1, -1, 1, 1)))
 
 
 def _part_placement(nest: LoopNest, placement: Placement) -> Placement:

@@ -7,7 +7,7 @@ The buffers hold one tile of each tensor; inside it the NFU's own loops run: for
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.arch.spec import Architecture, FixedPoint, NfuSpec, PiecewiseLinear, Tensor, Unroll, relative_throughput
+from accelsim.arch.spec import Architecture, FixedPoint, NfuSpec, Tensor, Unroll, relative_throughput
 from accelsim.counters import Counters, Traffic, Transfer, add_traffic
-from accelsim.engines.base import Array, LayerRun, Operands, Sums
+from accelsim.engines import nfu_fixed
+from accelsim.engines.base import Array, Evaluated, LayerRun, Operands, Sums
 from accelsim.engines.kernels import nfu as kernels
-from accelsim.engines.mapped import MappedEngine, PlannedNest, from_image
+from accelsim.engines.mapped import MappedEngine, PlannedNest
 from accelsim.engines.stretch import LONG, MANY_TILES, SHORT, StretchedNest, is_long, shortened, stretch
 from accelsim.engines.tiles import TileOperands
 from accelsim.engines.walk import Carry, Steps, counters_of, run_steps, timeline_options, transfer_traffic
@@ -35,6 +36,7 @@ from accelsim.units import ceil_div
 from accelsim.workload.fixed_point import saturate
 from accelsim.workload.network import Layer
 from accelsim.workload.precision import NumberFormat, Precision
+from accelsim.workload.recurrent import CellArithmetic
 
 DATAFLOW = "os"  # sums stand in their registers, or at least in their buffer
 _OPERANDS: tuple[Tensor, ...] = ("weight", "input", "output")
@@ -378,62 +380,6 @@ def _cuts(arithmetic: FixedPoint | None, precision: Precision) -> dict[str, Any]
     return options | {"sum_bits": arithmetic.sum_bits, "saturate": arithmetic.overflow == "saturate"}
 
 
-class SegmentTable(NamedTuple):
-    """NFU-3's small memory: a slope and an intercept a segment, in units of 2^-fraction; segment k begins at
-    start + k * 2^shift.
-    """
-
-    slopes: npt.NDArray[np.int64]
-    intercepts: npt.NDArray[np.int64]
-    start: int
-    shift: int
-    fraction: int
-
-
-_FUNCTIONS: dict[str, Callable[[Array], Array]] = {"sigmoid": lambda x: 1 / (1 + np.exp(-x)), "tanh": np.tanh}
-
-
-def segment_table(function: str, spec: PiecewiseLinear, fraction: int) -> SegmentTable:
-    """The table of ``sigmoid`` or ``tanh``: each segment joins the function's values at its ends, rounded to
-    the radix.
-
-    The outermost segments hold for all values beyond; so that those saturate where the function does, they
-    are flat.
-    """
-    width = Fraction(2 * spec.reach << fraction, spec.segments)
-    shift = int(width).bit_length() - 1
-    if width != 1 << shift:
-        raise InfeasibleError(
-            "the nfu engine's piecewise-linear table",
-            demand=f"{spec.segments} segments over -{spec.reach}..{spec.reach} at {fraction} fraction bits",
-            bound="segments of a power of two of the radix's unit",
-            levers=("engine.activation.segments or .reach a power of two", "more engine.arithmetic.fraction"),
-        )
-    ends = np.linspace(-spec.reach, spec.reach, spec.segments + 1)
-    values = _FUNCTIONS[function](ends)
-    slopes = np.diff(values) / np.diff(ends)
-    slopes[[0, -1]] = 0.0
-    intercepts = values[:-1] - slopes * ends[:-1]
-    intercepts[-1] = values[-1]
-    scale = float(1 << fraction)
-    rounded = [np.floor(v * scale + 0.5).astype(np.int64) for v in (slopes, intercepts)]
-    return SegmentTable(rounded[0], rounded[1], -spec.reach << fraction, shift, fraction)
-
-
-def activate(values: Array, function: str, spec: NfuSpec, output: NumberFormat) -> Array:
-    """NFU-3 on fixed-point ``values``: ``relu`` by a comparison, ``sigmoid`` and ``tanh`` by their tables."""
-    if function == "relu":
-        return saturate(np.maximum(values, 0), output)
-    assert spec.arithmetic is not None, "tables are in the radix of the engine's arithmetic"
-    table = segment_table(function, spec.activation, spec.arithmetic.fraction)
-    out = np.zeros(values.size, dtype=np.int64)
-    kernels.piecewise_linear(
-        np.ascontiguousarray(values).reshape(-1), table.slopes, table.intercepts, table.start, table.shift,
-        table.fraction, output.lowest, output.highest, out,
-    )  # fmt: skip
-    return out.astype(output.storage).reshape(values.shape)
-
-
 def _resumes(schedule: Schedule) -> npt.NDArray[np.bool_]:
     """Steps whose sums start from partial sums: those fetched again, and those that the step before left in
     place.
@@ -458,6 +404,11 @@ class NfuEngine(MappedEngine):
     """A mapped engine whose unit is an NFU: its sums have the hardware's width, its outputs the hardware's
     radix.
     """
+
+    @property
+    def _spec(self) -> NfuSpec:
+        assert isinstance(self.arch.engine, NfuSpec)
+        return self.arch.engine
 
     def planned(self, layer: Layer, plan: Plan) -> list[PlannedNest]:
         return super().planned(self.built(layer), plan)
@@ -500,9 +451,7 @@ class NfuEngine(MappedEngine):
         return super()._values(layer, planned, operands, counters)
 
     def _arithmetic(self, layer: Layer) -> FixedPoint | None:
-        spec = self.arch.engine
-        assert isinstance(spec, NfuSpec)
-        return spec.arithmetic if layer.precision.accumulator.is_integer else None
+        return self._spec.arithmetic if layer.precision.accumulator.is_integer else None
 
     def built(self, layer: Layer) -> Layer:
         """The layer with partial sums as wide as the NFU's; a wider format of the network's changes no
@@ -514,16 +463,27 @@ class NfuEngine(MappedEngine):
         narrow = layer.precision.model_copy(update={"accumulator": NumberFormat("int", arithmetic.sum_bits)})
         return replace(layer, precision=narrow)
 
-    def _finish(self, layer: Layer, accumulators: Array, bias: Array | None) -> Array:
+    def evaluate(self, layer: Layer, operands: Operands) -> Evaluated:
+        """Pooling by NFU-2 and functions by NFU-3 where the NFU has a fixed point; the rest by the operators' rules."""
+        return nfu_fixed.evaluate(layer, operands.inputs, self._spec) or super().evaluate(layer, operands)
+
+    def _recurrent(
+        self, layer: Layer, planned: list[PlannedNest], operands: Operands, cell: CellArithmetic | None = None
+    ) -> tuple[Array, list[Sums]]:
+        """With a fixed point the cell is NFU-3's and NFU-1's, and sums that do not fit there count as any other."""
+        if self._arithmetic(layer) is None:
+            return super()._recurrent(layer, planned, operands, cell)
+        own = nfu_fixed.FixedCell(layer, self._spec)
+        output, sums = super()._recurrent(layer, planned, operands, own)
+        return output, [*sums, Sums(output, 0, own.overflows)]
+
+    def _narrow(self, layer: Layer, accumulators: Array, reduction: int) -> Array:
         """Sums at the radix of the design become outputs: shifted back if products were not, then cut to the
         format.
         """
         arithmetic = self._arithmetic(layer)
         if arithmetic is None:
-            return super()._finish(layer, accumulators, bias)
-        if bias is not None:
-            accumulators = accumulators + bias.reshape(1, -1, 1, 1)
+            return super()._narrow(layer, accumulators, reduction)
         if arithmetic.product == "exact":
             accumulators = accumulators >> arithmetic.fraction
-        shaped = from_image(layer, accumulators).reshape(layer.output_shapes[0])
-        return saturate(shaped, layer.precision.output)
+        return saturate(accumulators, layer.precision.output)

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from accelsim.arch.spec import Architecture, MemoryLevel, SparseSpec
 from accelsim.counters import Counters, Stalls, Transfer, add_traffic
-from accelsim.engines.base import Array, LayerRun, Operands
+from accelsim.engines.base import Array, Evaluated, LayerRun, Operands
 from accelsim.engines.kernels import sparse as kernels
 from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Carry
@@ -144,6 +144,9 @@ class SparseEngine:
     @property
     def needs_values(self) -> bool:
         return True  # where the zeros are decides how long it takes
+
+    def evaluate(self, layer: Layer, operands: Operands) -> Evaluated:
+        return Evaluated(functional.evaluate(layer, operands.inputs, operands.weight))
 
     def check(self, layer: Layer, plan: Plan) -> None:
         """Integers only, and a codebook no larger than the weights' codes reach."""

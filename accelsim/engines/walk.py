@@ -14,7 +14,9 @@ from accelsim.arch.spec import Architecture
 from accelsim.counters import Counters, Stalls, Traffic, Transfer, add_traffic
 from accelsim.engines.kernels import timeline as tl
 from accelsim.mapping.machine import Ints, off_chip_bits_per_cycle, slots_of
+from accelsim.mapping.mapping import MappingFile
 from accelsim.schedule.build import NOTHING, Schedule
+from accelsim.workload.network import Network
 
 
 @dataclass(frozen=True)
@@ -78,12 +80,28 @@ class LayerWalks:
     reserved_bytes: MappingABC[str, int]
 
 
+@dataclass(frozen=True)
+class Work:
+    """What a recorded simulation ran; ``seed`` of its operands in values mode."""
+
+    network: Network
+    arch: Architecture
+    mapping: MappingFile
+    seed: int | None
+
+
 @dataclass
 class Recorder:
     """Writes down every walk of a simulation: what traces and waveforms are made of."""
 
     layers: list[LayerWalks] = field(default_factory=list)
+    work: Work | None = None
     arch: Architecture | None = None
+
+    def started(self, network: Network, arch: Architecture, mapping: MappingFile, seed: int | None) -> None:
+        """A simulation begins."""
+        self.layers.clear()
+        self.work = Work(network, arch, mapping, seed)
 
     def carry(self, arch: Architecture, layer: str, reserved_bytes: MappingABC[str, int]) -> Carry:
         """The carry that ``layer`` starts with; its walks are written down."""

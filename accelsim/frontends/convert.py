@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
 
 from accelsim.errors import Fault, InputError, join_allowed
+from accelsim.frontends import sparse
 
-SUFFIXES = (".onnx", ".csv", ".cfg")
+SUFFIXES = (".onnx", ".csv", ".cfg", *sparse.SUFFIXES)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """The YAML text of a converted file, notes on what it could not carry over, and files that stand beside it."""
+
+    text: str
+    notes: list[str]
+    files: Mapping[Path, bytes] = field(default_factory=dict)
+
+
+def convert_all(source: Path, target: Path) -> Conversion:
+    """`convert`, for sparse matrices too: a .npz, .mtx or .smtx becomes a network of one layer with that weight."""
+    if source.suffix.lower() in sparse.SUFFIXES:
+        text, files, notes = sparse.read_sparse(source, target)
+        return Conversion(text, notes, files)
+    return Conversion(*convert(source, target))
 
 
 def convert(source: Path, target: Path) -> tuple[str, list[str]]:

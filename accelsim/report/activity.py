@@ -57,9 +57,7 @@ class Bars:
         return len(self.begin)
 
 
-def bars(
-    begin: npt.ArrayLike, end: npt.ArrayLike, kind: npt.ArrayLike = 0, amount: npt.ArrayLike = 0
-) -> Bars:
+def bars(begin: npt.ArrayLike, end: npt.ArrayLike, kind: npt.ArrayLike = 0, amount: npt.ArrayLike = 0) -> Bars:
     """Bars of equal lengths of columns; those of no length are left out."""
     first, last = np.asarray(begin, dtype=np.float64), np.asarray(end, dtype=np.float64)
     given = (np.asarray(column, dtype=np.int64) for column in (kind, amount, 1))

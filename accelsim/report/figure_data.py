@@ -1,5 +1,4 @@
-"""What the figures show, as rows of numbers: the CSV beside each figure, and what the drawings are made from.
-"""
+"""What the figures show, as rows of numbers: the CSV beside each figure, and what the drawings are made from."""
 
 from __future__ import annotations
 
@@ -55,9 +54,7 @@ def bar_names(results: Sequence[Result], show: Shown, labels: Sequence[str] | No
     if show == "networks":
         return names
     pairs = [(n, layer) for n, result in zip(names, results, strict=True) for layer in result.layers]
-    return [
-        layer.name if len(results) == 1 else f"{name} / {layer.name}" for name, layer in pairs if costs(layer)
-    ]
+    return [layer.name if len(results) == 1 else f"{name} / {layer.name}" for name, layer in pairs if costs(layer)]
 
 
 def short_labels(results: Sequence[Result]) -> list[str]:
@@ -74,8 +71,7 @@ def _units(results: Sequence[Result], show: Shown) -> list[Totals | LayerResult]
 
 
 def energy_stack(results: Sequence[Result], show: Shown, labels: Sequence[str] | None = None) -> Stack:
-    """Energy in picojoules by component: arithmetic first, then registers, levels from near to far, leakage.
-    """
+    """Energy in picojoules by component: arithmetic first, then registers, levels from near to far, leakage."""
     units = _units(results, show)
     far_first = list(dict.fromkeys(level for result in results for level in result.totals.traffic_bytes))
     known = dict.fromkeys(part for result in results for part in result.totals.energy_pj)
@@ -156,9 +152,7 @@ class Speedups:
             for machine, values in self.machines.items()
         ]
         means = self.means.items()
-        return rows + [
-            {"network": "geomean", "machine": m, "baseline": self.baseline, "speedup": v} for m, v in means
-        ]
+        return rows + [{"network": "geomean", "machine": m, "baseline": self.baseline, "speedup": v} for m, v in means]
 
 
 def geometric_mean(values: Sequence[float]) -> float:
@@ -183,9 +177,7 @@ def speedups(results: Sequence[Result], baseline: str | None = None) -> Speedups
         raise InputError(Fault("plot speedup", n, f"has no result on the baseline {base}") for n in missing)
     shown = [m for m in machines if m != base] or [base]
     table = {
-        machine: tuple(
-            seconds[n, base] / seconds[n, machine] if (n, machine) in seconds else None for n in networks
-        )
+        machine: tuple(seconds[n, base] / seconds[n, machine] if (n, machine) in seconds else None for n in networks)
         for machine in shown
     }
     return Speedups(base, tuple(networks), table)
@@ -196,9 +188,7 @@ def _seconds(results: Sequence[Result]) -> dict[tuple[str, str], float]:
     for result in results:
         key = (result.network, result.architecture)
         if key in seconds:
-            words = (
-                f"{result.network} has two results on {result.architecture}; tell them apart by their names"
-            )
+            words = f"{result.network} has two results on {result.architecture}; tell them apart by their names"
             raise InputError(Fault("plot speedup", "", f"{words} (--set arch.name=...)"))
         if not result.totals.seconds:
             raise InputError(Fault("plot speedup", result.network, "takes no time at all"))
@@ -211,9 +201,7 @@ def _seconds(results: Sequence[Result]) -> dict[tuple[str, str], float]:
 
 def result_rows(results: Iterable[Result]) -> list[dict[str, Cell]]:
     """A row a result: what was run, its totals, and the size of every level."""
-    return [
-        {**settings(result), **total_counters(result.totals), **level_sizes(result)} for result in results
-    ]
+    return [{**settings(result), **total_counters(result.totals), **level_sizes(result)} for result in results]
 
 
 def level_sizes(result: Result) -> dict[str, Cell]:

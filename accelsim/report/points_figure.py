@@ -179,22 +179,17 @@ def _name_front(axes: Axes, points: Points, label: str, places: Any) -> None:
         value, (x, y) = points.rows[i].get(label), places[i].tolist()
         if value is None or value in named:
             continue
-        named.add(value)
         sides = [("left", 3.5), ("right", -3.5)]
-        spots = [
-            Spot(x, y, shift, 2 * up, ha, va)
-            for va, up in (("top", -1), ("bottom", 1))
-            for ha, shift in sides
-        ]
-        place(axes, str(value), spots, crowd, False, fontsize=style.SMALL_PT, color=style.INK)
+        spots = [Spot(x, y, shift, 2 * up, ha, va) for va, up in (("top", -1), ("bottom", 1)) for ha, shift in sides]
+        text = place(axes, str(value), spots, crowd, False, fontsize=style.SMALL_PT, color=style.INK)
+        named |= {value} if text is not None else set()
 
 
 # ---- traffic over the size of a buffer -------------------------------------------------------------
 
 
 def find_sizes(rows: Rows, level: str | None, traffic: str | None = None) -> tuple[str, str]:
-    """The columns of sizes and of traffic: of ``level``, else of the level on chip whose size differs most.
-    """
+    """The columns of sizes and of traffic: of ``level``, else of the level on chip whose size differs most."""
     known = list(dict.fromkeys(k for row in rows for k in row))
     sized = [k.removesuffix("_size_bytes") for k in known if k.endswith("_size_bytes")]
     swept = [k for k in known if k.startswith("arch.memory") and k.endswith(".size")]

@@ -19,8 +19,7 @@ MEAN = "geomean"
 
 
 def draw_speedups(data: Speedups, *, figure: Figure) -> tuple[Figure, Axes]:
-    """Bars from 1 up on a logarithmic axis, from 0 up on a linear one; values above them where there is room.
-    """
+    """Bars from 1 up on a logarithmic axis, from 0 up on a linear one; values above them where there is room."""
     axes = figure.add_subplot()
     groups = [*data.networks, *([MEAN] if len(data.networks) > 1 else [])]
     values = {
@@ -39,9 +38,7 @@ def draw_speedups(data: Speedups, *, figure: Figure) -> tuple[Figure, Axes]:
         ys = [value for value in speeds if value is not None]
         foot = 1.0 if wide else 0.0
         heights = [y - foot for y in ys]
-        axes.bar(
-            xs, heights, width * 0.94, bottom=foot, color=style.colour(number), label=machine, linewidth=0
-        )
+        axes.bar(xs, heights, width * 0.94, bottom=foot, color=style.colour(number), label=machine, linewidth=0)
         if not upright or room_pt >= style.SMALL_PT:
             for x, y in zip(xs, ys, strict=True):
                 _value(axes, x, max(y, foot), _words(y), upright)

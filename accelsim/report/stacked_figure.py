@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -54,12 +54,7 @@ def draw_energy(
     """Energy by component. ``show`` is ``layers`` for one result, ``networks`` for several unless given."""
     shown = show or default_show(results, "energy")
     stack = energy_stack(results, shown, labels)
-    far = {result.machine.off_chip for result in results}
-    colours, near = dict(COMPONENTS), 0
-    for part in stack.parts:
-        if part not in colours:
-            colours[part] = FAR if part in far else NEAR[near % len(NEAR)]
-            near += part not in far
+    colours = component_colours(stack.parts, {result.machine.off_chip for result in results})
     return draw_stack(
         figure,
         stack,
@@ -70,6 +65,16 @@ def draw_energy(
         shares=shares,
         many=shown == "layers",
     )
+
+
+def component_colours(parts: Iterable[str], far: Collection[str]) -> dict[str, str]:
+    """Colours of energy's components; levels on chip get theirs in their order, those of ``far`` their own."""
+    colours, near = dict(COMPONENTS), 0
+    for part in parts:
+        if part not in colours:
+            colours[part] = FAR if part in far else NEAR[near % len(NEAR)]
+            near += part not in far
+    return colours
 
 
 def draw_stalls(
@@ -217,9 +222,7 @@ def _inside(axes: Axes, base: Sequence[float], heights: Sequence[float], colour:
     ink = "white" if colour in DARK else style.INK
     for x, (low, height) in enumerate(zip(base, heights, strict=True)):
         if height >= 0.07:
-            axes.text(
-                x, low + height / 2, percent(height), ha="center", va="center", color=ink, size=style.SMALL_PT
-            )
+            axes.text(x, low + height / 2, percent(height), ha="center", va="center", color=ink, size=style.SMALL_PT)
 
 
 def _totals(axes: Axes, heights: Sequence[float], words: Sequence[str]) -> None:

@@ -127,9 +127,7 @@ class Trace:
             "cycles": self.cycles,
             "folding": self._folding(),
             "notes": self.notes,
-            "layers": [
-                {"name": s.layer, "begin": s.begin, "end": s.end} for s in self.spans if s.end > s.begin
-            ],
+            "layers": [{"name": s.layer, "begin": s.begin, "end": s.end} for s in self.spans if s.end > s.begin],
             "array": None if self.occupancy is None else array_shares(self.occupancy),
         }
 
@@ -169,17 +167,15 @@ def _grouped(shares: activity.Floats) -> list[list[float]]:
 # ---- from a run -----------------------------------------------------------------------------------------
 
 
-def build_trace(
-    network: str, runs: Iterable[LayerRun], recorder: Recorder, most_slices: int = MOST_SLICES
-) -> Trace:
+def build_trace(runs: Iterable[LayerRun], recorder: Recorder, most_slices: int = MOST_SLICES) -> Trace:
     """The trace of a simulation that ``recorder`` went along with::
 
     recorder = Recorder()
     simulation = accelsim.simulate_full("resnet50", "tpu_v1", recorder=recorder)
-    text = build_trace("resnet50", simulation.runs, recorder).to_json()
+    text = build_trace(simulation.runs, recorder).to_json()
     """
-    runs, arch = list(runs), recorder.arch
-    assert arch is not None, "a recorder that went along with a run knows its architecture"
+    assert recorder.work is not None, "a recorder that went along with a run knows what it was"
+    network, arch = recorder.work.network.name, recorder.work.arch
     spans = list(_spans(runs))
     cycles = spans[-1].end if spans else 0
     most = sum(activity.count_bars(walk) for layer in recorder.layers for walk in layer.walks)
@@ -187,8 +183,9 @@ def build_trace(
     trace = Trace(network, arch, spans, bin_cycles, _occupancy(arch, cycles))
     for name in ("layers", "array", "stalls", "vector unit"):
         trace.lane(name)
-    for span, layer in zip(spans, recorder.layers, strict=True):
-        _add_layer(trace, span, layer)
+    recorded = {layer.layer: layer for layer in recorder.layers}
+    for span in spans:
+        _add_layer(trace, span, recorded.get(span.layer, LayerWalks(span.layer, [], {})))
     if trace.occupancy is not None:
         for number, share in enumerate(trace.occupancy.shares().tolist()):
             trace.count("PEs in use (%)", number * trace.occupancy.bin_cycles, {"used": 100 * share})
@@ -218,7 +215,7 @@ def _add_layer(trace: Trace, span: Span, layer: LayerWalks) -> None:
     whole = {"name": span.layer, "begin": span.begin, "end": span.end, "args": args}
     trace.lane("layers").slices.append(whole)
     if not activity.is_whole(layer, cycles):
-        trace.notes.append(f"{span.layer}: counted on from a part of its steps, only its length is shown")
+        trace.notes.append(f"{span.layer}: its steps were not all written down, only its length is shown")
         return
     now = span.begin
     for walk in layer.walks:
@@ -277,9 +274,7 @@ def _add_fill(trace: Trace, walk: Walk, start: int, reserved_bytes: Any) -> None
         trace.count(counter, start + walk.cycles * walk.times, {**dict.fromkeys((*resident, *mine), 0.0)})
 
 
-def fill_over_time(
-    changes: dict[str, Changes], bin_cycles: float
-) -> Iterator[tuple[float, dict[str, float]]]:
+def fill_over_time(changes: dict[str, Changes], bin_cycles: float) -> Iterator[tuple[float, dict[str, float]]]:
     """What is held of each tensor from which cycle on; the peaks of bins where they are given."""
     if not changes:
         return

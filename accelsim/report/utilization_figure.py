@@ -84,21 +84,9 @@ def _panel(axes: Axes, layers: Sequence[LayerUse], over_time: bool, width_in: fl
 
 
 def _mean(axes: Axes, mean: float) -> None:
-    """The whole network's utilization: a line, and its value at the right end."""
+    """The whole network's utilization: a line, and its value above the right end."""
     axes.axhline(mean, color=style.INK, lw=0.7, ls=(0, (4, 2)), zorder=3)
-    above = mean < 0.85
-    axes.annotate(
-        f"network {percent(mean)}%",
-        (1, mean),
-        (0, 2 if above else -2),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-        va="bottom" if above else "top",
-        fontsize=style.SMALL_PT,
-        zorder=4,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
-    )
+    axes.set_title(f"- - network: {percent(mean)}%", loc="right", pad=3, fontsize=style.SMALL_PT)
 
 
 def _patch(colour: str, words: str) -> Any:
@@ -115,9 +103,7 @@ def read_trace(path: str | Path) -> dict[str, Any]:
     try:
         document = json.loads(read_text(Path(path)))
     except json.JSONDecodeError as error:
-        raise InputError(
-            Fault(str(path), "", f"is not JSON: {error.msg}", error.lineno, error.colno)
-        ) from None
+        raise InputError(Fault(str(path), "", f"is not JSON: {error.msg}", error.lineno, error.colno)) from None
     about = document.get("otherData") if isinstance(document, dict) else None
     if not isinstance(about, dict) or about.get("schema") != SCHEMA:
         raise InputError(Fault(str(path), "", "is no trace of accelsim simulate --trace FILE.json"))

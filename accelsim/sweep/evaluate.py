@@ -23,7 +23,7 @@ from accelsim.workload.network import Layer, Network
 
 if TYPE_CHECKING:
     from accelsim.energy.model import EnergyModel
-    from accelsim.engines.base import Engine, LayerRun, Operands
+    from accelsim.engines.base import Engine, Evaluated, LayerRun, Operands
     from accelsim.engines.walk import Carry
     from accelsim.report.model import Result
     from accelsim.schedule.residency import Plan
@@ -269,6 +269,9 @@ class _Remembering:
         refused = self.memory.checks[key]
         if refused is not None:
             raise refused
+
+    def evaluate(self, layer: Layer, operands: Operands) -> Evaluated:
+        return self.engine.evaluate(layer, operands)
 
     def run_layer(self, layer: Layer, plan: Plan, carry: Carry, operands: Operands | None) -> LayerRun:
         return self.engine.run_layer(layer, plan, carry, operands)

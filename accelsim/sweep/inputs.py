@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 import accelsim
 from accelsim import catalogue
 from accelsim.arch.loader import read_architecture
@@ -88,8 +90,9 @@ class Inputs:
         content = {
             "model": model_version(),
             "network": self.network_id,
-            "arch": self.arch.model_dump(mode="json", by_alias=True, exclude={"description"}),
+            "arch": _arch_content(self.arch),
             "mapping": self.mapping.model_dump(mode="json", by_alias=True, exclude={"name"}),
+            "machines": {name: _arch_content(machine) for name, machine in self.mapping.machines.items()},
             "machines": {word: m.model_dump(mode="json", by_alias=True) for word, m in self.mapping.machines.items()},
             "mode": "values" if self.values else "cycles",
             "seed": self.seed,
@@ -97,9 +100,21 @@ class Inputs:
         return hashlib.sha256(canonical(content).encode()).digest()
 
 
+def _arch_content(arch: Architecture) -> dict[str, Any]:
+    return arch.model_dump(mode="json", by_alias=True, exclude={"description"})
+
+
 def canonical(content: Any) -> str:
     """The one JSON text of plain data."""
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=_plain)
+
+
+def _plain(value: Any) -> str:
+    """What JSON has no word for; an array counts by all that is in it, of which its text shows only the ends."""
+    if isinstance(value, np.ndarray):
+        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
+        return f"{value.dtype} {value.shape} {content}"
+    return str(value)
 
 
 def network_id(network: Network) -> str:
@@ -125,7 +140,11 @@ def _layer_content(layer: Layer) -> dict[str, Any]:
 
 def _source_content(source: ValueSource) -> dict[str, Any]:
     """Files count by what is in them."""
-    plain: dict[str, Any] = source.model_dump(mode="json")
+    plain: dict[str, Any] = source.model_dump(exclude={"provider", "codes"})
+    for name in ("provider", "codes"):
+        held = getattr(source, name, None)
+        if held is not None:
+            plain[name] = held.read() if hasattr(held, "read") else held
     for name in ("file", "codebook"):
         path = getattr(source, name, None)
         if path is not None:
@@ -192,7 +211,7 @@ class Resolver:
 
     def _read_network(self, source: str, overrides: Mapping[str, Any]) -> tuple[Network, str]:
         batch = None if "workload.batch" in overrides else self.spec.batch
-        network, notes = catalogue.load_network(source, batch=batch, overrides=overrides)
+        network, notes = catalogue.load_network(source, batch=batch, overrides=overrides, values=self.spec.values)
         self.notes.update(dict.fromkeys(notes))
         wanted = self.spec.layers or ((self.spec.tilings.layer,) if self.spec.tilings else ())
         if wanted:

@@ -8,10 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from accelsim.api import load_arch
-from accelsim.arch.spec import SparseSpec
+from accelsim.api import load_arch, simulate
+from accelsim.arch.spec import Architecture, SparseSpec
+from accelsim.energy.model import EnergyModel
+from accelsim.energy.resolve import LEAKAGE
+from accelsim.energy.sram import organize
 from accelsim.engines.sparse import SparseEngine
 from accelsim.formats import Coo
+from accelsim.report.model import Result
 from accelsim.validation.outcome import Outcome, Row, published_table
 from accelsim.workload.precision import parse_format
 
@@ -21,32 +25,39 @@ SWEPT = "Alex-7"  # whose queue, PEs and widths are swept
 DEPTHS = (1, 2, 4, 8, 16, 256)
 PES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 WIDTHS = (32, 64, 128, 256, 512)
-ACTUAL_BOUND, GAP_BOUND = 0.06, 0.05
-FAR = {
-    "VGG-6": "the trained matrix' zeros are skewed",
-    "Alex-8": "uniform zeros need less padding than the trained ones",
-    "NT-LSTM": "uniform zeros need less padding than the trained ones",
+NEAR, EXPECTED_NEAR = 0.06, 6  # published/README.md: expect 6 of the 9 actual times within about 6 %
+GAP = (1.5, 1.6)
+SKEWED = "VGG-6"  # well below the paper: its real zeros are skewed
+PES_IN_ALL, TOTAL_W = 64, 0.59
+PARTS = {  # of a PE in table II -> what is counted
+    "PtrRead": ("pointers",),
+    "SpmatRead": ("spmat",),
+    "ArithmUnit": ("mac",),
+    "ActRW": ("activations", "registers"),
 }
 ACCUMULATOR = parse_format("int64")
 
 
 def validate() -> Outcome:
-    """The actual times that uniformly random zeros can reach are judged, and the gap of the layer that
-    broadcasts bind.
-    """
-    rows: list[Row] = []
-    for published in published_table("eie_layers"):
-        if not published["in_dim"]:
-            continue
-        rows += _layer_rows(published)
+    """What uniformly random zeros can show is judged: published/README.md says how far that goes. The rest is context."""
+    layers = [row for row in published_table("eie_layers") if row["in_dim"]]
+    rows = [row for published in layers for row in _layer_rows(published)]
+    actual = [row for row in rows if row.what.endswith(", actual")]
+    near = sum(abs(row.error) <= NEAR for row in actual)
+    rows.insert(0, Row("layers within 6 % of the actual time", EXPECTED_NEAR, near, "", status="derived",
+                       within=(EXPECTED_NEAR, len(actual))))  # fmt: skip
     return Outcome(
         "eie",
         f"EIE's nine layers, mean of {len(SEEDS)} seeds",
-        "Han et al., ISCA 2016, table IV",
-        rows,
+        "Han et al., ISCA 2016, tables II and IV",
+        [*rows, *_pe_rows()],
         (
             "The places of the zeros are uniformly random, not those of the trained networks: the densities "
             "are published (to a percent, so 9 % is 8.5 to 9.5), the matrices are not.",
+            "published/README.md says what that can show: 6 of the 9 actual times within about 6 %, NT-We's gap at 1.5 "
+            "to 1.6, VGG-6 well below the paper. No more is judged.",
+            f"Power and area of a PE: {SWEPT}, counts x cost. Power without clock network, queue and control; area of "
+            "the SRAMs alone (CACTI 7).",
             *_sweeps(),
         ),
     )
@@ -89,24 +100,49 @@ def _layer_rows(published: dict[str, str]) -> list[Row]:
     results = [run(*random_layer(published, seed)) for seed in SEEDS]
     theoretical = float(np.mean([r["entries"] for r in results])) / 64 / 800
     actual = float(np.mean([r["cycles"] for r in results])) / 800
-    note = FAR.get(name, "")
-    bound = None if note else ACTUAL_BOUND
+    ideal, real = float(published["eie_theoretical_us"]), float(published["eie_actual_us"])
+    below = (0.0, real * (1 - NEAR)) if name == SKEWED else None
     rows = [
-        Row(
-            f"{name}, theoretical",
-            float(published["eie_theoretical_us"]),
-            round(theoretical, 2),
-            "us",
-            note=note,
-        ),
-        Row(f"{name}, actual", float(published["eie_actual_us"]), round(actual, 2), "us", bound, note=note),
+        Row(f"{name}, theoretical", ideal, round(theoretical, 2), "us"),
+        Row(f"{name}, actual", real, round(actual, 2), "us", within=below),
     ]
     if name == BROADCAST_BOUND:
         gap = float(published["gap_actual_over_theo"])
-        rows.append(
-            Row(f"{name}, actual over theoretical", gap, round(actual / theoretical, 3), "", GAP_BOUND)
-        )
+        rows.append(Row(f"{name}, actual over theoretical", gap, round(actual / theoretical, 3), within=GAP))
     return rows
+
+
+def _pe_rows() -> list[Row]:
+    """Power by component of a PE from counts, and the area of its SRAMs."""
+    arch = load_arch("eie")
+    result = simulate("eie_alex7", arch, overrides={"workload.precision.accumulator": "int16"})  # as its ALU
+    table = {row["component"]: row for row in published_table("eie_pe_breakdown") if row["group"] != "type"}
+    power = {part: _power_mw(result, arch, levels) / PES_IN_ALL for part, levels in PARTS.items()}
+    rows = [Row(f"{part}, power", float(table[part]["power_mW"]), round(mw, 3), "mW") for part, mw in power.items()]
+    whole = sum(power.values())
+    rows.append(Row("a PE, power", float(table["Total"]["power_mW"]), round(whole, 3), "mW"))
+    rows.append(Row("64 PEs, power", TOTAL_W, round(whole * PES_IN_ALL / 1000, 3), "W"))
+    for part, levels in PARTS.items():
+        area = sum(_area_mm2(arch, name) for name in levels)
+        if area:
+            rows.append(Row(f"{part}, area", float(table[part]["area_um2"]) / 1e6, round(area, 3), "mm2"))
+    return rows
+
+
+def _power_mw(result: Result, arch: Architecture, components: Sequence[str]) -> float:
+    """What the components take while they work, and what their memories lose."""
+    picojoules = sum(result.totals.energy_pj[name] for name in components)
+    lost = sum(cost.pj for cost in EnergyModel.of(arch).sources() if cost.component == LEAKAGE and cost.action in components)
+    return (picojoules / result.totals.seconds + lost) * 1e-9
+
+
+def _area_mm2(arch: Architecture, name: str) -> float:
+    """The SRAM of one PE."""
+    level = next((level for level in arch.memory if level.name == name and level.kind is None), None)
+    if level is None or level.size is None or level.width_bits is None:
+        return 0.0
+    banks = level.banks // PES_IN_ALL
+    return banks * organize(level.size // level.banks, level.width_bits).area_mm2(arch.technology.node_nm)
 
 
 def _sweeps() -> Sequence[str]:

@@ -14,6 +14,8 @@ PUBLISHED = Path(__file__).parent / "published"
 class Row:
     """One figure. ``bound`` is the relative error it must stay within; None is context, shown but not judged.
 
+    ``within`` is, instead of an error, the range that the simulated figure must lie in.
+
     ``status`` says how the published figure is known: read, derived or recalled.
     """
 
@@ -24,6 +26,7 @@ class Row:
     bound: float | None = None
     status: str = "read"
     note: str = ""
+    within: tuple[float, float] | None = None
 
     @property
     def error(self) -> float:
@@ -34,7 +37,13 @@ class Row:
 
     @property
     def passed(self) -> bool:
+        if self.within is not None:
+            return self.within[0] <= self.simulated <= self.within[1]
         return self.bound is None or abs(self.error) <= self.bound + 1e-12
+
+    @property
+    def judged(self) -> bool:
+        return self.bound is not None or self.within is not None
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Outcome:
 
     @property
     def judged(self) -> int:
-        return sum(row.bound is not None for row in self.rows)
+        return sum(row.judged for row in self.rows)
 
     @property
     def passed(self) -> bool:

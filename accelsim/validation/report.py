@@ -21,7 +21,7 @@ def print_outcomes(outcomes: Sequence[Outcome], console: Console) -> None:
         console.print(_table(outcome.rows))
         for note in outcome.notes:
             console.print(Text(f"  {note}", style="dim"))
-        good = sum(row.passed for row in outcome.rows if row.bound is not None)
+        good = sum(row.passed for row in outcome.rows if row.judged)
         verdict = "all within their bounds" if outcome.passed else "OUTSIDE THEIR BOUNDS: the rows marked ✗"
         console.print(Text(f"{good} of {outcome.judged} judged figures: {verdict}\n", style="" if outcome.passed else "red"))
 
@@ -34,14 +34,19 @@ def _table(rows: Sequence[Row]) -> Table:
     table.add_column("")
     table.add_column("known by", no_wrap=True)
     for row in rows:
-        bound = "context" if row.bound is None else "exact" if row.bound == 0 else f"{row.bound:.0%}"
-        mark = "" if row.bound is None else "✓" if row.passed else "✗"
+        mark = "" if not row.judged else "✓" if row.passed else "✗"
         unit = f" {row.unit}" if row.unit else ""
         table.add_row(
-            row.what, f"{_figure(row.published)}{unit}", f"{_figure(row.simulated)}{unit}", _error(row), bound, mark,
+            row.what, f"{_figure(row.published)}{unit}", f"{_figure(row.simulated)}{unit}", _error(row), _bound(row), mark,
             row.status,
         )  # fmt: skip
     return table
+
+
+def _bound(row: Row) -> str:
+    if row.within is not None:
+        return " to ".join(f"{end:.3g}" for end in row.within)
+    return "context" if row.bound is None else "exact" if row.bound == 0 else f"{row.bound:.0%}"
 
 
 def _figure(value: float) -> str:
@@ -61,7 +66,7 @@ def _plain(outcome: Outcome) -> dict[str, object]:
     rows = [
         {
             "what": row.what, "published": row.published, "simulated": row.simulated, "unit": row.unit,
-            "error": row.error if isfinite(row.error) else None, "bound": row.bound, "passed": row.passed,
+            "error": row.error if isfinite(row.error) else None, "bound": row.bound, "within": row.within, "passed": row.passed,
             "status": row.status, "note": row.note,
         }
         for row in outcome.rows

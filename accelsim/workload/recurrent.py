@@ -64,19 +64,20 @@ def initial_state(layer: Layer) -> CellState:
 
 
 def recurrent_cell(
-    layer: Layer, from_input: Array, from_state: Array, state: CellState, peepholes: Array | None = None
-) -> CellState:
+    layer: Layer, from_input: Array, from_state: Array, state: CellState, peepholes: Array | None = None,
+    arithmetic: CellArithmetic | None = None,
+) -> CellState:  # fmt: skip
     """The state after one step. Rules in the module's text.
 
     ``from_input`` (the bias in it) and ``from_state`` are N x gates*hidden: the products of the step's input
     and of ``state.hidden`` with their columns of the weights. The new ``hidden`` is N x hidden: a projection,
-    where there is one, is done outside.
+    where there is one, is done outside. ``arithmetic`` is a hardware's own, in place of these rules.
     """
     op = layer.op
     assert isinstance(op, Recurrent)
     if from_input.dtype.kind == "i":
         from_input, from_state = from_input.astype(np.int64), from_state.astype(np.int64)
-    unit: _Unit = _FixedUnit(layer) if layer.precision.output.is_integer else _FloatUnit(layer)
+    unit = arithmetic or (_FixedUnit(layer) if layer.precision.output.is_integer else _FloatUnit(layer))
     with np.errstate(over="ignore"):  # exp of a large float: the gate is shut
         if op.op == "gru":
             return _gru(unit, np.split(from_input, 3, axis=1), np.split(from_state, 3, axis=1), state)
@@ -84,31 +85,30 @@ def recurrent_cell(
         return _lstm(unit, np.split(from_input + from_state, 4, axis=1), state, diagonals)
 
 
-def _lstm(unit: _Unit, gates: list[Array], state: CellState, peepholes: Array) -> CellState:
+def _lstm(unit: CellArithmetic, gates: list[Array], state: CellState, peepholes: Array) -> CellState:
     i, f, c, o = gates
-    seen = unit.seen(state.cell)
-    admit = unit.sigmoid(i + peepholes[0] * seen)
-    keep = unit.sigmoid(f + peepholes[1] * seen)
+    admit = unit.sigmoid(i + unit.looked(peepholes[0], state.cell))
+    keep = unit.sigmoid(f + unit.looked(peepholes[1], state.cell))
     cell = unit.cell(keep, state.cell, admit, unit.tanh(c))
-    show = unit.sigmoid(o + peepholes[2] * unit.seen(cell))
+    show = unit.sigmoid(o + unit.looked(peepholes[2], cell))
     return CellState(unit.shown(show, cell), cell)
 
 
-def _gru(unit: _Unit, given: list[Array], fed_back: list[Array], state: CellState) -> CellState:
+def _gru(unit: CellArithmetic, given: list[Array], fed_back: list[Array], state: CellState) -> CellState:
     reset = unit.sigmoid(given[0] + fed_back[0])
     update = unit.sigmoid(given[1] + fed_back[1])
     candidate = unit.tanh(given[2] + unit.scaled(reset, fed_back[2]))
     return CellState(unit.mixed(update, candidate, state.hidden), state.cell)
 
 
-class _Unit(Protocol):
+class CellArithmetic(Protocol):
     """The arithmetic of a cell."""
 
     def sigmoid(self, accumulator: Array) -> Array: ...
     def tanh(self, accumulator: Array) -> Array: ...
 
-    def seen(self, cell: Array) -> Array:
-        """The cell state in the scale of the hidden state, as peepholes read it."""
+    def looked(self, weights: Array, cell: Array) -> Array:
+        """What peepholes of these weights add to a gate's accumulator."""
 
     def cell(self, keep: Array, cell: Array, admit: Array, candidate: Array) -> Array: ...
     def shown(self, show: Array, cell: Array) -> Array: ...
@@ -146,9 +146,9 @@ class _FixedUnit:
     def tanh(self, accumulator: Array) -> Array:
         return self._one(np.tanh(self._gate(accumulator)))
 
-    def seen(self, cell: Array) -> Array:
+    def looked(self, weights: Array, cell: Array) -> Array:
         wide, finer = cell.astype(np.int64), self.fraction - _CELL_FRACTION
-        return wide << finer if finer >= 0 else shift_rounded(wide, -finer)
+        return np.asarray(weights * (wide << finer if finer >= 0 else shift_rounded(wide, -finer)))
 
     def cell(self, keep: Array, cell: Array, admit: Array, candidate: Array) -> Array:
         kept = keep * cell.astype(np.int64) << self.fraction
@@ -179,8 +179,8 @@ class _FloatUnit:
     def tanh(self, accumulator: Array) -> Array:
         return np.tanh(requantize(accumulator, self.layer, self.reduction))
 
-    def seen(self, cell: Array) -> Array:
-        return cell
+    def looked(self, weights: Array, cell: Array) -> Array:
+        return np.asarray(weights * cell)
 
     def cell(self, keep: Array, cell: Array, admit: Array, candidate: Array) -> Array:
         return np.asarray(keep * cell + admit * candidate)

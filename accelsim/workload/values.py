@@ -3,9 +3,9 @@
 ========== ==================================================================================================
 origin     rule
 ========== ==================================================================================================
-file       ``.npy``; ``.npz`` with one array, or the one that ``array`` names; ``.npz`` that ``scipy.sparse.save_npz`` wrote (csr, csc, bsr,
-           coo, dia). Never a pickle. Values must fit the tensor's format; whole floats may stand for
-           integers; no nan, no infinity.
+file       ``.npy``; ``.npz`` with one array, or the one that ``array`` names; ``.npz`` that
+           ``scipy.sparse.save_npz`` wrote (csr, csc, bsr, coo, dia). Never a pickle. Values must fit the
+           tensor's format; whole floats may stand for integers; no nan, no infinity.
 shape      `Layer.weight_shape`; a sparse matrix may give a weight of more than two axes as
            ``first axis x all the others``. An input has the batch first, or is one sample that all of the
            batch share; a linear layer's image may come flattened.

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from accelsim.api import load_arch, simulate, simulate_full
 from accelsim.arch.spec import Architecture
-from accelsim.engines.nfu import Nfu, NfuEngine, activate, segment_table
+from accelsim.catalogue import load_mapping
+from accelsim.engines.nfu import Nfu, NfuEngine
+from accelsim.engines.nfu_fixed import activate, segment_table
 from accelsim.engines.registry import engine_of
 from accelsim.engines.stretch import LONG, SHORT, shortened, stretch
 from accelsim.engines.walk import Carry
-from accelsim.catalogue import load_mapping
 from accelsim.errors import InfeasibleError, InputError
 from accelsim.mapping.loopnest import Axis, Dims, LoopNest
 from accelsim.mapping.machine import Placement, Widths

@@ -159,7 +159,7 @@ def test_pooling(seed: int, outputs: int, positions: int, channels: int) -> None
     assert np.array_equal(highest, windows.max(axis=1))
     mean, sums = np.zeros((outputs, channels), np.int64), np.zeros((outputs, channels), np.int64)
     reciprocals = np.full(outputs, round(2**16 / positions), np.int64)
-    nfu.pool_average(windows, sums, mean, reciprocals, 16)
+    assert nfu.pool_average(windows, sums, mean, reciprocals, 16, -(1 << 40), 1 << 40, False) == 0
     assert np.array_equal(sums, windows.sum(axis=1, dtype=np.int64))
     assert np.array_equal(mean, (sums * reciprocals[0]) >> 16)
     assert np.abs(mean - windows.mean(axis=1)).max() <= 1 + 32768 * positions * 0.5 / 2**16

@@ -1,6 +1,6 @@
 """Is everything that cannot be read said, all at once, in words that help, and never by a traceback?"""
 
-# ruff: noqa: E501 (a table reads better with a case a line)
+
 
 from __future__ import annotations
 

@@ -221,7 +221,7 @@ def test_any_text_is_a_network_or_a_fault(text: str, tmp_path: Path) -> None:
     try:
         network, _ = topology(tmp_path, text)
     except InputError as error:
-        assert all(fault.line for fault in error.faults)  # noqa: PT017 (both ways are right)
+        assert all(fault.line for fault in error.faults)
     else:
         assert network.layers
 
@@ -244,6 +244,6 @@ def test_any_configuration_is_read_or_refused(cut: int, junk: str, tmp_path: Pat
     try:
         data, _ = read_scalesim_cfg(path)
     except InputError as error:
-        assert error.faults  # noqa: PT017
+        assert error.faults
     else:
         read_architecture(Document(data, str(path)))

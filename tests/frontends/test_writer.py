@@ -1,6 +1,6 @@
 """Does what the writer writes read back as the same network, and does it read well?"""
 
-# ruff: noqa: E501 (tables read better with a case a line)
+
 
 from __future__ import annotations
 

@@ -367,22 +367,31 @@ def pool_max(windows: Array, out: Array) -> None:
 
 
 @kernel
-def pool_average(windows: Array, sums: Array, out: Array, reciprocals: Int64s, fraction: int) -> None:
+def pool_average(
+    windows: Array, sums: Array, out: Array, reciprocals: Int64s, fraction: int, low: int, high: int, wraps: bool
+) -> int:
     """out[outputs, channels] = NFU-3's (sum * reciprocal) >> fraction over windows[outputs, positions,
     channels].
 
-    sums int64[outputs, channels] are the adders' registers. reciprocals[outputs]: round(2^fraction /
-    positions counted).
+    sums int64[outputs, channels] are the adders' registers, which hold low..high, and saturate or wrap.
+    reciprocals[outputs]: round(2^fraction / positions counted). Returns the additions that did not fit.
     """
     outputs, positions, channels = windows.shape
+    least, most = np.int64(low), np.int64(high)
+    overflows = 0
     for o in range(outputs):
         for c in range(channels):
             sums[o, c] = 0
         for position in range(positions):
             for c in range(channels):
-                sums[o, c] += np.int64(windows[o, position, c])
+                total = sums[o, c] + np.int64(windows[o, position, c])
+                if total < least or total > most:
+                    overflows += 1
+                    total = (total - least) % (most - least + 1) + least if wraps else min(max(total, least), most)
+                sums[o, c] = total
         for c in range(channels):
             out[o, c] = (sums[o, c] * reciprocals[o]) >> np.int64(fraction)
+    return overflows
 
 
 # ----------------------------------------------------------------------------------------------------

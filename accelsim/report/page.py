@@ -1,0 +1,385 @@
+"""Results as one HTML page: nothing is fetched, it opens from a disk, in light and in dark, with a keyboard.
+
+For each result: its figures, the roofline with its layers, where the cycles and the energy of each layer
+went, a table to sort, what it ran on, and where every energy cost comes from. With several results a table
+compares them.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from html import escape
+from math import log10
+from typing import Any
+
+from accelsim.report import style
+from accelsim.report.figure_data import energy_stack, stall_stack
+from accelsim.report.model import LayerResult, LevelRecord, Result
+from accelsim.report.page_parts import SCRIPT, STYLE
+from accelsim.report.roofline_data import Point, layer_points, result_labels
+from accelsim.report.roofline_figure import tick_label, ticks
+from accelsim.report.stacked_figure import USES, component_colours, part_words
+from accelsim.report.table import costs
+from accelsim.report.words import compact, percent, rate, scaled, significant, size
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+NO_LIMIT = 1e99  # what an unbounded figure is sorted by
+Cells = Sequence[tuple[str, float | str]]
+"""What a row shows, and what it is sorted by."""
+
+
+def to_page(results: Sequence[Result], title: str = "") -> str:
+    """The text of the .html file."""
+    labels = [f"{result.network} on {result.architecture}" for result in results]
+    labels = labels if len(set(labels)) == len(labels) else result_labels(results)
+    title = title or (labels[0] if len(results) == 1 else f"{len(results)} results")
+    pairs = enumerate(zip(results, labels, strict=True))
+    parts = [
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width,initial-scale=1">',
+        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">',
+        f"<title>{escape(title)} · accelsim</title><style>{STYLE}</style></head><body>",
+        f'<a class="skip" href="#main">to the results</a><header><h1>{escape(title)}</h1>{_nav(labels)}</header>',
+        '<main id="main">',
+        *([_comparison(results, labels)] if len(results) > 1 else []),
+        *(_section(result, label, number) for number, (result, label) in pairs),
+        f'</main><div id="tip" role="status" hidden></div><script>{SCRIPT}</script></body></html>',
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _nav(labels: Sequence[str]) -> str:
+    if len(labels) < 2:
+        return ""
+    links = "".join(f'<li><a href="#r{n}">{escape(label)}</a></li>' for n, label in enumerate(labels))
+    return f'<nav aria-label="results"><ul>{links}</ul></nav>'
+
+
+def _comparison(results: Sequence[Result], labels: Sequence[str]) -> str:
+    heads = ("result", "batch", "time", "cycles", "utilization", "attained", "energy", "power", "off-chip bytes")
+    rows: list[Cells] = []
+    for result, label in zip(results, labels, strict=True):
+        t = result.totals
+        rows.append(
+            [
+                (label, label),
+                (str(result.batch), result.batch),
+                (scaled(t.seconds, "s"), t.seconds),
+                (f"{t.cycles:,}", t.cycles),
+                (f"{percent(t.utilization)}%", t.utilization),
+                (rate(t.attained_gops), t.attained_gops),
+                (scaled(t.energy_total_pj * 1e-12, "J"), t.energy_total_pj),
+                (scaled(t.power_w, "W"), t.power_w),
+                (size(_off_chip(result)), _off_chip(result)),
+            ]
+        )
+    return f"<section><h2>Side by side</h2>{_table('All results', heads, rows)}</section>"
+
+
+def _section(result: Result, label: str, number: int) -> str:
+    shown = [layer for layer in result.layers if costs(layer)]
+    free = len(result.layers) - len(shown)
+    note = f"<p>{free} layers cost nothing of their own and are left out.</p>" if free else ""
+    csv = base64.b64encode(result.to_csv().encode()).decode()
+    name = f"{result.network}-{result.architecture}-layers.csv".replace(" ", "_")
+    parts = [
+        f'<section id="r{number}" aria-labelledby="h{number}"><h2 id="h{number}">{escape(label)}</h2>',
+        _cards(result),
+        f"<h3>Roofline</h3>{_roofline(result, label, number)}",
+        f'<div class="two"><div><h3>Where the cycles went</h3>{_stalls(result)}</div>',
+        f"<div><h3>Where the energy went</h3>{_energy(result)}</div></div>",
+        f"<h3>Layers</h3>{note}{_layers(result, shown, number)}",
+        f'<p><a download="{escape(name)}" href="data:text/csv;base64,{csv}">All counters of all layers (CSV)</a></p>',
+        f"<h3>Configuration</h3>{_configuration(result)}",
+        f"<details><summary>Sources of the energy figures ({len(result.energy_sources)})</summary>",
+        f"{_sources(result)}</details></section>",
+    ]
+    return "\n".join(parts)
+
+
+def _cards(result: Result) -> str:
+    t = result.totals
+    cause, _ = max(t.stall_cycles.items(), key=lambda item: item[1], default=("none", 0))
+    stalled = 1 - t.busy_cycles / t.cycles if t.cycles else 0.0
+    cards = [
+        ("time", scaled(t.seconds, "s"), f"{t.cycles:,} cycles at {compact(result.clock_hz, 'Hz')}"),
+        ("performance", rate(t.attained_gops), f"roof {rate(t.roofline.roof_gops)}, {t.roofline.bound} bound"),
+        ("utilization", f"{percent(t.utilization)}%", f"{compact(t.macs, 'MACs')}, batch {result.batch}"),
+        ("stalls", f"{percent(stalled)}%", f"most: {part_words(cause)}"),
+        ("energy", scaled(t.energy_total_pj * 1e-12, "J"), f"mean power {scaled(t.power_w, 'W')}"),
+        ("off-chip traffic", size(_off_chip(result)), f"through {result.machine.off_chip}"),
+    ]
+    items = (f"<div><dt>{n}</dt><dd>{escape(v)}</dd><dd>{escape(more)}</dd></div>" for n, v, more in cards)
+    return f'<dl class="cards">{"".join(items)}</dl>'
+
+
+def _off_chip(result: Result) -> int:
+    crossed = result.totals.traffic_bytes.get(result.machine.off_chip)
+    return crossed.total if crossed else 0
+
+
+# ---- bars ------------------------------------------------------------------------------------------
+
+
+def _stalls(result: Result) -> str:
+    stack = stall_stack([result], "layers")
+    return _bars(stack.bars, stack.parts, USES, "cycles", lambda v: f"{int(v):,} cycles")
+
+
+def _energy(result: Result) -> str:
+    if not result.totals.energy_pj:
+        return "<p>The architecture has no energy table.</p>"
+    stack = energy_stack([result], "layers")
+    colours = component_colours(stack.parts, {result.machine.off_chip})
+    return _bars(stack.bars, stack.parts, colours, "energy", lambda v: scaled(v * 1e-12, "J"))
+
+
+def _bars(
+    names: Sequence[str],
+    parts: Mapping[str, Sequence[float]],
+    colours: Mapping[str, str],
+    what: str,
+    words: Callable[[float], str],
+) -> str:
+    """A stacked bar a layer, all on one scale; a legend above them."""
+    used = {part: _css(colours, part) for part, values in parts.items() if any(values)}
+    totals = [sum(parts[part][i] for part in used) for i in range(len(names))]
+    longest = max(totals, default=0) or 1
+    key = (f'<li><i style="background:{ink}"></i>{escape(part_words(part))}</li>' for part, ink in used.items())
+    rows = []
+    for i, name in enumerate(names):
+        pieces = "".join(
+            f'<i style="width:{100 * parts[part][i] / longest:.3f}%;background:{ink}" data-tip="'
+            f'{_tip(name, f"{part_words(part)}: {words(parts[part][i])} ({percent(parts[part][i] / totals[i])}%)")}"></i>'
+            for part, ink in used.items()
+            if parts[part][i] / longest > 0.0005
+        )
+        rows.append(f'<li><b>{escape(name)}</b><span class="bar">{pieces}</span><em>{words(totals[i])}</em></li>')
+    return (
+        f'<ul class="legend" aria-hidden="true">{"".join(key)}</ul>'
+        f'<ul class="bars" tabindex="0" aria-label="{what} of every layer">{"".join(rows)}</ul>'
+    )
+
+
+def _tip(*lines: str) -> str:
+    """Lines for the hover box, in an attribute."""
+    return "&#10;".join(escape(line) for line in lines)
+
+
+def _css(colours: Mapping[str, str], part: str) -> str:
+    colour = colours.get(part, style.GREY)
+    return "var(--ink)" if colour == style.BLACK else colour
+
+
+# ---- tables ----------------------------------------------------------------------------------------
+
+
+def _table(caption: str, heads: Sequence[str], rows: Iterable[Cells], ids: Sequence[str] = ()) -> str:
+    """A table whose columns sort by a click; numbers at the right."""
+    listed = list(rows)
+    numeric = [not isinstance(key, str) for _, key in listed[0]] if listed else [False] * len(heads)
+    head = "".join(
+        f'<th scope="col" aria-sort="none"{" class=n" if right else ""}>'
+        f'<button type="button">{escape(words)}</button></th>'
+        for words, right in zip(heads, numeric, strict=True)
+    )
+    body = "".join(
+        f"<tr{f' id={ids[number]}' if ids else ''}>{''.join(map(_cell, row, numeric, _first_of(row)))}</tr>"
+        for number, row in enumerate(listed)
+    )
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="sortable">'
+        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _first_of(row: Cells) -> Iterator[bool]:
+    return (place == 0 for place in range(len(row)))
+
+
+def _cell(cell: tuple[str, float | str], right: bool, first: bool) -> str:
+    text, key = cell
+    tag, scope = ("th", ' scope="row"') if first else ("td", "")
+    look = " class=n" if right else ""
+    return f'<{tag}{scope} data-v="{escape(str(key))}"{look}>{escape(text)}</{tag}>'
+
+
+def _layers(result: Result, layers: Sequence[LayerResult], number: int) -> str:
+    far = result.machine.off_chip
+    heads = ["layer", "op", "engine", "cycles", "time", "utilization", "main stall", "stalled", "MACs"]
+    heads += [f"{far} bytes", "ops/byte", "attained", "of roof", "bound", "energy"]
+    rows = [_layer_cells(result, layer) for layer in layers]
+    ids = [f"r{number}l{i}" for i in range(len(layers))]
+    return _table(f"Layers of {result.network}, click a heading to sort", heads, rows, ids)
+
+
+def _layer_cells(result: Result, layer: LayerResult) -> Cells:
+    cause, stalled = layer.main_stall
+    place, moved = layer.roofline, layer.level_traffic(result.machine.off_chip).total
+    intensity = place.intensity_ops_per_byte
+    share = layer.cycles / result.totals.cycles if result.totals.cycles else 0.0
+    waited = stalled / layer.cycles if layer.cycles else 0.0
+    return [
+        (layer.name, layer.name),
+        (layer.op, layer.op),
+        (layer.engine, layer.engine),
+        (f"{layer.cycles:,}", layer.cycles),
+        (f"{percent(share)}%", share),
+        (f"{percent(layer.utilization)}%", layer.utilization),
+        (part_words(cause), cause),
+        (f"{percent(waited)}%", waited),
+        (compact(layer.macs, ""), layer.macs),
+        (size(moved), moved),
+        ("∞", NO_LIMIT) if intensity is None else (significant(intensity), intensity),
+        (rate(place.attained_gops), place.attained_gops),
+        (f"{percent(place.share_of_roof)}%", place.share_of_roof),
+        (place.bound, place.bound),
+        (scaled(layer.energy_total_pj * 1e-12, "J"), layer.energy_total_pj),
+    ]
+
+
+def _configuration(result: Result) -> str:
+    made, machine = result.provenance, result.machine
+    facts: list[tuple[str, str]] = [
+        ("network", f"{result.network}, batch {result.batch}"),
+        ("architecture", f"{result.architecture}, {compact(result.clock_hz, 'Hz')}"),
+        *((f"engine: {key}", _plain(value)) for key, value in machine.engine.items()),
+        *((f"level: {level.name}", _level(level)) for level in machine.levels),
+        ("mode", f"{result.mode}, seed {made.seed}"),
+        ("made by", f"accelsim {made.accelsim}, Python {made.python}, numba {made.numba}"),
+        ("network sha256", made.network.sha256),
+        ("architecture sha256", made.arch.sha256),
+        *([("command", made.command)] if made.command else []),
+    ]
+    items = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in facts)
+    return f'<dl class="facts">{items}</dl>'
+
+
+def _level(level: LevelRecord) -> str:
+    room = "unlimited" if level.size_bytes is None else size(level.size_bytes)
+    speed = level.bandwidth_bytes_per_second
+    words = "unlimited bandwidth" if speed is None else compact(speed, "B/s")
+    return f"{room}, {words}" + (f", holds {', '.join(level.holds)}" if level.holds else "")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return "; ".join(_plain(item) for item in value)
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _sources(result: Result) -> str:
+    if not result.energy_sources:
+        return "<p>No energy was counted.</p>"
+    keys = list(dict.fromkeys(key for source in result.energy_sources for key in source))
+    rows: list[Cells] = [[_source_cell(source.get(key)) for key in keys] for source in result.energy_sources]
+    return _table("Every cost, its node, width and source", [key.replace("_", " ") for key in keys], rows)
+
+
+def _source_cell(value: Any) -> tuple[str, float | str]:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return significant(float(value)), float(value)
+    return ("", "") if value is None else (str(value), str(value))
+
+
+# ---- the roofline ----------------------------------------------------------------------------------
+
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 380, 62, 44, 14, 46
+
+
+def _roofline(result: Result, label: str, number: int) -> str:
+    points = [point for point in layer_points(result, label) if point.attained_gops > 0]
+    if not points:
+        return "<p>No layer did any work.</p>"
+    about = "A disc is a layer, its area its share of time: <b class=compute>bound by compute</b>, "
+    about += "<b class=memory>bound by memory</b>. Point at one for its figures, click it to see its row."
+    return f"{_Plot(result, points, number).svg()}<p class=about>{about}</p>"
+
+
+class _Plot:
+    """Log-log axes with the machine's roofs and a disc a layer, its area its share of time."""
+
+    def __init__(self, result: Result, points: Sequence[Point], number: int) -> None:
+        self.result, self.points, self.number = result, points, number
+        machine = result.machine
+        ridges = [roof.ridge_ops_per_byte for roof in machine.roofs if roof.ridge_ops_per_byte]
+        xs = [p.intensity_ops_per_byte for p in points if p.intensity_ops_per_byte] + ridges
+        ys = [p.attained_gops for p in points] + [roof.peak_gops for roof in machine.roofs]
+        self.x_low, self.x_high = min(xs, default=1.0) / 2, max(xs, default=10.0) * 2.5
+        self.y_low, self.y_high = min(ys) / 2, max(ys) * 2
+
+    def x(self, value: float | None) -> float:
+        """Pixels from the left; points without off-chip traffic stand at the right edge."""
+        if value is None:
+            return WIDTH - RIGHT / 2
+        share = log10(value / self.x_low) / log10(self.x_high / self.x_low)
+        return LEFT + (WIDTH - LEFT - RIGHT) * min(1.0, max(0.0, share))
+
+    def y(self, value: float) -> float:
+        """Pixels from the top."""
+        share = log10(value / self.y_low) / log10(self.y_high / self.y_low)
+        return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * min(1.0, max(0.0, share))
+
+    def svg(self) -> str:
+        name = f"{self.result.network} on {self.result.architecture}"
+        words = escape(f"Roofline of {name}; the table of layers has its numbers")
+        inside = "".join([*self._axes(), *self._roofs(), *self._discs()])
+        return f'<svg class="roofline" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}">{inside}</svg>'
+
+    def _axes(self) -> Iterator[str]:
+        floor, end = HEIGHT - BOTTOM, WIDTH - RIGHT
+        for value in ticks(self.x_low, self.x_high, room=8):
+            at = self.x(value)
+            yield f'<path class="grid" d="M{at:.1f} {TOP}V{floor}"/>'
+            yield f'<text x="{at:.1f}" y="{floor + 16}" class="mid">{tick_label(value)}</text>'
+        for value in ticks(self.y_low, self.y_high, room=6):
+            at = self.y(value)
+            yield f'<path class="grid" d="M{LEFT} {at:.1f}H{end}"/>'
+            yield f'<text x="{LEFT - 6}" y="{at + 4:.1f}" class="end">{tick_label(value)}</text>'
+        yield f'<path class="axis" d="M{LEFT} {TOP}V{floor}H{WIDTH - 4}"/>'
+        if any(point.intensity_ops_per_byte is None for point in self.points):
+            yield f'<path class="grid" d="M{end} {TOP}V{floor}"/>'
+            yield f'<text x="{self.x(None):.1f}" y="{floor + 16}" class="mid">∞</text>'
+        yield f'<text x="{(LEFT + end) / 2}" y="{HEIGHT - 8}" class="mid">ops per off-chip byte</text>'
+        yield f'<text transform="translate(14 {(TOP + floor) / 2}) rotate(-90)" class="mid">GOPS</text>'
+
+    def _roofs(self) -> Iterator[str]:
+        bandwidth = self.result.machine.bandwidth_bytes_per_second
+        for roof in self.result.machine.roofs:
+            ridge, flat = roof.ridge_ops_per_byte, self.y(roof.peak_gops)
+            begin, tip = f"M{LEFT} {flat:.1f}", [f"{roof.name}: {rate(roof.peak_gops)}"]
+            if ridge and ridge > self.x_low:
+                low = max(self.x_low, ridge * self.y_low / roof.peak_gops)
+                slope = self.y(roof.peak_gops * low / ridge)
+                begin = f"M{self.x(low):.1f} {slope:.1f}L{self.x(ridge):.1f} {flat:.1f}"
+                tip.append(f"ridge {significant(ridge)} op/B")
+            tip += [f"{self.result.machine.off_chip} {compact(bandwidth, 'B/s')}"] if bandwidth else []
+            words = f"{roof.name} {rate(roof.peak_gops)}"
+            yield f'<path class="roof" d="{begin}H{WIDTH - 4}" data-tip="{_tip(*tip)}"/>'
+            yield f'<text x="{WIDTH - RIGHT - 4}" y="{flat - 5:.1f}" class="end">{words}</text>'
+        if bandwidth:
+            words = f"{self.result.machine.off_chip} {compact(bandwidth, 'B/s')}"
+            yield f'<text x="{LEFT + 8}" y="{TOP + 12}">{escape(words)}</text>'
+
+    def _discs(self) -> Iterator[str]:
+        rows = {layer.name: i for i, layer in enumerate(filter(costs, self.result.layers))}
+        for point in sorted(self.points, key=lambda p: -p.share_of_time):
+            x, y = self.x(point.intensity_ops_per_byte), self.y(point.attained_gops)
+            radius = max(3, 26 * point.share_of_time**0.5)
+            row = f"r{self.number}l{rows.get(point.layer, '')}"
+            yield f'<circle class="{point.bound}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" '
+            yield f'data-tip="{_tip(*_point_words(point))}" data-row="{row}"/>'
+
+
+def _point_words(point: Point) -> list[str]:
+    intensity = point.intensity_ops_per_byte
+    return [
+        point.layer,
+        "no off-chip traffic" if intensity is None else f"{significant(intensity)} op/B",
+        f"{rate(point.attained_gops)}, {percent(point.attained_gops / (point.roof_gops or 1))}% of its roof",
+        f"{percent(point.share_of_time)}% of time",
+    ]

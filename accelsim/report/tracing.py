@@ -1,0 +1,60 @@
+"""``simulate --trace FILE``: what kind of trace the file's name asks for, and writing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from accelsim.engines.walk import Recorder
+from accelsim.errors import Fault, InputError, join_allowed
+from accelsim.report.files import write_file
+
+if TYPE_CHECKING:
+    from accelsim.api import Simulation
+
+SUFFIXES = (".json", ".vcd", ".svg", ".html")
+
+
+@dataclass(frozen=True)
+class Tracing:
+    """A trace that is to be written: events (.json), registers (.vcd), or a moving picture (.svg, .html)."""
+
+    path: Path
+    recorder: Recorder = field(default_factory=Recorder)
+
+    @classmethod
+    def of(cls, path: str | Path, values: bool) -> Tracing:
+        """Check the name before anything runs; InputError for one that says nothing."""
+        path = Path(path)
+        suffix = path.suffix.lower()
+        if suffix not in SUFFIXES:
+            words = f'ends in "{suffix}", a trace must end in {join_allowed(SUFFIXES)}'
+            raise InputError(Fault(str(path), "--trace", words))
+        if suffix != ".json" and not values:
+            raise InputError(Fault(str(path), "--trace", f"a {suffix} trace shows operands: add --values"))
+        return cls(path)
+
+    def write(self, run: Simulation) -> Path:
+        """Write the trace of a run that ``recorder`` went along with, whole or not at all."""
+        return write_file(self.path, self.text(run).encode())
+
+    def text(self, run: Simulation) -> str:
+        """The file's content."""
+        suffix = self.path.suffix.lower()
+        if suffix == ".json":
+            from accelsim.report.trace import build_trace
+
+            return build_trace(run.runs, self.recorder).to_json()
+        from accelsim.report.registers import film as film_of
+
+        work = self.recorder.work
+        assert work is not None, "a recorder that went along with a run knows what it was"
+        film = film_of(work.network, work.arch, work.mapping, work.seed or 0)
+        if suffix == ".vcd":
+            from accelsim.report.waveform import to_vcd
+
+            return to_vcd(film)
+        from accelsim.report.animation import to_html, to_svg
+
+        return to_svg(film) if suffix == ".svg" else to_html(film)
