@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from accelsim.arch.spec import Architecture
+    from accelsim.mapping.mapping import MappingFile
     from accelsim.report.model import Result
+    from accelsim.workload.network import Layer, Network
 
 SCHEMAS = ("network", "arch", "mapping", "recipe")
 LISTS = ("archs", "networks", "dataflows", "formats")
@@ -153,11 +155,19 @@ def _parser() -> argparse.ArgumentParser:
     _work(sub)
     sub.add_argument("--layer", required=True, metavar="NAME")
 
+    sub = command("tilings", _tilings, "draw every legal tiling of a layer under the roofs, the chosen one marked")
+    _work(sub)
+    sub.add_argument("--layer", required=True, metavar="NAME")
+    sub.add_argument("--nest", type=_positive, default=1, metavar="N", help="which of its loop nests (default 1)")
+    sub.add_argument("-o", "--output", required=True, metavar="FIGURE", help="a .pdf, .svg or .png file")
+    sub.add_argument("--data", metavar="FILE.csv", help="write the figure's data")
+    sub.add_argument("--width", choices=("single", "double"), default="single", help="columns of a paper")
+
     sub = command("compare", _compare, "show which counters differ between two results, and by how much")
     sub.add_argument("first", metavar="A.json")
     sub.add_argument("second", metavar="B.json")
 
-    sub = command("convert", _convert, "turn an ONNX model or a SCALE-Sim file into YAML")
+    sub = command("convert", _convert, "turn an ONNX model, a SCALE-Sim file or a sparse matrix into YAML")
     sub.add_argument("source", metavar="SOURCE", help=".onnx, SCALE-Sim .csv topology or .cfg")
     sub.add_argument("-o", "--output", required=True, metavar="FILE.yaml")
 
@@ -420,19 +430,46 @@ def _compress(options: argparse.Namespace) -> None:
 
 
 def _explain(options: argparse.Namespace) -> None:
-    from accelsim.api import prepare
-    from accelsim.catalogue import parse_overrides
     from accelsim.report.explain import explain
 
+    network, arch, mapping = _prepared(options)
+    print(explain(network, _layer(network, options.layer), arch, mapping))
+
+
+def _tilings(options: argparse.Namespace) -> None:
+    from accelsim.analysis.tilings import layer_tilings
+    from accelsim.report.files import write_file
+    from accelsim.report.style import check_suffix
+
+    check_suffix(options.output)
+    network, arch, mapping = _prepared(options)
+    tilings = layer_tilings(network, _layer(network, options.layer).name, arch, mapping, options.nest - 1)
+    from accelsim import plot
+    from accelsim.report.tilings_figure import draw_tilings, tilings_csv
+
+    figure, _ = draw_tilings(tilings, width=options.width)
+    written = [str(plot.save(figure, options.output))]
+    if options.data:
+        written.append(str(write_file(options.data, tilings_csv(tilings).encode())))
+    print(tilings.summary())
+    print(f"written: {', '.join(written)}")
+
+
+def _prepared(options: argparse.Namespace) -> tuple[Network, Architecture, MappingFile]:
+    """The network, architecture and mapping that a command names."""
+    from accelsim.api import prepare
+    from accelsim.catalogue import parse_overrides
+
     overrides = parse_overrides(options.assignments)
-    network, arch, mapping, _ = prepare(
-        options.network, options.arch, options.batch, None, options.mapping, overrides
-    )
+    network, arch, mapping, _ = prepare(options.network, options.arch, options.batch, None, options.mapping, overrides)
+    return network, arch, mapping
+
+
+def _layer(network: Network, name: str) -> Layer:
     try:
-        layer = network.layer(options.layer)
+        return network.layer(name)
     except KeyError as error:
-        raise InputError(Fault("--layer", options.layer, f"{network.name}: {error.args[0]}")) from None
-    print(explain(network, layer, arch, mapping))
+        raise InputError(Fault("--layer", name, f"{network.name}: {error.args[0]}")) from None
 
 
 def _compare(options: argparse.Namespace) -> None:

@@ -64,6 +64,18 @@ class Tilings:
         """How much longer the chosen tiling takes than the best one, by the mapper's estimate."""
         return float(self.cycles[self.chosen] / self.cycles.min() - 1)
 
+    def summary(self) -> str:
+        """What the points say, in two lines."""
+        thinned = ", thinned out evenly" if self.thinned else ""
+        tile = " ".join(f"{d}={v}" for d, v in zip(Dims._fields, self.tiles[self.chosen], strict=True) if v > 1)
+        best = int(self.cycles.argmin())
+        return (
+            f"{self.layer} on {self.architecture}: {len(self.tiles):,} legal tilings of {self.looked_at:,} tiles "
+            f"in {len(self.order_names)} orders{thinned}\n"
+            f"chosen: {tile}, {self.attainable_gops[self.chosen]:.4g} GOPS at {self.ops_per_byte[self.chosen]:.4g} ops "
+            f"a byte; {100 * self.gap:.2f} % behind the best estimate, of {int(self.cycles[best]):,} cycles"
+        )
+
     def rows(self) -> Iterator[dict[str, Cell]]:
         """A table, a row a tiling."""
         for i, tile in enumerate(self.tiles):

@@ -93,6 +93,24 @@ class Accumulators(_Block):
     slots: PositiveInt = 2
 
 
+class StructuredSparsity(_Block):
+    """Weights of which at most ``n`` in every ``m`` neighbours along the input channels are kept, with their places."""
+
+    n: PositiveInt = 2
+    m: PositiveInt = 4
+
+    @model_validator(mode="after")
+    def _whole_speed_up(self) -> StructuredSparsity:
+        if self.m % self.n or self.m == self.n:
+            raise ValueError(f"m is {self.m}, must be a multiple of n ({self.n}) and larger, such as 2:4")
+        return self
+
+    @property
+    def index_bits(self) -> int:
+        """Bits of a kept weight's place."""
+        return (self.m - 1).bit_length()
+
+
 class SystolicSpec(_Block):
     """A ``rows`` x ``cols`` systolic array. The meaning of each option: docs/engines/systolic.md."""
 
@@ -108,6 +126,7 @@ class SystolicSpec(_Block):
     pipeline: Pipeline = Pipeline()
     accumulators: Accumulators | None = None
     accumulator_overflow: Literal["wrap", "saturate"] = "wrap"
+    sparsity: StructuredSparsity | None = None
     precision: Throughput = {"int8": Fraction(1)}
 
     def macs_per_cycle(self, precision: Precision) -> Fraction:
@@ -294,12 +313,14 @@ class EnergySpec(_Block):
     """Which tables the energies come from. ``costs`` overrides single ones and must name a source each.
 
     ``dram`` names the type off chip (left out: Horowitz's generic DRAM); ``registers`` says whose figure the
-    moves through an array's registers are costed by. Keys of ``costs``: `accelsim.energy.resolve`.
+    moves through an array's registers are costed by. ``zero_gating``: a multiplier with a zero operand stays still, so
+    MACs cost energy only where they are effective. Keys of ``costs``: `accelsim.energy.resolve`.
     """
 
     table: Literal["45nm", "none"] = "45nm"
     dram: str | None = None
     registers: Literal["aladdin", "none"] = "aladdin"
+    zero_gating: bool = False
     costs: dict[str, EnergyCost] = {}
 
 

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Compression:
     """A compressed network, the float one that it was made of, and what was lost and saved.
 
-    ``samples`` are what both run on where they are simulated. ``accuracy_before`` and ``accuracy_after`` are top-1 shares on the recipe's test data, None without labels.
+    ``samples`` are what both run on where they are simulated. ``accuracy_before`` and ``accuracy_after`` are top-1
+    shares on the recipe's test data, None without labels.
     """
 
     network: Network

@@ -43,16 +43,17 @@ class EnergyModel:
 
     costs: Costs | None
     clock_hz: int
+    zero_gating: bool = False
 
     @classmethod
     def of(cls, arch: Architecture) -> EnergyModel:
         """Resolve every cost of ``arch``; `InputError` names each key whose cost has no source."""
-        return cls(resolve(arch), arch.clock)
+        return cls(resolve(arch), arch.clock, arch.energy.zero_gating)
 
     def layer_energy(self, run: LayerRun, seconds: float) -> dict[str, float]:
         """Picojoules of each component for one layer that took ``seconds``; their sum is the layer's energy.
 
-        All MACs count, those with a zero operand too, except on an engine that skips them.
+        All MACs count, those with a zero operand too, except on an engine that skips them or gates its multipliers.
         Components: ``mac``, ``vector``, each memory level by name, ``leakage``; ``array_registers`` and
         ``accumulators`` only where the run counts their traffic, so that a count that an engine does not keep
         is never shown as an energy of zero. Empty with ``energy.table: none``.
@@ -90,7 +91,8 @@ class EnergyModel:
         counters, precision = run.counters, run.layer.precision
         energy = {MAC: 0.0, VECTOR: 0.0}
         if counters.macs:
-            energy[MAC] = run.worked_macs * sum(c.pj for c in _sourced(run, lambda: costs.mac(precision)))
+            done = min(run.worked_macs, counters.effective_macs) if self.zero_gating else run.worked_macs
+            energy[MAC] = done * sum(c.pj for c in _sourced(run, lambda: costs.mac(precision)))
         if counters.vector_ops:
             energy[VECTOR] = counters.vector_ops * _sourced(run, lambda: costs.vector(precision)).pj
         return energy

@@ -64,6 +64,7 @@ class LayerRun:
     ``skips_zeros``: MACs with a zero operand take none of the engine's time; utilization, attained rates and the laws
     of peak then count effective MACs. ``machine``: the architecture that ran the layer, where it is not the report's;
     cycles are then those of its own clock. ``roof`` names the peak, where the precision alone does not.
+    ``skipped_macs``: with weights pruned to N:M, those that an array built for them never does.
     """
 
     layer: Layer
@@ -76,11 +77,12 @@ class LayerRun:
     skips_zeros: bool = False
     machine: Architecture | None = None
     roof: str = ""
+    skipped_macs: int = 0
 
     @property
     def worked_macs(self) -> int:
         """MACs that the unit really did: where it skips zeros, the effective ones."""
-        return self.counters.effective_macs if self.skips_zeros else self.counters.macs
+        return self.counters.effective_macs if self.skips_zeros else self.counters.macs - self.skipped_macs
 
     @property
     def worked_ops(self) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import prod
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from accelsim.schedule.build import Schedule, build_schedule
 from accelsim.schedule.residency import Plan, shares_off_chip
 from accelsim.units import ceil_div
 from accelsim.workload.network import Layer
-from accelsim.workload.ops import Conv2d, LocallyConnected2d, Recurrent
+from accelsim.workload.ops import Conv2d, Linear, LocallyConnected2d, Recurrent
 from accelsim.workload.precision import Precision
 from accelsim.workload.recurrent import CellArithmetic
 
@@ -62,6 +62,17 @@ class Unit(Machine, Protocol):
 
         ``image`` is N x (G*C) x H x W; ``weight`` (G*K) x C x R x S, or P x Q x K x C x R x S with private kernels.
         """
+
+
+@runtime_checkable
+class StructuredUnit(Protocol):
+    """A unit that can skip weights pruned to n of every m."""
+
+    def pruned(self, layer: str, structure: tuple[int, int]) -> Unit:
+        """The unit as it works on ``layer``, whose weights are pruned so; itself where it cannot skip any."""
+
+    def skipped(self, macs: int) -> int:
+        """MACs out of ``macs`` that it never does."""
 
 
 @dataclass(frozen=True)
@@ -114,13 +125,16 @@ class MappedEngine:
         fixed = self.mapping.of(layer.name)
         room = tuple(sorted(placement.reserved_bytes.items()))
         flags = (placement.input_off_chip, placement.output_resident, placement.weight_resident)
-        key = (replace(nest, part="", repeat=1), layer.precision, fixed, room, flags)
+        key = (replace(nest, part="", repeat=1), layer.precision, fixed, room, flags, _structure(layer))
         if key not in self._known:
             self._known[key] = self._new_plan(layer, nest, placement, fixed)
         return self._known[key]
 
     def _new_plan(self, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping) -> PlannedNest:
         unit = self.unit_of(layer.name, fixed)
+        structure = _structure(layer)
+        if structure is not None and isinstance(unit, StructuredUnit):
+            unit = unit.pruned(layer.name, structure)
         unit.refuse(layer.name, nest, layer.precision)
         dataflow = fixed.dataflow or unit.dataflow
         precision, widths = layer.precision, Widths.of(layer.precision)
@@ -168,7 +182,9 @@ class MappedEngine:
             outputs, counters = self._values(layer, planned, operands, counters)
         mapping: dict[str, Any] = mappings["nest"] if list(mappings) == ["nest"] else mappings
         peak = self.unit.macs_per_cycle(layer.precision)
-        return LayerRun(layer, self.name, lowered.dims, mapping, counters, peak, outputs)
+        units = [nest.unit for nest in planned]
+        skipped = sum(unit.skipped(counters.macs) for unit in units[:1] if isinstance(unit, StructuredUnit))
+        return LayerRun(layer, self.name, lowered.dims, mapping, counters, peak, outputs, skipped_macs=skipped)
 
     def _run_vector(self, work: VectorWork, layer: Layer, plan: Plan, carry: Carry) -> Counters:
         """The element-wise part of a layer with MACs: its operands are on chip already."""
@@ -275,6 +291,11 @@ def _part_placement(nest: LoopNest, placement: Placement) -> Placement:
     if nest.part in ("recurrent", "projection"):
         return replace(placement, input_off_chip=Fraction(0), output_resident=True)
     return placement
+
+
+def _structure(layer: Layer) -> tuple[int, int] | None:
+    """The n:m pattern of weights whose second axis is their input channels."""
+    return layer.weight.structure if isinstance(layer.op, Conv2d | Linear) else None
 
 
 def _structural_macs(layer: Layer, macs: int) -> int:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.arch.spec import Architecture, SystolicSpec, Tensor, relative_throughput
+from accelsim.arch.spec import Architecture, StructuredSparsity, SystolicSpec, Tensor, relative_throughput
 from accelsim.counters import Counters, Traffic, Transfer, add_traffic
 from accelsim.engines.base import Array, Sums
 from accelsim.engines.kernels import systolic as kernels
@@ -79,6 +79,7 @@ class SystolicArray:
     arch: Architecture
     spec: SystolicSpec
     _speeds: dict[tuple[NumberFormat, NumberFormat], tuple[int, int]] = field(default_factory=dict, compare=False)
+    structure: StructuredSparsity | None = None  # of the weights at hand, where the array skips what they lack
 
     @property
     def name(self) -> str:
@@ -108,6 +109,20 @@ class SystolicArray:
 
     def macs_per_cycle(self, precision: Precision) -> Fraction:
         return self.spec.macs_per_cycle(precision)
+
+    def pruned(self, layer: str, structure: tuple[int, int]) -> SystolicArray:
+        """The array on weights pruned to n:m: a PE takes m / n elements of the reduction, of which it keeps one.
+
+        Weights that keep fewer of every m suit as well; any others run as dense ones.
+        """
+        del layer
+        sparsity = self.spec.sparsity
+        if sparsity is None or structure[1] != sparsity.m or structure[0] > sparsity.n:
+            return self
+        return replace(self, structure=sparsity, _speeds={})
+
+    def skipped(self, macs: int) -> int:
+        return macs - macs * self.structure.n // self.structure.m if self.structure else 0
 
     def refuse(self, layer: str, nest: LoopNest, precision: Precision) -> None:
         """A systolic array takes every nest; it refuses only precisions that it is not given a speed for."""
@@ -176,6 +191,7 @@ class SystolicArray:
         key = (precision.weight, precision.input)
         if key not in self._speeds:
             rate = relative_throughput(self.spec.precision, precision, self.name)
+            rate *= self.structure.m // self.structure.n if self.structure else 1
             self._speeds[key] = (int(rate), 1) if rate >= 1 else (1, ceil(1 / rate))
         return self._speeds[key]
 
@@ -244,7 +260,7 @@ class SystolicArray:
         folds = list(zip(grid.shapes, grid.counts(), strict=True))
         sums = sum(f.pixels * f.channels * n for f, n in folds)
         bits = {
-            "weight": sum(f.channels * f.reduction * n for f, n in folds) * widths.weight,
+            "weight": self._stored(sum(f.channels * f.reduction * n for f, n in folds) * widths.weight, widths),
             "input": sum(f.pixels * f.reduction * n for f, n in folds) * widths.input,
         }
         if dataflow != "os" and self.spec.accumulators is not None:
@@ -299,7 +315,7 @@ class SystolicArray:
         outputs = schedule.nest.dims.outputs
         again = (updates - outputs) * widths.partial_sum  # every update but an output's first reads what was there
         table: dict[str, dict[str, Transfer]] = {}
-        self._add(table, "weight", Transfer(reads["weight"] * widths.weight, 0))
+        self._add(table, "weight", Transfer(self._stored(reads["weight"] * widths.weight, widths), 0))
         self._add(table, "input", Transfer(reads["input"] * widths.input, 0))
         if self.spec.accumulators is not None and dataflow != "os":
             final = outputs * widths.partial_sum
@@ -325,7 +341,7 @@ class SystolicArray:
         grids = [
             self.fold_grid(Dims(*(int(v) for v in tile)), dataflow, precision, private) for tile in schedule.tiles
         ]
-        loads = self._streamed(schedule, grids, widths, placement)
+        loads = self._compressed(self._streamed(schedule, grids, widths, placement), widths)
         kinds, classes = self._classes(schedule, loads, grids, widths)
         steps = Steps(
             self.name,
@@ -353,8 +369,45 @@ class SystolicArray:
                 self.operand_traffic(schedule, precision),
             )
         )
-        counters = counters_of(result, schedule.nest.dims.macs, 0, traffic)
-        return replace(counters, register_bits=counters.macs * _register_bits(dataflow, widths))
+        counters = counters_of(result, schedule.nest.dims.macs, 0, self._with_indices(traffic, widths))
+        done = counters.macs - self.skipped(counters.macs)
+        return replace(counters, register_bits=done * _register_bits(dataflow, widths))
+
+    # ---- weights pruned to n:m -----------------------------------------------------------------------------
+
+    def _stored(self, bits: int, widths: Widths) -> int:
+        """What dense weights of ``bits`` take as they are stored: the kept ones, each with its place."""
+        if self.structure is None:
+            return bits
+        kept = (widths.weight + self.structure.index_bits) * self.structure.n
+        return ceil_div(bits * kept, widths.weight * self.structure.m)
+
+    def _compressed(self, loads: Ints, widths: Widths) -> Ints:
+        """The loads with their weights as they are stored."""
+        if self.structure is None:
+            return loads
+        loads = loads.copy()
+        column = loads[:, tl.WEIGHT]
+        found, place = np.unique(column, return_inverse=True)
+        stored = [self._stored(int(bits), widths) if bits > 0 else int(bits) for bits in found]
+        loads[:, tl.WEIGHT] = np.array(stored, dtype=np.int64)[place.reshape(-1)]
+        return loads
+
+    def _with_indices(self, traffic: Traffic, widths: Widths) -> Traffic:
+        """The places of the kept weights as traffic of their own."""
+        if self.structure is None:
+            return traffic
+        share, each = self.structure.index_bits, widths.weight + self.structure.index_bits
+        split: dict[str, dict[str, Transfer]] = {}
+        for level, tensors in traffic.items():
+            row = dict(tensors)
+            if "weight" in row:
+                whole = row["weight"]
+                index = Transfer(whole.read_bits * share // each, whole.write_bits * share // each)
+                row["weight"] = Transfer(whole.read_bits - index.read_bits, whole.write_bits - index.write_bits)
+                row["index"] = row.get("index", Transfer()) + index
+            split[level] = row
+        return split
 
     def _streamed(self, schedule: Schedule, grids: list[FoldGrid], widths: Widths, placement: Placement) -> Ints:
         """The loads, with tensors that no level on chip holds fetched anew for every fold."""
@@ -381,6 +434,8 @@ class SystolicArray:
     def accumulate(self, schedule: Schedule, precision: Precision, image: Array, weight: Array) -> Sums:
         """Step every tile's operands through the array, in the schedule's order (kernels.systolic)."""
         nest, d = schedule.nest, schedule.nest.dims
+        if self.structure is not None:
+            _check_structure(weight, self.structure)
         register = self._register(precision, image, weight)
         sums = np.zeros((d.N, d.G, d.K, d.P, d.Q), dtype=register.storage)
         effective, overflows = 0, 0
@@ -420,6 +475,20 @@ class SystolicArray:
         if largest < 2 ** (bits - 1):
             return Register(np.dtype(np.int64), 0)
         return Register(np.dtype(np.int64), min(bits, 62))
+
+
+def _check_structure(weight: Array, structure: StructuredSparsity) -> None:
+    """`InfeasibleError` where more than n of m neighbours along the input channels (the second axis) are kept."""
+    channels = weight.shape[1]
+    there = np.pad((weight != 0).swapaxes(1, -1), [(0, 0)] * (weight.ndim - 1) + [(0, -channels % structure.m)])
+    most = int(there.reshape(*there.shape[:-1], -1, structure.m).sum(axis=-1).max(initial=0))
+    if most > structure.n:
+        raise InfeasibleError(
+            f"weights pruned to {structure.n}:{structure.m}",
+            demand=f"{most} non-zeros in {structure.m} neighbours",
+            bound=f"{structure.n}",
+            levers=("prune them to the pattern", "leave weight.pattern out: they run as dense ones"),
+        )
 
 
 def _register_bits(dataflow: str, widths: Widths) -> int:

@@ -26,7 +26,9 @@ def read_matrix(path: str | Path) -> Coo:
         matrix = reader(path)
     except OSError as error:
         raise _fault(path, f"cannot be read: {error.strerror or error}") from None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise _fault(path, f"is no text, as a {path.suffix} file must be") from None
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         message = str(error.args[0]) if error.args else "cannot be read"
         raise _fault(path, message) from None
     _check_values(path, matrix.values)

@@ -187,6 +187,7 @@ def _reduction_tiles(d: Dims, unit: int) -> list[tuple[int, int, int]]:
     whole = {(c, d.R, d.S) for c in _aligned(d.C, max(1, unit // window))}
     whole |= {(c, d.R, d.S) for c in _fractions(d.C)[:: max(1, isqrt(d.C) // 4)]}
     whole.add((min(d.C, max(1, unit // window)), d.R, d.S))
+    whole |= {(c, d.R, d.S) for c in _aligned(d.C, unit)}  # an unroll over channels alone, such as 7
     single = {(c, 1, 1) for c in _aligned(d.C, unit)} if window > 1 else set()
     rows = {(c, 1, d.S) for c in _aligned(d.C, max(1, unit // d.S))} if d.R > 1 else set()
     return sorted({(d.C, d.R, d.S)} | whole | single | rows)

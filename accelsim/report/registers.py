@@ -38,7 +38,7 @@ from accelsim.simulator import Simulator, _Values
 from accelsim.workload.network import Layer, Network
 from accelsim.workload.precision import Precision
 
-__all__ = ["Film", "Frame", "Number", "Signal", "State", "film"]
+__all__ = ["Film", "Frame", "Number", "Signal", "State", "film", "refuse"]
 
 MOST_PES = 256
 MOST_PE_CYCLES = 1_000_000
@@ -86,8 +86,7 @@ def film(network: Network, arch: Architecture, mapping: MappingFile = EMPTY, see
     """Step the one layer of ``network`` in values mode. Raises `InfeasibleError` for what is too large, and
     for engines whose registers are not stepped.
     """
-    layer, spec = _the_layer(network), _the_array(arch)
-    _refuse_large(layer.name, spec, layer.macs // (spec.rows * spec.cols))  # before any operand is stepped
+    layer, spec = refuse(network, arch)
     simulator, recorder, watched = Simulator(arch, mapping, seed), Recorder(), _Watched(arch, spec)
     post = simulator.posts(network)[layer.name]
     assert isinstance(post.engine, MappedEngine)
@@ -105,6 +104,13 @@ def film(network: Network, arch: Architecture, mapping: MappingFile = EMPTY, see
     dataflow = schedule.mapping.dataflow
     folds = sum(1 for visits in visits_of(walks[0]) for _ in visits)
     return Film(network.name, layer.name, arch.name, arch.clock, spec, dataflow, layer.precision, folds, frames)
+
+
+def refuse(network: Network, arch: Architecture) -> tuple[Layer, SystolicSpec]:
+    """Raise `InfeasibleError` for what is too large or has no such registers; else the layer and the array."""
+    layer, spec = _the_layer(network), _the_array(arch)
+    _refuse_large(layer.name, spec, layer.macs // (spec.rows * spec.cols))  # at its peak rate
+    return layer, spec
 
 
 class _Watched(SystolicArray):

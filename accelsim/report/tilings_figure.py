@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from accelsim.analysis.tilings import Tilings
 from accelsim.report import style
-from accelsim.report.files import write_file
 from accelsim.report.roofline_figure import minor_ticks, tick_label, ticks
 from accelsim.report.rows import to_csv
 from accelsim.report.words import significant
@@ -89,8 +87,6 @@ def _cloud(axes: Axes, tilings: Tilings) -> None:
     )  # fmt: skip
 
 
-def write_tilings_csv(tilings: Tilings, path: str | Path) -> Path:
-    """The points as a table: tile, order, intensity, roof and attainable performance, and which one is
-    chosen.
-    """
-    return write_file(path, to_csv(list(tilings.rows())).encode())
+def tilings_csv(tilings: Tilings) -> str:
+    """The points as a table: tile, order, intensity, roof and attainable performance, which one is chosen."""
+    return to_csv(list(tilings.rows()))

@@ -12,8 +12,21 @@ from accelsim.report.files import write_file
 
 if TYPE_CHECKING:
     from accelsim.api import Simulation
+    from accelsim.arch.spec import Architecture
+    from accelsim.mapping.mapping import MappingFile
+    from accelsim.workload.network import Network
 
 SUFFIXES = (".json", ".vcd", ".svg", ".html")
+
+
+class _OfRegisters(Recorder):
+    """Refuses what is too large for a trace of registers before any of it runs."""
+
+    def started(self, network: Network, arch: Architecture, mapping: MappingFile, seed: int | None) -> None:
+        from accelsim.report.registers import refuse
+
+        refuse(network, arch)
+        super().started(network, arch, mapping, seed)
 
 
 @dataclass(frozen=True)
@@ -33,7 +46,7 @@ class Tracing:
             raise InputError(Fault(str(path), "--trace", words))
         if suffix != ".json" and not values:
             raise InputError(Fault(str(path), "--trace", f"a {suffix} trace shows operands: add --values"))
-        return cls(path)
+        return cls(path) if suffix == ".json" else cls(path, _OfRegisters())
 
     def write(self, run: Simulation) -> Path:
         """Write the trace of a run that ``recorder`` went along with, whole or not at all."""

@@ -93,7 +93,6 @@ class Inputs:
             "arch": _arch_content(self.arch),
             "mapping": self.mapping.model_dump(mode="json", by_alias=True, exclude={"name"}),
             "machines": {name: _arch_content(machine) for name, machine in self.mapping.machines.items()},
-            "machines": {word: m.model_dump(mode="json", by_alias=True) for word, m in self.mapping.machines.items()},
             "mode": "values" if self.values else "cycles",
             "seed": self.seed,
         }

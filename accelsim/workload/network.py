@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, Literal, NamedTuple, Protocol
 
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from accelsim.errors import nearest
 from accelsim.workload.ops import Op, Shape
@@ -45,7 +45,33 @@ class ValueSource(BaseModel):
     codebook: Path | None = None
     codebook_array: str | None = None
     density: float = Field(default=1.0, gt=0, le=1)
-    pattern: Literal["unstructured"] = "unstructured"
+    pattern: Annotated[str, Field(pattern=r"^(unstructured|[1-9][0-9]?:[1-9][0-9]?)$")] = "unstructured"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _density_of_pattern(cls, data: Any) -> Any:
+        """``pattern: "2:4"`` alone says the density too."""
+        if isinstance(data, dict) and "density" not in data and isinstance(data.get("pattern"), str):
+            n, colon, m = data["pattern"].partition(":")
+            if colon and n.isdigit() and m.isdigit() and 0 < int(n) <= int(m):
+                return data | {"density": int(n) / int(m)}
+        return data
+
+    @model_validator(mode="after")
+    def _pattern_makes_sense(self) -> ValueSource:
+        if self.structure is not None:
+            n, m = self.structure
+            if n > m:
+                raise ValueError(f"pattern is {self.pattern}, must keep no more than {m} of every {m}")
+            if self.density > n / m:
+                raise ValueError(f"density is {self.density:g}, must be at most {n}/{m} with the pattern {self.pattern}")
+        return self
+
+    @property
+    def structure(self) -> tuple[int, int] | None:
+        """(n, m) of a pattern that keeps at most n of every m neighbours along the input channels."""
+        n, colon, m = self.pattern.partition(":")
+        return (int(n), int(m)) if colon else None
 
 
 class ValueProvider(Protocol):

@@ -247,12 +247,25 @@ def _generator(wanted: _Wanted, seed: int) -> np.random.Generator:
 def _seeded(wanted: _Wanted, seed: int) -> Array:
     random = _generator(wanted, seed)
     size, density = prod(wanted.shape), wanted.source.density
+    if wanted.source.structure is not None:
+        return _structured(wanted, random, *wanted.source.structure)
     if density == 1:
         return _drawn(wanted, random, size, nonzero=False).reshape(wanted.shape)
     count = round(density * size)
     result = np.zeros(size, wanted.storage)
     result[_places(random, size, count)] = _drawn(wanted, random, count, nonzero=True)
     return result.reshape(wanted.shape)
+
+
+def _structured(wanted: _Wanted, random: np.random.Generator, n: int, m: int) -> Array:
+    """n of every m neighbours along the input channels (the second axis), each choice as likely as any other."""
+    outputs, channels, *window = wanted.shape
+    ranks = random.random((outputs, *window, -(-channels // m), m), dtype=np.float32).argsort(axis=-1).argsort(axis=-1)
+    kept = (ranks < n).reshape(outputs, *window, -1)[..., :channels]
+    result = np.zeros(wanted.shape, wanted.storage)
+    places = np.moveaxis(kept, -1, 1)
+    result[places] = _drawn(wanted, random, int(np.count_nonzero(places)), nonzero=True)
+    return result
 
 
 def _places(random: np.random.Generator, size: int, count: int) -> npt.NDArray[np.bool_]:

@@ -9,11 +9,12 @@ import pytest
 
 from accelsim.analysis.tilings import layer_tilings
 from accelsim.api import load_arch, load_network
+from accelsim.cli import main
 from accelsim.errors import InfeasibleError
-from accelsim.report.tilings_figure import draw_tilings, write_tilings_csv
+from accelsim.report.tilings_figure import draw_tilings, tilings_csv
 
 
-def test_points_lie_under_the_roofs_and_the_chosen_one_is_near_the_best(tmp_path: Path) -> None:
+def test_points_lie_under_the_roofs_and_the_chosen_one_is_near_the_best() -> None:
     tilings = layer_tilings(load_network("diannao_conv3"), "conv3", load_arch("diannao"))
     assert len(tilings.tiles) > 1000
     assert tilings.attainable_gops.max() <= tilings.peak_gops * (1 + 1e-9)
@@ -22,8 +23,7 @@ def test_points_lie_under_the_roofs_and_the_chosen_one_is_near_the_best(tmp_path
         tilings.attainable_gops <= tilings.ops_per_byte * tilings.bytes_per_second / 1e9 * (1 + 1e-9)
     ).all()
     assert tilings.gap < 0.01
-    path = write_tilings_csv(tilings, tmp_path / "tilings.csv")
-    lines = path.read_text().splitlines()
+    lines = tilings_csv(tilings).splitlines()
     assert len(lines) == len(tilings.tiles) + 1
     assert sum(line.endswith(",True") for line in lines) == 1
 
@@ -40,3 +40,17 @@ def test_figure_has_every_place_and_one_star() -> None:
 def test_layers_without_products_are_refused() -> None:
     with pytest.raises(InfeasibleError, match="pool1: its tilings"):
         layer_tilings(load_network("diannao_pool1"), "pool1", load_arch("diannao"))
+
+
+def test_command_writes_the_figure_and_its_data(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figure, data = tmp_path / "t.png", tmp_path / "t.csv"
+    words = ["tilings", "diannao_class3", "--arch", "diannao", "--layer", "class3", "-o", str(figure), "--data", str(data)]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "class3 on diannao: " in shown
+    assert f"written: {figure}, {data}" in shown
+    assert figure.stat().st_size > 10_000
+    assert sum(line.endswith(",True") for line in data.read_text().splitlines()) == 1
+    assert main([*words[:4], "--layer", "clas3", *words[6:]]) == 2
+    assert "--layer: clas3" in capsys.readouterr().err
+    assert main([*words[:7], str(tmp_path / "t.docx")]) == 2

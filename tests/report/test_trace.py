@@ -1,0 +1,157 @@
+"""Traces: every bar adds up to the counters, the file keeps to the format, and its size is bounded."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import array, chain, conv, gemm, one_buffer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import accelsim
+from accelsim.cli import main
+from accelsim.engines.walk import Recorder
+from accelsim.report import activity
+from accelsim.report.trace import SCHEMA, Trace, build_trace
+from accelsim.workload.ops import Linear, Lstm, Pool2d
+
+VECTOR = {"lanes": 4}
+
+
+def traced(network: Any, arch: Any, **options: Any) -> tuple[Trace, Any]:
+    recorder = Recorder()
+    run = accelsim.simulate_full(network, arch, recorder=recorder)
+    return build_trace(run.runs, recorder, **options), run
+
+
+def events(trace: Trace) -> list[dict[str, Any]]:
+    return list(json.loads(trace.to_json())["traceEvents"])
+
+
+def lanes(trace: Trace) -> dict[str, list[dict[str, Any]]]:
+    """Slices by the name of their lane."""
+    found, names = defaultdict(list), {}
+    for event in events(trace):
+        if event["name"] == "thread_name":
+            names[event["tid"]] = event["args"]["name"]
+        elif event["ph"] == "X":
+            found[names[event["tid"]]].append(event)
+    return dict(found)
+
+
+@given(
+    dataflow=st.sampled_from(["ws", "os", "is"]),
+    overlap=st.sampled_from(["none", "skewed"]),
+    buffers=st.sampled_from([1, 2]),
+    edge=st.sampled_from(["full", "trim"]),
+    size=st.tuples(*[st.integers(1, 20)] * 3),
+    port=st.sampled_from([None, "4 B/cycle"]),
+    most=st.sampled_from([4, 10_000]),
+)
+@settings(max_examples=40)
+def test_bars_add_up_to_the_counters(
+    dataflow: str, overlap: str, buffers: int, edge: str, size: tuple[int, int, int], port: str | None, most: int
+) -> None:
+    arch = array(
+        4, 3, one_buffer("1 KiB", "3 B/cycle", port), dataflow=dataflow, overlap=overlap, weight_buffers=buffers, edge=edge
+    )
+    trace, run = traced(gemm(*size), arch, most_slices=most)
+    totals = run.result.totals
+    shown = lanes(trace)
+    stalls = dict.fromkeys(totals.stall_cycles, 0)
+    for piece in shown.get("stalls", []):
+        stalls[piece["name"]] += piece["args"]["cycles"]
+    assert stalls == totals.stall_cycles
+    assert sum(piece["args"]["cycles"] for piece in shown["layers"]) == totals.cycles
+    moved = sum(p["args"]["bits"] for name, lane in shown.items() if name.startswith("dram") for p in lane)
+    crossed = totals.traffic_bytes["dram"]
+    assert moved == 8 * (crossed.read + crossed.write)
+    assert trace.occupancy is not None
+    assert trace.occupancy.by_row.sum() == pytest.approx(totals.macs)
+    assert trace.occupancy.by_column.sum() == pytest.approx(totals.macs)
+    assert trace.occupancy.shares().mean() == pytest.approx(totals.utilization)
+    assert trace.occupancy.row_shares().max() <= 1 + 1e-9
+
+
+def test_the_format(tmp_path: Any) -> None:
+    network = chain(("a", Linear(out=20)), ("b", Linear(out=7)), inputs={"x": (30,)}, batch=3)
+    trace, run = traced(network, array(4, 4, one_buffer("2 KiB"), vector=VECTOR))
+    document = json.loads(trace.to_json())
+    assert document["otherData"]["schema"] == SCHEMA
+    assert document["displayTimeUnit"] == "ns"
+    last: dict[int, float] = {}
+    for event in document["traceEvents"]:
+        assert {"name", "ph", "ts", "pid", "tid"} <= set(event)
+        assert event["ph"] in "XCM"
+        assert isinstance(event["pid"], int)
+        if event["ph"] == "X":
+            assert event["dur"] >= 0
+            assert event["ts"] >= last.get(event["tid"], 0.0), "slices of a lane do not overlap"
+            last[event["tid"]] = event["ts"] + event["dur"]
+            assert event["ts"] == pytest.approx(event["args"]["cycle"] / 1e3, abs=1e-3)  # 1 GHz: a cycle is 1 ns
+        elif event["ph"] == "C":
+            assert all(isinstance(value, int | float) and value >= 0 for value in event["args"].values())
+    assert max(last.values()) == pytest.approx(run.result.totals.seconds * 1e6)
+    assert [piece["name"] for piece in lanes(trace)["layers"]] == ["a", "b"]
+
+
+def test_buffers_hold_no_more_than_they_can() -> None:
+    arch = array(4, 4, one_buffer("1 KiB"))
+    trace, _ = traced(conv(6, (12, 12), K=10, R=3, S=3, pad=1), arch)
+    fills = [e["args"] for e in events(trace) if e["ph"] == "C" and e["name"].startswith("buffer holds")]
+    assert max(sum(values.values()) for values in fills) <= 1024
+    assert sum(fills[-1].values()) == 0
+    assert max(values.get("weight", 0) for values in fills) > 0
+
+
+def test_repeated_steps_and_the_vector_unit_are_there() -> None:
+    network = chain(("l", Lstm(hidden=4)), inputs={"x": (5, 6)}, batch=1)
+    trace, run = traced(network, array(4, 4, one_buffer("2 KiB"), vector=VECTOR))
+    shown = lanes(trace)
+    stalls = sum(piece["args"]["cycles"] for piece in shown["stalls"])
+    assert stalls == sum(run.result.totals.stall_cycles.values())
+    assert len(shown["vector unit"]) >= 5
+    pool = chain(("p", Pool2d(op="maxpool2d", window=2)), inputs={"x": (2, 4, 4)})
+    assert "vector unit" in lanes(traced(pool, array(4, 4, one_buffer("2 KiB"), vector=VECTOR))[0])
+
+
+def test_size_is_bounded_and_sums_stay() -> None:
+    network, arch = gemm(60, 60, 60), array(4, 4, one_buffer("1 KiB"))
+    whole, few = traced(network, arch)[0], traced(network, arch, most_slices=50)[0]
+    assert "nothing" in whole.about()["folding"]
+    assert "drawn as one" in few.about()["folding"]
+    for name, lane in lanes(few).items():
+        full = lanes(whole)[name]
+        assert len(lane) <= 50 * len({piece["name"] for piece in lane}) + 2
+        assert sum(p["args"]["cycles"] for p in lane) == pytest.approx(sum(p["args"]["cycles"] for p in full))
+        assert sum(p["args"].get("folded", 1) for p in lane) == len(full)
+
+
+def test_folding_keeps_lengths_amounts_and_order() -> None:
+    begin = np.array([0, 3, 5, 12, 30])
+    lane = activity.bars(begin, begin + 2, [0, 1, 0, 1, 0], [1, 2, 3, 4, 5])
+    shown = activity.folded(lane, 10)
+    assert shown.begin.tolist() == [0, 4, 12, 30]
+    assert shown.end.tolist() == [4, 6, 14, 32]
+    assert shown.amount.tolist() == [4, 2, 4, 5]
+    assert shown.count.tolist() == [2, 1, 1, 1]
+    assert activity.folded(lane, 0) is lane
+
+
+def test_the_command_writes_whole_files(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    trace, figure, data = tmp_path / "t.json", tmp_path / "h.svg", tmp_path / "h.csv"
+    assert main(["simulate", "lenet5", "--arch", "gemmini_16x16", "--trace", str(trace)]) == 0
+    assert main(["plot", "utilization", str(trace), "-o", str(figure), "--data", str(data)]) == 0
+    assert data.read_text().startswith("line,first,last,begin_cycle,end_cycle,share_at_work\n")
+    assert main(["simulate", "lenet5", "--arch", "gemmini_16x16", "--trace", "t.gif"]) == 2
+    assert 'ends in ".gif", a trace must end in .json, .vcd, .svg or .html' in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["h.csv", "h.svg", "t.json"]
+
+
+def test_recording_changes_nothing() -> None:
+    network, arch = gemm(9, 8, 7), array(4, 4, one_buffer("1 KiB"))
+    assert accelsim.simulate_full(network, arch).runs == accelsim.simulate_full(network, arch, recorder=Recorder()).runs
