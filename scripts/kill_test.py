@@ -105,7 +105,7 @@ def main() -> None:
         folder = Path(name)
         undisturbed = finish(SPACE, folder / "undisturbed.csv", None, 1)
         for kill in range(options.kills):
-            saved = kill_once(SPACE, folder, options.jobs, chance.uniform(0, 2))
+            saved = kill_once(SPACE, folder, options.jobs, chance.uniform(0, 4))
             print(f"kill {kill + 1}: {saved} points are saved", flush=True)
         last = finish(SPACE, folder / "killed.csv", folder / "killed.db", options.jobs)
         points = undisturbed.count(b"\n") - 1

@@ -39,6 +39,7 @@ import accelsim
 from accelsim import cli
 from accelsim.arch.spec import Architecture, SystolicSpec
 from accelsim.engines.kernels import systolic as kernels
+from accelsim.engines.reference import nfu as nfu_twin
 from accelsim.engines.reference import timeline as twin
 from accelsim.engines.systolic import SystolicArray
 from accelsim.mapping.loopnest import Dims
@@ -406,6 +407,43 @@ def double_buffering() -> Figure:
     )
 
 
+# ---- the NFU ------------------------------------------------------------------------------------------
+
+
+class WatchedNfu(nfu_twin.Nfu):
+    """The plain twin, whose registers are looked at as each cycle begins."""
+
+    def _write(self) -> None:
+        self.__dict__.setdefault("seen", []).append([self.operand, *self.stages])
+        super()._write()
+
+
+def nfu_pipeline(passes: int = 2, chunks: int = 3) -> Figure:
+    """Two rows of outputs of three rows of operands each on their way through the three stages."""
+    machine = WatchedNfu(nfu_twin.Pipeline())
+    rows = nfu_twin.tile_rows(passes, chunks, False, False)
+    number = {id(row): i for i, row in enumerate(rows)}
+    machine.run(rows)
+    seen = machine.__dict__["seen"]
+    read = [later[0] for later in seen[1:]] + [None]
+    lanes = ("read rows", "NFU-1: multiply", "NFU-2: add", "NFU-3: activate", "stands in NBout")
+    figure = style.new_figure(6.0, 2.0)
+    axes = figure.add_subplot()
+    for cycle, registers in enumerate(seen):
+        for lane, row in enumerate([read[cycle], *registers]):
+            if row is None or (lane >= 3 and not row.writes):
+                continue
+            colour = (WORKING, DONE)[row.output % 2]
+            axes.add_patch(Rectangle((cycle, lane + 0.1), 1, 0.8, facecolor=colour, edgecolor=style.INK, lw=0.5))
+            words = f"Σ {row.output + 1}" if lane >= 3 else f"{row.output + 1}.{number[id(row)] % chunks + 1}"
+            axes.text(cycle + 0.5, lane + 0.5, words, ha="center", va="center", fontsize=7)
+    axes.set(xlim=(0, len(seen)), ylim=(len(lanes), 0), xlabel="Cycle")
+    axes.set_yticks([lane + 0.5 for lane in range(len(lanes))], lanes)
+    axes.set_xticks([cycle + 0.5 for cycle in range(len(seen))], [str(cycle) for cycle in range(len(seen))])
+    axes.tick_params(length=0, labelsize=7)
+    return figure
+
+
 # ---- results ------------------------------------------------------------------------------------------
 
 
@@ -431,6 +469,7 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "ws_time": weight_stationary_time,
     "os_time": output_stationary_time,
     "double_buffering": double_buffering,
+    "nfu_pipeline": nfu_pipeline,
     "roofline_resnet50": roofline_resnet50,
     "roofline_paper": roofline_paper,
 }

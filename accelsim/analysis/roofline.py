@@ -143,7 +143,7 @@ def total_position(runs: Sequence[LayerRun], total: Counters, arch: Architecture
     """Where a whole network stands: under the highest peak that its layers have, and the widest memory."""
     engine = max((2 * run.peak_macs_per_cycle for run in runs if run.counters.macs), default=Fraction(0))
     lanes = max((lanes_per_cycle(run, arch) for run in runs), default=Fraction(0))
-    far = dict(off_chip_of(run, arch) for run in runs) or dict([(arch.off_chip.name, None)])
+    far = dict(off_chip_of(run, arch) for run in runs) or {arch.off_chip.name: None}
     rates = [rate for rate in far.values() if rate is not None]
     bits = sum(bits_through(total, name) for name in far)
     worked = sum(run.worked_ops for run in runs)

@@ -151,10 +151,11 @@ class MappingFile(BaseModel):
     def named_engines(self) -> dict[str, tuple[str, ...]]:
         """Every word that ``engine`` has for an architecture, and the key where it stands first."""
         found: dict[str, tuple[str, ...]] = {}
-        places = {("default",): self.default, **{("layers", name): own for name, own in self.layers.items()}}
+        places: dict[tuple[str, ...], LayerMapping] = {("default",): self.default}
+        places |= {("layers", name): own for name, own in self.layers.items()}
         for place, fixed in places.items():
             choice = fixed.engine
-            table = choice if isinstance(choice, dict) else {"": choice} if choice else {}
+            table: dict[str, str] = choice if isinstance(choice, dict) else {"": choice} if choice else {}
             for op, word in table.items():
                 found.setdefault(word, (*place, "engine", op) if op else (*place, "engine"))
         return found

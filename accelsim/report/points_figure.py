@@ -249,7 +249,7 @@ def draw_buffers(
     xs = sorted({x for points in lines.values() for x, _ in points})
     ys = [y for points in lines.values() for _, y in points]
     axes.set_xscale("log", base=2)
-    stride = max(1, -(-len(xs) * 30 // int(72 * figure.get_figwidth() - 40)))
+    stride = max(1, -(-len(xs) * 36 // int(72 * figure.get_figwidth() - 40)))
     axes.xaxis.set_major_locator(FixedLocator(xs[::stride]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _size_words(v)))

@@ -268,7 +268,6 @@ class _Shooting:
             twin.step()
             frame.working |= _working(twin)
             frame.outputs += twin.record.outputs[seen:]
-        self._write_standing(self._frame(issue + twin.cycle - load), twin, False, begun)
 
     def _frame(self, cycle: int) -> Frame:
         while cycle >= len(self.frames):

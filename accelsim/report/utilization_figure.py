@@ -148,6 +148,8 @@ def draw_heat_map(about: Mapping[str, Any], *, figure: Figure) -> tuple[Figure, 
     bar.ax.set_yticklabels(["0%", "50%", "100%"])
     bar.set_label("PEs at work", labelpad=1)
     bar.outline.set_linewidth(0.6)
+    figure.draw_without_rendering()  # lays out, once: the axis of layers would move the panels at every drawing
+    figure.set_layout_engine("none")
     return figure, list(panels)
 
 

@@ -370,3 +370,15 @@ def test_explain_shows_loops_unroll_and_reuse() -> None:
     macs = 49 * 17280
     for elements, reads, served in ((17280, weight[5], weight[7]), (3888, given[5], given[7])):
         assert elements * float(reads) * float(served) == pytest.approx(macs, rel=0.01)
+
+
+def test_a_dadiannao_node_streams_synapses_that_do_not_fit() -> None:
+    """In eDRAM from the start if all of them fit; else they come over the links, once, and bound the layer."""
+    net = network(Linear(out=1024, bias=False), (1024,))
+    held = simulate(net, "dadiannao").layers[0]
+    assert "weight" not in held.traffic_bytes["links"]
+    arch = load_arch("dadiannao", overrides={"arch.memory.tile_edram.size": "1 MiB"})
+    streamed = simulate(net, arch).layers[0]
+    assert streamed.traffic_bytes["links"]["weight"].read == 2 * 1024 * 1024
+    assert streamed.cycles >= bandwidth_cycles(streamed, arch)
+    assert held.cycles < streamed.cycles / 50

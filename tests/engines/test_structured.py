@@ -44,8 +44,9 @@ def test_outputs_are_the_reference(tmp_path: Path, layer: str, dataflow: str) ->
 
 def test_half_the_cycles_and_the_traffic_of_its_indices(tmp_path: Path) -> None:
     network = _network(tmp_path)
-    fast, dense = (simulate(network, "scalesim", overrides=o).layers[0] for o in (ON, {}))
-    assert dense.cycles / fast.cycles == pytest.approx(2, rel=0.02)  # twice, as an A100's sparse tensor cores
+    ws = {"arch.engine.dataflow": "ws"}
+    fast, dense = (simulate(network, "scalesim", overrides=ws | o).layers[0] for o in (ON, {}))
+    assert dense.cycles / fast.cycles == pytest.approx(2, rel=0.01)  # what 2:4 tensor cores are sold with
     assert fast.macs == dense.macs
     assert fast.effective_macs == fast.macs // 2
     far = fast.traffic_bytes["dram"] if "dram" in fast.traffic_bytes else next(iter(fast.traffic_bytes.values()))

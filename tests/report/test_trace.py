@@ -17,7 +17,7 @@ from accelsim.cli import main
 from accelsim.engines.walk import Recorder
 from accelsim.report import activity
 from accelsim.report.trace import SCHEMA, Trace, build_trace
-from accelsim.workload.ops import Linear, Lstm, Pool2d
+from accelsim.workload.ops import Linear, Pool2d, Recurrent
 
 VECTOR = {"lanes": 4}
 
@@ -77,7 +77,7 @@ def test_bars_add_up_to_the_counters(
     assert trace.occupancy.row_shares().max() <= 1 + 1e-9
 
 
-def test_the_format(tmp_path: Any) -> None:
+def test_the_format() -> None:
     network = chain(("a", Linear(out=20)), ("b", Linear(out=7)), inputs={"x": (30,)}, batch=3)
     trace, run = traced(network, array(4, 4, one_buffer("2 KiB"), vector=VECTOR))
     document = json.loads(trace.to_json())
@@ -109,7 +109,7 @@ def test_buffers_hold_no_more_than_they_can() -> None:
 
 
 def test_repeated_steps_and_the_vector_unit_are_there() -> None:
-    network = chain(("l", Lstm(hidden=4)), inputs={"x": (5, 6)}, batch=1)
+    network = chain(("l", Recurrent(op="lstm", hidden=4)), inputs={"x": (5, 6)}, batch=1)
     trace, run = traced(network, array(4, 4, one_buffer("2 KiB"), vector=VECTOR))
     shown = lanes(trace)
     stalls = sum(piece["args"]["cycles"] for piece in shown["stalls"])
