@@ -250,8 +250,15 @@ class SystolicArray:
             int(record[kernels.END_CYCLES]) - load,
             0,
             hollow,
-            max(stream, int(record[kernels.DRAIN_CYCLES])),
+            max(stream, self._chain_cycles(int(record[kernels.DRAIN_CYCLES]))),
         ]
+
+    def _chain_cycles(self, drain: int) -> int:
+        """Cycles that a shift chain is held by a fold. Behind slow hops a narrower fold that follows is captured sooner
+        than this one was, by what the hops between the columns it leaves out would take beyond a cycle each."""
+        if not drain or self.spec.edge == "full":
+            return drain
+        return drain + (self.spec.pipeline.hop - 1) * (drain - 1) if self.spec.pipeline.hop > 1 else drain
 
     # ---- operands: what crosses the ports on chip ------------------------------------------------------------
 
