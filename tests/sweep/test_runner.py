@@ -253,7 +253,11 @@ def test_kill_minus_nine_twice_and_finish(files: tuple[str, str], tmp_path: Path
 def test_ctrl_c_ends_the_command_cleanly(files: tuple[str, str], tmp_path: Path) -> None:
     script = kills()
     space = [files[0], "--arch", files[1], "--vary", "arch.engine.rows=1:999"]
-    process = script.start(script.command(space, tmp_path / "o.csv", tmp_path / "s.db", 2))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell has it ignored, and hands that down
+    try:
+        process = script.start(script.command(space, tmp_path / "o.csv", tmp_path / "s.db", 2))
+    finally:
+        signal.signal(signal.SIGINT, before)
     while script.points_in(tmp_path / "s.db") < 2 and process.poll() is None:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers as well
