@@ -36,7 +36,7 @@ from accelsim.engines.walk import (
 from accelsim.errors import InfeasibleError, InvariantError
 from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
-from accelsim.schedule.build import Schedule
+from accelsim.schedule.build import Schedule, numbered
 from accelsim.units import ceil_div
 from accelsim.workload.precision import NumberFormat, Precision
 
@@ -287,9 +287,9 @@ class SystolicArray:
         split = schedule.tiles[:, [2, 5, 6]].prod(axis=1) < schedule.nest.dims.reduction
         operands = [self._operand_bits(grid, dataflow, widths, bool(s)) for grid, s in zip(grids, split, strict=True)]
         short = port_contention(self.arch, schedule, loads, operands, issue)
-        both = np.stack([schedule.classes.astype(np.int64), short], axis=1)
-        kinds, classes = np.unique(both, axis=0, return_inverse=True)
-        return [(int(kind), int(cycles)) for kind, cycles in kinds], classes.astype(np.int32).reshape(-1)
+        span = int(short.max()) + 1
+        kinds, classes = numbered(schedule.classes.astype(np.int64) * span + short)
+        return [divmod(int(kind), span) for kind in kinds], classes
 
     def _fold_rows(self, grid: FoldGrid, dataflow: str, short: int) -> list[list[int]]:
         """The fold table of one kind of step; the last fold (of each group) waits for what the ports fall ``short``."""

@@ -6,9 +6,11 @@ the store of an output tile that is finished, or that must make room while its s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import reduce
 from itertools import product
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from accelsim.mapping.machine import Ints, Placement, Widths
 from accelsim.mapping.mapping import RELEVANT, Mapping
 
 MOST_STEPS = 50_000_000
+MOST_TABLE = 1 << 20  # keys that are numbered by a table
 NOTHING = -1  # no load, no store: the tile stays
 
 
@@ -75,7 +78,7 @@ def build_schedule(layer: str, nest: LoopNest, mapping: Mapping, widths: Widths,
             levers=("a larger tile", "larger memory levels"),
         )
     index = _indices(counts, mapping)
-    sizes = {dim: _sizes(nest.dims, mapping.tile, dim)[index[dim]] for dim in Dims._fields}
+    sizes = {dim: _step_sizes(nest.dims, mapping.tile, dim, index[dim]) for dim in Dims._fields}
     loads = np.stack(
         [
             _weight_loads(nest, mapping, sizes, index, widths, placement),
@@ -102,6 +105,17 @@ def _sizes(dims: Dims, tile: Dims, dim: str) -> Ints:
     size, step = getattr(dims, dim), getattr(tile, dim)
     starts = np.arange(0, size, step, dtype=np.int64)
     return np.asarray(np.minimum(starts + step, size) - starts)
+
+
+def _step_sizes(dims: Dims, tile: Dims, dim: str, index: npt.NDArray[np.int32]) -> Ints:
+    """The size along ``dim`` of every step's tile; a single number, int64[], where all are alike."""
+    table = _sizes(dims, tile, dim)
+    return np.asarray(table[0]) if table[0] == table[-1] else table[index]
+
+
+def _product(sizes: dict[str, Ints], dims: Iterable[str]) -> Ints:
+    """Elements of each step's tile over ``dims``."""
+    return np.asarray(reduce(np.multiply, (sizes[dim] for dim in dims)))
 
 
 def _changes(index: dict[str, npt.NDArray[np.int32]], dims: frozenset[str]) -> npt.NDArray[np.bool_]:
@@ -133,7 +147,7 @@ def _weight_loads(
     placement: Placement,
 ) -> Ints:  # fmt: skip
     dims = RELEVANT["weight"] | (frozenset("PQ") if nest.private_weights else frozenset())
-    elements = np.prod([sizes[dim] for dim in sorted(dims)], axis=0)
+    elements = _product(sizes, sorted(dims))
     bits = 0 if placement.weight_resident else widths.weight
     return np.where(_fetches(index, dims, "weight" in mapping.keep, mapping.counts(nest.dims)), elements * bits, NOTHING)
 
@@ -180,7 +194,7 @@ def _output_moves(
     leaves = np.append(arrives[1:], True)
     reduction = index["C"] * counts.R * counts.S + index["R"] * counts.S + index["S"]
     last_reduction = counts.C * counts.R * counts.S - 1
-    outputs = np.prod([sizes[dim] for dim in "GNKPQ"], axis=0)
+    outputs = _product(sizes, "GNKPQ")
     partial = leaves & (reduction != last_reduction)  # loops run one way: the last tile of the sum ends it
     final_bits = 0 if placement.output_resident else widths.output
     stores = np.where(leaves, outputs * np.where(partial, widths.partial_sum, final_bits), NOTHING)
@@ -197,9 +211,23 @@ def _classes(
     counts = mapping.counts(dims)
     for bit, dim in enumerate(Dims._fields):
         code |= (index[dim] == getattr(counts, dim) - 1).astype(np.int32) << bit
-    present, classes = np.unique(code, return_inverse=True)
+    present, classes = numbered(code)
     tiles = [_tile_of(int(value), dims, mapping.tile, counts) for value in present]
-    return np.array(tiles, dtype=np.int64), classes.astype(np.int32)
+    return np.array(tiles, dtype=np.int64), classes
+
+
+def numbered(keys: npt.NDArray[np.integer[Any]]) -> tuple[Ints, npt.NDArray[np.int32]]:
+    """The distinct ``keys`` (none negative) in rising order, and for each key its number among them, int32.
+
+    As `numpy.unique` with the inverse, which sorts: keys of a small range are looked up in a table instead.
+    """
+    limit = int(keys.max()) + 1
+    if limit > MOST_TABLE:
+        present, places = np.unique(keys, return_inverse=True)
+        return present.astype(np.int64), places.astype(np.int32).reshape(-1)
+    there = np.bincount(keys, minlength=limit) > 0
+    numbers = np.cumsum(there, dtype=np.int32) - 1
+    return np.flatnonzero(there).astype(np.int64), numbers[keys]
 
 
 def _tile_of(code: int, dims: Dims, tile: Dims, counts: Dims) -> Dims:
