@@ -42,6 +42,13 @@ def _parse_throughput(table: Any) -> Any:
 Throughput = Annotated[dict[str, Ratio], BeforeValidator(_parse_throughput)]
 
 
+def _no_truth(value: Any) -> Any:
+    """Python takes true for 1; a file that says ``true`` where a number stands is wrong."""
+    if isinstance(value, bool):
+        raise ValueError(f"is {value}, must be a number")
+    return value
+
+
 def relative_throughput(table: dict[str, Fraction], precision: Precision, engine: str) -> Fraction:
     """MACs a unit does in a cycle at ``precision``, relative to its first.
 
@@ -119,7 +126,7 @@ class SystolicSpec(_Block):
     cols: PositiveInt
     dataflow: Literal["ws", "os", "is"] = "ws"
     weight_load: Literal["rows", "parallel"] = "rows"
-    weight_buffers: Literal[1, 2] = 1
+    weight_buffers: Annotated[Literal[1, 2], BeforeValidator(_no_truth)] = 1
     overlap: Literal["none", "skewed"] = "none"
     edge: Literal["full", "trim"] = "full"
     drain: Literal["rows", "cols", "parallel"] = "parallel"

@@ -98,6 +98,7 @@ def test_roofs_alone_have_peaks() -> None:
         ("rows: 256", "row: 256", 'f:5:26: engine.row: unknown key (did you mean "rows"?)'),
         ("dataflow: ws", "dataflow: wss", "f:5:48: engine.dataflow: is \"wss\", must be 'ws', 'os' or 'is'"),
         ("dataflow: ws", "datflow: ws", 'f:5:48: engine.datflow: unknown key (did you mean "dataflow"?)'),
+        ("weight_buffers: 2", "weight_buffers: true", "f:5:62: engine.weight_buffers: is True, must be a number"),
         ("weight_buffers: 2", "weight_buffers: 3", "f:5:62: engine.weight_buffers: is 3, must be 1 or 2"),
         ("int8: 1", "int99: 1", "f:6:10: engine.precision: is 'int99', must be int1 to int64"),
         ("1/4", "1/0", "f:6:31: engine.precision.int16: is '1/0', must be a positive number or ratio"),
