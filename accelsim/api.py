@@ -14,18 +14,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from accelsim import catalogue
-from accelsim.arch.spec import Architecture
+from accelsim.arch.spec import Architecture, listed_precisions
 from accelsim.errors import Fault, InputError
 from accelsim.mapping.mapping import MappingFile
+from accelsim.workload.expand import expanded
 from accelsim.workload.network import Network
 from accelsim.workload.retype import at_engine_precision
 
 if TYPE_CHECKING:
     from accelsim.engines.base import Array, LayerRun
     from accelsim.engines.walk import Recorder
+    from accelsim.frontends.inputs import Given
     from accelsim.report.result import Result
 
 Source = str | Path
+Inputs = Iterable[Source] | Mapping[str, Any]
 
 
 def load_network(source: Source, *, batch: int | None = None, overrides: Mapping[str, Any] | None = None) -> Network:
@@ -54,7 +57,7 @@ class Simulation:
 def simulate(
     network: Source | Network, arch: Source | Architecture, *, batch: int | None = None,
     layers: Iterable[str] | None = None, mapping: Source | MappingFile | None = None,
-    overrides: Mapping[str, Any] | None = None, values: bool = False, seed: int = 0,
+    overrides: Mapping[str, Any] | None = None, values: bool = False, seed: int = 0, inputs: Inputs | None = None,
 ) -> Result:  # fmt: skip
     """Simulate ``network`` on ``arch``, cycle by cycle.
 
@@ -66,6 +69,8 @@ def simulate(
     overrides : as ``--set``: ``{"arch.engine.rows": 8, "mapping.conv1.tile.K": 64}``.
     values    : let the operands themselves flow through the registers (outputs: see `simulate_full`).
     seed      : of operands that no file gives.
+    inputs    : what the network runs on: files as ``--input`` takes them, or arrays by the inputs' names; ``labels``
+                among them give the result its ``accuracy``.
 
     Raises
     ------
@@ -73,45 +78,72 @@ def simulate(
     InfeasibleError  the architecture cannot do it: what is asked, what there is, what to change.
     """
     return simulate_full(
-        network, arch, batch=batch, layers=layers, mapping=mapping, overrides=overrides, values=values, seed=seed
-    ).result
+        network, arch, batch=batch, layers=layers, mapping=mapping, overrides=overrides, values=values, seed=seed,
+        inputs=inputs,
+    ).result  # fmt: skip
 
 
 def simulate_full(
     network: Source | Network, arch: Source | Architecture, *, batch: int | None = None,
     layers: Iterable[str] | None = None, mapping: Source | MappingFile | None = None,
     overrides: Mapping[str, Any] | None = None, values: bool = False, seed: int = 0, command: str = "",
-    recorder: Recorder | None = None,
+    recorder: Recorder | None = None, inputs: Inputs | None = None,
 ) -> Simulation:  # fmt: skip
     """`simulate`, with the runs, notes and (in values mode) outputs behind the result.
 
     A ``recorder`` is filled with when everything happened: see `accelsim.report.trace`.
     """
-    net, hardware, fixed, notes = prepare(network, arch, batch, layers, mapping, overrides or {}, values)
+    given = given_inputs(inputs)
+    net, hardware, fixed, notes = prepare(network, arch, batch, layers, mapping, overrides or {}, values, given)
+    arrays = given.inputs(net) if given is not None else None
+    if arrays is not None and not values and hardware.engine.kind != "sparse":
+        from accelsim.workload.densities import with_measured_densities
+
+        net = with_measured_densities(net, arrays, seed)
     from accelsim.energy.model import EnergyModel, run_energies
     from accelsim.report.result import build_result
     from accelsim.simulator import Simulator
 
     EnergyModel.of(hardware)  # what has no source is said before anything runs
-    runs, more = Simulator(hardware, fixed, seed if values else None, recorder, seed).run(net)
+    runs, more = Simulator(hardware, fixed, seed if values else None, recorder, seed, arrays).run(net)
+    outputs = _outputs(runs)
     energies, sources = run_energies(runs, hardware)
     mode = "values" if values else "cycles"
-    result = build_result(net, hardware, runs, energies, sources, mode, seed, command)  # type: ignore[arg-type]
-    return Simulation(result, tuple(runs), (*notes, *more), _outputs(runs))
+    accuracy = given.top1(net, outputs) if given is not None and values else None
+    result = build_result(net, hardware, runs, energies, sources, mode, seed, command, accuracy)  # type: ignore[arg-type]
+    return Simulation(result, tuple(runs), (*notes, *more), outputs)
+
+
+def given_inputs(inputs: Inputs | None) -> Given | None:
+    """What `simulate` takes as ``inputs``, read."""
+    if inputs is None:
+        return None
+    from accelsim.frontends.inputs import given_arrays, read_given
+
+    return given_arrays(inputs) if isinstance(inputs, Mapping) else read_given(inputs)
 
 
 def prepare(
     network: Source | Network, arch: Source | Architecture, batch: int | None, layers: Iterable[str] | None,
     mapping: Source | MappingFile | None, overrides: Mapping[str, Any], values: bool = False,
+    given: Given | None = None,
 ) -> tuple[Network, Architecture, MappingFile, list[str]]:  # fmt: skip
     """Read everything; faults of all files are gathered and raised together."""
-    faults: list[Fault] = []
+    faults = [
+        Fault("--set", key, "is of a recipe, and nothing is compressed here: see simulate --recipe, sweep, search and compress")
+        for key in overrides
+        if key.startswith("compression.")
+    ]
     net, hardware, fixed, notes = None, None, None, list[str]()
     try:
         if isinstance(network, Network):
             net = network if batch is None else network.with_batch(batch)
         else:
-            net, notes = catalogue.load_network(network, batch=batch, overrides=overrides, values=values)
+            net, notes = catalogue.load_network(
+                network, batch=batch, overrides=overrides, values=values or given is not None
+            )
+        if given is not None and batch is None:
+            net = _with_batch(net, given.batch_for(net))
     except InputError as error:
         faults += error.faults
     try:
@@ -130,8 +162,13 @@ def prepare(
         faults += error.faults
     if faults or net is None or hardware is None or fixed is None:
         raise InputError(faults)
-    net, more = at_engine_precision(net, list(getattr(hardware.engine, "precision", {})))
-    return net, hardware, fixed, [*notes, *more]
+    net, more = at_engine_precision(net, listed_precisions(getattr(hardware.engine, "precision", {})), values)
+    whole, how = expanded(net)
+    return whole, hardware, fixed.for_parts(net), [*notes, *more, *how]
+
+
+def _with_batch(network: Network, batch: int) -> Network:
+    return network if batch == network.batch else network.with_batch(batch)
 
 
 def _selected(network: Network, names: Iterable[str]) -> Network:

@@ -10,11 +10,12 @@ from accelsim.arch.loader import read_architecture
 from accelsim.arch.spec import Architecture
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.mapping.mapping import EMPTY, MappingFile
+from accelsim.workload.expand import parts_of, unused
 from accelsim.workload.network import Network
 from accelsim.yaml_io import Document, KeyPath, load_document, parse_value, validate, with_override
 
 Overrides = Mapping[str, Any]
-ROOTS = ("arch", "mapping", "workload")
+ROOTS = ("arch", "mapping", "workload", "compression")
 _PACKAGE = Path(__file__).parent
 
 
@@ -55,7 +56,7 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         root = key.split(".")[0]
         if not equals or "." not in key or root not in ROOTS:
-            allowed = "arch.KEY=VALUE, mapping.LAYER.KEY=VALUE or workload.KEY=VALUE"
+            allowed = "arch.KEY=VALUE, mapping.LAYER.KEY=VALUE, workload.KEY=VALUE or compression.PASS.KEY=VALUE"
             faults.append(Fault("--set", key, f"must be {allowed}{nearest(root, ROOTS) if root not in ROOTS else ''}"))
             continue
         try:
@@ -116,7 +117,7 @@ def with_machines(mapping: MappingFile, document: Document | None = None) -> Map
 
 def check_mapping_names(mapping: MappingFile, network: Network, source: str) -> None:
     """Every layer that a mapping names must be there."""
-    known = [layer.name for layer in network.layers]
+    known = [name for layer in network.layers for name in dict.fromkeys((layer.name, *(parts_of(layer) or ())))]
     unknown = [name for name in mapping.layers if name not in known]
     if unknown:
         raise InputError(
@@ -143,7 +144,9 @@ def load_network(
     if suffix in (".yaml", ".yml"):
         from accelsim.frontends.network_yaml import read_network
 
-        return read_network(_overridden(load_document(path), changes, "workload")), []
+        document = _overridden(load_document(path), changes, "workload")
+        network = read_network(document)
+        return network, unused(network, document.data.get("algorithm", "direct"))
     if suffix == ".onnx":
         from accelsim.frontends.onnx import read_onnx_with_notes
 
@@ -152,29 +155,55 @@ def load_network(
             from accelsim.frontends.onnx_values import with_values
 
             network, notes = with_values(network, path), []
-        return _changed(network, changes), notes
+        else:
+            network = _with_scales_unread(network)
+        return _noted(_changed(network, changes), changes, notes)
     from accelsim.frontends.scalesim import read_scalesim_topology
 
     network, notes = read_scalesim_topology(path)
-    return _changed(network, changes), notes
+    return _noted(_changed(network, changes), changes, notes)
+
+
+def _noted(network: Network, changes: Mapping[KeyPath, Any], notes: list[str]) -> tuple[Network, list[str]]:
+    return network, [*notes, *unused(network, changes.get(("algorithm",), "direct"))]
+
+
+def _with_scales_unread(network: Network) -> Network:
+    """An ONNX model's products of integers have scales of their own, whether their numbers are wanted or not."""
+    from dataclasses import replace
+
+    from accelsim.workload.network import Affine, Quantization
+
+    scales = {
+        layer.name: Quantization((Affine(),) * len(layer.inputs))
+        for layer in network.layers
+        if layer.macs and layer.precision.weight.is_integer and layer.precision.input.is_integer
+    }
+    layers = (replace(y, quantization=scales.get(y.name, y.quantization)) for y in network.layers)
+    sketches = (replace(s, quantization=scales.get(s.name, s.quantization)) for s in network.sketches)
+    return replace(network, layers=tuple(layers), sketches=tuple(sketches))
 
 
 def _changed(network: Network, changes: Mapping[KeyPath, Any]) -> Network:
-    """Apply ``workload.batch`` and ``workload.precision.TENSOR`` to a network that has no YAML file behind it."""
+    """Apply ``workload.batch``, ``.precision.TENSOR`` and ``.algorithm`` to a network that has no YAML file behind it."""
     from dataclasses import replace
 
     from pydantic import BaseModel, ConfigDict
 
     from accelsim.units import PositiveInt
+    from accelsim.workload.algorithms import Algorithm
+    from accelsim.workload.expand import with_algorithm
     from accelsim.workload.precision import PartialPrecision
 
     class Changes(BaseModel):
         model_config = ConfigDict(extra="forbid")
         batch: PositiveInt | None = None
         precision: PartialPrecision = PartialPrecision()
+        algorithm: Algorithm | None = None
 
     wanted = validate(_overridden(Document({}, "--set workload"), changes, "workload"), Changes)
     sketches = [replace(s, precision=wanted.precision.over(s.precision)) for s in network.sketches]
+    sketches = [with_algorithm(s, wanted.algorithm) if wanted.algorithm else s for s in sketches]
     changed = network.with_sketches(sketches) if sketches else network
     return changed.with_batch(wanted.batch) if wanted.batch is not None else changed
 

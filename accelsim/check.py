@@ -14,6 +14,7 @@ from accelsim.compression.recipe import Recipe, read_recipe
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.frontends.network_yaml import network_file_model, read_network
 from accelsim.mapping.mapping import MappingFile
+from accelsim.sweep.spec import SweepFile, spec_of
 from accelsim.yaml_io import Document, load_document, validate
 
 READERS: dict[str, Callable[[Document], Any]] = {
@@ -21,6 +22,7 @@ READERS: dict[str, Callable[[Document], Any]] = {
     "accelsim.arch/1": read_architecture,
     "accelsim.mapping/1": lambda document: validate(document, MappingFile),
     "accelsim.recipe/1": read_recipe,
+    "accelsim.sweep/1": spec_of,
 }
 
 
@@ -39,10 +41,10 @@ def check_file(path: Path) -> list[Fault]:
 
 
 def schema_of(kind: str) -> dict[str, Any]:
-    """The JSON Schema of ``network``, ``arch``, ``mapping`` or ``recipe`` files."""
+    """The JSON Schema of ``network``, ``arch``, ``mapping``, ``recipe`` or ``sweep`` files."""
     models: dict[str, Callable[[], type[BaseModel]]] = {
         "network": network_file_model, "arch": lambda: Architecture, "mapping": lambda: MappingFile,
-        "recipe": lambda: Recipe,
+        "recipe": lambda: Recipe, "sweep": lambda: SweepFile,
     }  # fmt: skip
     model = models[kind]()
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}

@@ -9,7 +9,7 @@ import argparse
 import os
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from accelsim.arch.spec import Architecture
+    from accelsim.compression.compress import Compression
     from accelsim.mapping.mapping import MappingFile
     from accelsim.report.model import Result
     from accelsim.workload.network import Layer, Network
 
-SCHEMAS = ("network", "arch", "mapping", "recipe")
+SCHEMAS = ("network", "arch", "mapping", "recipe", "sweep")
 LISTS = ("archs", "networks", "dataflows", "formats")
 PLOTS = ("energy", "stalls", "utilization", "pareto", "speedup", "buffers")
 
@@ -83,8 +84,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--layer", action="append", default=[], metavar="NAME", help="only this layer (repeatable)")
     sub.add_argument("--values", action="store_true", help="let the operands flow through the registers")
     sub.add_argument("--seed", type=_seed, default=0, metavar="N", help="of operands that no file gives (default 0)")
+    sub.add_argument(
+        "--input", action="append", default=[], metavar="FILE", dest="inputs",
+        help="what the network runs on: FILE, FILE.npz:ARRAY or NAME=FILE, .npy or .npz with arrays named as the inputs; "
+        "its first axis is the batch, and `labels` in it give top-1 (repeatable)",
+    )  # fmt: skip
+    sub.add_argument("--labels", metavar="FILE", help="a label a sample for --values: FILE or FILE.npz:ARRAY")
     sub.add_argument("--out", metavar="DIR", help="write report.json, layers.csv (and outputs.npz with --values)")
     sub.add_argument("--json", action="store_true", help="print report.json on standard output and nothing else there")
+    sub.add_argument("--recipe", metavar="RECIPE.yaml", help="compress the network by it first; --set compression.KEY=VALUE")
     sub.add_argument("--rows", type=int, metavar="N", help="fold the table to about N rows (default 40; 0: all)")
     sub.add_argument(
         "--trace", metavar="FILE",
@@ -116,16 +124,25 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--data", metavar="FILE.csv", help="write the figure's data")
     sub.add_argument("--machine", action="append", default=[], metavar="ARCH", help="draw this machine's roof as well")
     sub.add_argument("--axis", choices=("ops_per_byte", "macs_per_weight_byte"), default="ops_per_byte")
-    sub.add_argument("--show", choices=("layers", "networks"), default="layers", help="a marker a layer or a network")
+    sub.add_argument("--show", choices=("layers", "networks", "levels"), default="layers",
+                     help="a marker a layer, a network, or a network and memory level")  # fmt: skip
     sub.add_argument("--width", choices=("single", "double"), default="single", help="columns of a paper")
     sub.add_argument("--name-layers", type=int, default=0, metavar="N", help="name the N slowest layers of each result")
 
     sub = command("compress", _compress, "prune, factorize, cluster and quantize a network by a recipe")
     sub.add_argument("network", metavar="NETWORK", help="a name (accelsim list networks), or a .yaml or .onnx file")
     sub.add_argument("--recipe", required=True, metavar="RECIPE.yaml", help="the passes, in order (accelsim schema recipe)")
+    sub.add_argument(
+        "--set", action="append", default=[], dest="assignments", metavar="KEY=VALUE",
+        help="override any key, e.g. compression.prune.density=0.2 or arch.engine.pes=32 (repeatable)",
+    )  # fmt: skip
     sub.add_argument("-o", "--output", required=True, metavar="FILE", help=".yaml (its arrays beside it), .npz or .onnx")
     sub.add_argument("--batch", type=_positive, metavar="N", help="replaces the network's batch")
-    sub.add_argument("--arch", metavar="ARCH", help="simulate both networks on it and print the six measures")
+    sub.add_argument(
+        "--arch", action="append", default=[], metavar="ARCH",
+        help="simulate both networks on it and print the six measures (repeatable)",
+    )  # fmt: skip
+    sub.add_argument("--values", action="store_true", help="run its integers on every --arch, beside the integer reference")
     sub.add_argument("--original-arch", metavar="ARCH", help="simulate the original on this one instead")
 
     sub = command("plot", _plot, "draw results: energy, stalls, utilization, a Pareto front, speed-ups, buffer sizes")
@@ -216,6 +233,7 @@ def _space(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--batch", type=_positive, metavar="N", help="replaces the networks' batch")
     sub.add_argument("--layer", action="append", default=[], metavar="NAME", help="only this layer (repeatable)")
     sub.add_argument("--mapping", metavar="FILE", help="a mapping YAML that overrides the automatic choice")
+    sub.add_argument("--recipe", metavar="RECIPE.yaml", help="compress the networks by it; compression. keys may be varied")
     sub.add_argument(
         "--set", action="append", default=[], dest="assignments", metavar="KEY=VALUE", help="for every point (repeatable)"
     )
@@ -243,12 +261,13 @@ def _simulate(options: argparse.Namespace) -> None:
     from accelsim.catalogue import parse_overrides
     from accelsim.report.tracing import Tracing
 
+    network, batch, overrides = _compressed(options, parse_overrides(options.assignments))
     tracing = Tracing.of(options.trace, options.values) if options.trace else None
     with _progress(f"simulating {options.network} on {options.arch} (the first run compiles kernels)"):
         run = simulate_full(
-            options.network, options.arch, batch=options.batch, layers=options.layer or None, mapping=options.mapping,
-            overrides=parse_overrides(options.assignments), values=options.values, seed=options.seed,
-            command=options.command_line, recorder=tracing.recorder if tracing else None,
+            network, options.arch, batch=batch, layers=options.layer or None, mapping=options.mapping,
+            overrides=overrides, values=options.values, seed=options.seed,
+            command=options.command_line, recorder=tracing.recorder if tracing else None, inputs=_inputs(options),
         )  # fmt: skip
     if tracing:
         tracing.write(run)
@@ -264,6 +283,26 @@ def _simulate(options: argparse.Namespace) -> None:
     print_result(run.result, _console(), ROWS if options.rows is None else options.rows or None)
     if options.out:
         print(f"\nwritten to {options.out}: {', '.join(sorted(_files(run)))}")
+
+
+def _inputs(options: argparse.Namespace) -> list[str] | None:
+    """The files of --input and --labels, or None."""
+    if options.labels and not (options.values and options.inputs):
+        raise InputError(Fault("--labels", "", "needs --values and the samples that it labels, --input FILE"))
+    return [*options.inputs, *([f"labels={options.labels}"] if options.labels else [])] or None
+
+
+def _compressed(
+    options: argparse.Namespace, overrides: dict[str, Any]
+) -> tuple[str | Network, int | None, dict[str, Any]]:
+    """What to simulate, its batch and the overrides that are left: the network named, or what a recipe makes of it."""
+    if options.recipe is None and not any(key.startswith("compression.") for key in overrides):
+        return options.network, options.batch, overrides
+    from accelsim.compression.compress import compress
+    from accelsim.compression.override import without_compression
+
+    made = compress(options.network, options.recipe, batch=options.batch, overrides=overrides)
+    return made.network, None, without_compression(overrides)
 
 
 def _progress(words: str) -> AbstractContextManager[Any]:
@@ -416,17 +455,35 @@ def _machine(text: str) -> Architecture | tuple[Architecture, str]:
 
 
 def _compress(options: argparse.Namespace) -> None:
+    from accelsim.catalogue import load_arch, parse_overrides
     from accelsim.compression.compress import compress
     from accelsim.compression.save import check_suffix
-    from accelsim.compression.table import print_compression, print_measures
+    from accelsim.compression.table import print_compression, print_measured
 
     check_suffix(options.output)
-    result = compress(options.network, options.recipe, batch=options.batch)
+    overrides = parse_overrides(options.assignments)
+    result = compress(options.network, options.recipe, batch=options.batch, overrides=overrides)
     console = _console()
     print_compression(result, console)
-    if options.arch:
-        print_measures(*result.measures(options.arch, options.original_arch), console)
+    archs = {name: load_arch(name, overrides) for name in options.arch}
+    if archs:
+        found = {name: result.simulated(arch, options.original_arch) for name, arch in archs.items()}
+        print_measured(found, console, result.accuracy_before is not None)
+    if options.values:
+        _compressed_values(result, archs, console)
     print(f"\nwritten: {', '.join(str(path) for path in result.save(options.output))}")
+
+
+def _compressed_values(result: Compression, archs: Mapping[str, Architecture], console: Console) -> None:
+    """Run the compressed network's values on every architecture, beside the integer reference."""
+    from accelsim.compression.engines import print_engine_runs, refuse_differences, run_on_engines
+
+    if not archs:
+        raise InputError(Fault("--values", "", "needs the architectures to run on, --arch ARCH"))
+    assert result.test is not None
+    runs = run_on_engines(result.network, result.test, result.labels, archs)
+    print_engine_runs(runs, len(result.test), console)
+    refuse_differences(runs)
 
 
 def _explain(options: argparse.Namespace) -> None:
@@ -474,8 +531,10 @@ def _layer(network: Network, name: str) -> Layer:
 
 def _compare(options: argparse.Namespace) -> None:
     first, second = _read_results([options.first, options.second])
-    from accelsim.report.difference import compare_results, print_comparison
+    from accelsim.report.difference import compare_results, print_comparison, print_results_measures, weights_differ
 
+    if weights_differ(first, second):
+        print_results_measures(first, second, _console())
     print_comparison(compare_results(first, second), _console())
 
 

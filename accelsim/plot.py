@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from accelsim.analysis.tilings import Tilings
+    from accelsim.arch.spec import Architecture
+    from accelsim.workload.network import Network
+
 __all__ = [
     "buffers",
     "buffers_csv",
@@ -48,6 +52,8 @@ __all__ = [
     "speedup_csv",
     "stalls",
     "stalls_csv",
+    "tilings",
+    "tilings_csv",
     "utilization",
     "utilization_csv",
 ]
@@ -78,7 +84,8 @@ def roofline(
     machines:     architectures whose roofs are drawn too; ``(architecture, "int8")`` picks a roof.
     axis:         ``"ops_per_byte"``: ops (2 a MAC) a byte of off-chip traffic; ``"macs_per_weight_byte"``:
                   the TPU paper's axis, MACs a byte of weights read. The height counts a MAC as two ops.
-    show:         ``"layers"``: a marker a layer, its area its share of time; ``"networks"``: one a network.
+    show:         ``"layers"``: a marker a layer, its area its share of time; ``"networks"``: one a network;
+                  ``"levels"``: one a network and memory level, under that level's bandwidth.
     width:        see the module; ``height_in`` in inches.
     labels:       names of the results in the legend.
     name_layers:  name this many layers of each result, those that take most time, where there is room.
@@ -181,6 +188,35 @@ def pareto(
         return draw_pareto(points, label=label, figure=figure)
 
 
+def tilings(
+    network: str | Path | Network,
+    arch: str | Path | Architecture,
+    layer: str,
+    *,
+    mapping: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    width: Width | float = "single",
+    height_in: float | None = None,
+) -> tuple[Figure, Axes]:
+    """Every legal tiling of a layer under the machine's roofs, the one that is used marked (Zhang, FPGA 2015, fig. 8)."""
+    from accelsim.report.tilings_figure import draw_tilings
+
+    found = _layer_tilings(network, arch, layer, mapping, overrides)
+    with _empty(width, height_in) as figure:
+        return draw_tilings(found, figure=figure)
+
+
+def _layer_tilings(
+    network: str | Path | Network, arch: str | Path | Architecture, layer: str, mapping: str | Path | None,
+    overrides: Mapping[str, Any] | None,
+) -> Tilings:  # fmt: skip
+    from accelsim.analysis.tilings import layer_tilings
+    from accelsim.api import prepare
+
+    net, hardware, fixed, _ = prepare(network, arch, None, None, mapping, overrides or {})
+    return layer_tilings(net, layer, hardware, fixed)
+
+
 def speedup(
     results: Sequence[Result],
     *,
@@ -249,6 +285,16 @@ def pareto_csv(table: Table, x: str = "cycles", y: str = "energy_total_pj") -> s
     from accelsim.report.points_figure import find_points
 
     return to_csv(find_points(_rows(table), x, y).table())
+
+
+def tilings_csv(
+    network: str | Path | Network, arch: str | Path | Architecture, layer: str, *, mapping: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+) -> str:  # fmt: skip
+    """The data of `tilings`: a row a tiling."""
+    from accelsim.report import tilings_figure
+
+    return tilings_figure.tilings_csv(_layer_tilings(network, arch, layer, mapping, overrides))
 
 
 def speedup_csv(results: Sequence[Result], baseline: str | None = None) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from accelsim.arch.spec import Architecture
+import numpy as np
+
+from accelsim.arch.spec import Architecture, NfuSpec
 from accelsim.counters import Counters
 from accelsim.engines.base import Array, Engine, LayerRun, Operands
 from accelsim.engines.registry import engine_of, vector_unit_of
+from accelsim.engines.transforms import require_exact_products, require_transforms
 from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import LoopNest, Lowered, VectorWork, lower
 from accelsim.mapping.mapping import EMPTY, MappingFile
@@ -28,7 +31,7 @@ class Simulator:
     """Runs networks on one architecture. ``seed`` of the operands in values mode, None for cycles mode.
 
     ``recorder`` writes down when everything happened. ``data_seed``: of the values on which an engine's control depends,
-    which flow in cycles mode too.
+    which flow in cycles mode too. ``inputs``: values of graph inputs that need no seed.
     """
 
     arch: Architecture
@@ -36,6 +39,7 @@ class Simulator:
     seed: int | None = None
     recorder: Recorder | None = None
     data_seed: int = 0
+    inputs: Mapping[str, Array] | None = None
 
     def run(self, network: Network) -> tuple[list[LayerRun], list[str]]:
         """All layers in order, and notes about what the architecture does not model."""
@@ -65,12 +69,17 @@ class Simulator:
         posts = self.posts(network)
         needing = {name for name, post in posts.items() if post.engine.needs_values}
         seed = self.data_seed if self.seed is None and needing else self.seed
-        values = _Values.start(network, seed) if seed is not None else None
+        drawn = self.seed is None and self.inputs is None
+        values = _Values.start(network, seed, self.inputs, drawn) if seed is not None else None
         for layer in network.layers:
             post, operands = posts[layer.name], None
             if values and (self.seed is not None or layer.name in needing):
                 operands = values.operands(layer)
             run = self._layer(post.layer(layer.name), post, self._carry(layer.name, post), operands)
+            if post.engine.needs_values:
+                run = replace(run, nonzero_weights=_nonzero_weights(layer, operands))
+            if post.engine.needs_values or self.inputs is not None:
+                run = replace(run, input_density=_density(layer, operands))
             if operands is None and values and needing:
                 values.keep(layer.name, values.computed(layer))
             elif values:
@@ -94,6 +103,8 @@ class Simulator:
 
     def _layer(self, layer: Layer, post: Post, carry: Carry, operands: Operands | None) -> LayerRun:
         lowered, plan = lower(layer), post.plan
+        if operands is not None:
+            require_exact_products(layer, post.arch)
         if any(isinstance(work, LoopNest) for work in lowered.work):
             return post.engine.run_layer(layer, plan, carry, operands)
         outputs, overflows = None, 0
@@ -148,6 +159,7 @@ def plan_network(
 
     ``forbidden`` tensors must leave in any case.
     """
+    require_transforms(network, arch)
     while True:
         plan = plan_residency(network, arch, forbidden)
         evicted = _evicted(network, plan, engine)
@@ -169,6 +181,23 @@ def _evicted(network: Network, plan: Plan, engine: Engine) -> str | None:
     return None
 
 
+def _nonzero_weights(layer: Layer, operands: Operands | None) -> int | None:
+    """How many of a layer's given weights are not zero; None where they are drawn, or were not read."""
+    from accelsim.workload.values import is_given
+
+    if operands is None or operands.weight is None or not is_given(layer.weight):
+        return None
+    return int(np.count_nonzero(operands.weight))
+
+
+def _density(layer: Layer, operands: Operands | None) -> float | None:
+    """The share of a layer's first input that is not zero, where it has MACs and values flow."""
+    if operands is None or not layer.macs:
+        return None
+    first = operands.inputs[0]
+    return int(np.count_nonzero(first)) / first.size
+
+
 def _absorbed(layer: Layer, host: str, outputs: tuple[Array, ...] | None) -> LayerRun:
     """A layer that rides on another: its operations are done and counted, in no cycles of their own."""
     ops = 0 if isinstance(layer.op, BatchNorm) else layer.vector_ops
@@ -177,19 +206,27 @@ def _absorbed(layer: Layer, host: str, outputs: tuple[Array, ...] | None) -> Lay
 
 @dataclass
 class _Values:
-    """The tensors of a values run, dropped when nothing reads them any more."""
+    """The tensors of a values run, dropped when nothing reads them any more.
+
+    ``drawn``: a density that a layer states for what it reads counts for more than what flows there from a seed.
+    """
 
     network: Network
     seed: int
     tensors: dict[TensorRef, Array]
     readers: dict[TensorRef, int] = field(default_factory=dict)
+    drawn: bool = False
 
     @classmethod
-    def start(cls, network: Network, seed: int) -> _Values:
-        from accelsim.workload.values import input_values
+    def start(
+        cls, network: Network, seed: int, inputs: Mapping[str, Array] | None = None, drawn: bool = False
+    ) -> _Values:
+        from accelsim.workload.values import input_values, is_given
 
-        tensors = {TensorRef(name): array for name, array in input_values(network, seed).items()}
-        return cls(network, seed, tensors, {ref: len(users) for ref, users in network.consumers().items()})
+        seeded = not any(is_given(layer.input_values) for layer in network.layers)
+        tensors = {TensorRef(name): array for name, array in input_values(network, seed, inputs).items()}
+        readers = {ref: len(users) for ref, users in network.consumers().items()}
+        return cls(network, seed, tensors, readers, drawn and seeded)
 
     def operands(self, layer: Layer) -> Operands:
         from accelsim.workload.fixed_point import centred
@@ -200,10 +237,17 @@ class _Values:
         if not isinstance(layer.op, Recurrent):
             if layer.macs:
                 inputs, weight = centred(layer, inputs, weight)
+                inputs = self._at_density(layer, inputs)
             return Operands(inputs, weight, bias_values(layer))
         projection = projection_values(layer, self.seed) if layer.op.projection else None
         peepholes = peephole_values(layer, self.seed) if layer.op.peepholes else None
         return Operands(inputs, weight, bias_values(layer), projection, peepholes)
+
+    def _at_density(self, layer: Layer, inputs: tuple[Array, ...]) -> tuple[Array, ...]:
+        from accelsim.workload.values import drawn_input
+
+        stated = layer.input_values.density < 1 and layer.inputs[0].source not in self.network.inputs
+        return (drawn_input(layer, self.seed), *inputs[1:]) if self.drawn and stated else inputs
 
     def computed(self, layer: Layer) -> tuple[Array, ...]:
         """What ``layer`` gives by the reference, where its engine need not see the operands."""
@@ -228,6 +272,7 @@ class _Values:
 def _notes(runs: list[LayerRun], arch: Architecture) -> list[str]:
     machines = list({id(run.machine): run.machine or arch for run in runs}.values())
     notes = [_without_vector_unit(runs, machine, arch) for machine in machines]
+    notes += [_with_own_scales(runs, machine, arch) for machine in machines]
     notes += [_elsewhere(runs, machine, arch) for machine in machines if machine is not arch]
     return [note for note in notes if note]
 
@@ -240,6 +285,19 @@ def _without_vector_unit(runs: list[LayerRun], machine: Architecture, arch: Arch
     return (
         f"{machine.name} has no vector unit: {len(left_out)} layers without MACs ({_some(left_out)}) are not counted; "
         "add a vector block to the architecture to count them"
+    )
+
+
+def _with_own_scales(runs: list[LayerRun], machine: Architecture, arch: Architecture) -> str:
+    """An NFU's fixed point gives way to integers that say what they are scaled by."""
+    if not isinstance(machine.engine, NfuSpec) or machine.engine.arithmetic is None:
+        return ""
+    own = [run.layer for run in runs if (run.machine or arch) is machine and run.layer.macs and run.layer.states_scales]
+    if not own:
+        return ""
+    return (
+        f"{_some([layer.name for layer in own])} state scales of their own: {machine.name} computes them in exact integers, "
+        "requantized as they say, not in its own fixed point (arch.engine.arithmetic)"
     )
 
 

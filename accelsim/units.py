@@ -42,6 +42,11 @@ class Bandwidth:
         assert self.bytes_per_cycle is not None
         return self.bytes_per_cycle * clock_hz
 
+    def times(self, ports: int) -> Bandwidth:
+        """The rate of ``ports`` such ports together."""
+        rates = (rate and rate * ports for rate in (self.bytes_per_second, self.bytes_per_cycle))
+        return Bandwidth(*rates)
+
     def __str__(self) -> str:
         if self.bytes_per_cycle is not None:
             return f"{float(self.bytes_per_cycle):g} B/cycle"

@@ -20,6 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,9 @@ from accelsim.workload.precision import Precision
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from accelsim.report.result import Result
+    from accelsim.sweep.table import SweepTable
 
 DOCS = ROOT / "docs"
 LEFT, TOP, SUM = style.BLUE, style.VERMILLION, style.GREEN
@@ -463,6 +467,69 @@ def roofline_paper() -> Figure:
     return figure
 
 
+def roofline_machines() -> Figure:
+    """One network on three machines, one kind of engine each."""
+    layers = [f"conv{i}" for i in range(1, 6)] + [f"fc{i}" for i in range(6, 9)]
+    results = [accelsim.simulate("alexnet", name, layers=layers) for name in ("tpu_v1", "diannao", "zhang2015")]
+    return accelsim.plot.roofline(results, width="double", labels=[r.architecture for r in results], name_layers=1)[0]
+
+
+def roofline_levels() -> Figure:
+    """Networks at the ports of two memory levels."""
+    results = [accelsim.simulate(name, "gemmini_16x16") for name in ("resnet50", "mobilenet_v1")]
+    return accelsim.plot.roofline(results, show="levels")[0]
+
+
+@cache
+def gallery_results() -> list[Result]:
+    """Three networks on three machines."""
+    machines = ("eyeriss_like", "gemmini_16x16", "tpu_v1")
+    return [accelsim.simulate(net, arch) for net in ("mobilenet_v1", "resnet50", "vgg16") for arch in machines]
+
+
+def heat_map() -> Figure:
+    """PEs of Gemmini's array while MobileNet runs."""
+    with tempfile.TemporaryDirectory() as folder:
+        trace = str(Path(folder) / "trace.json")
+        with redirect_stdout(io.StringIO()):
+            assert cli.main(["simulate", "mobilenet_v1", "--arch", "gemmini_16x16", "--trace", trace]) == 0
+        return accelsim.plot.heat_map(trace, width="double", height_in=2.6)[0]
+
+
+def buffer_sizes() -> Figure:
+    """Off-chip traffic over the size of TPU v1's unified buffer."""
+    space = {"arch.memory.unified_buffer.size": "pow2:256 KiB:16 MiB"}
+    table = accelsim.sweep(["vgg16", "resnet18", "mobilenet_v1"], "tpu_v1", space)
+    return accelsim.plot.buffers(table.rows)[0]
+
+
+@cache
+def zhang_sweep() -> SweepTable:
+    """The unrolls of `examples/sweep/zhang2015.yaml`."""
+    return accelsim.sweep(ROOT / "examples" / "sweep" / "zhang2015.yaml")
+
+
+def zhang_unrolls() -> Figure:
+    """Every unroll <Tm, Tn> under the DSP budget: what it attains over the slices that it takes."""
+    rows = [
+        {**row, "DSP slices": 5 * int(tm) * int(tn), "unroll": f"<{tm}, {tn}>"}
+        for row in zhang_sweep().rows
+        if (tm := row["arch.engine.unroll.K"]) and (tn := row["arch.engine.unroll.C"])
+    ]
+    assert zhang_sweep().best is not None
+    best = zhang_sweep().best or {}
+    assert (best["arch.engine.unroll.K"], best["arch.engine.unroll.C"]) == (64, 7)
+    figure, axes = accelsim.plot.pareto(rows, "DSP slices", "max:attained_gops", label="unroll", width="double")
+    axes.axvline(2240, color=style.FAINT, lw=0.6, ls=(0, (2, 2)), zorder=0)
+    return figure
+
+
+def zhang_tilings() -> Figure:
+    """Every legal tiling of the paper's layer 5 on its chosen engine."""
+    layers = ROOT / "examples" / "sweep" / "alexnet_one_group.yaml"
+    return accelsim.plot.tilings(layers, "zhang2015", "conv5")[0]
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "os_cycle": output_stationary,
     "ws_cycle": weight_stationary,
@@ -472,6 +539,16 @@ FIGURES: dict[str, Callable[[], Figure]] = {
     "nfu_pipeline": nfu_pipeline,
     "roofline_resnet50": roofline_resnet50,
     "roofline_paper": roofline_paper,
+    "roofline_machines": roofline_machines,
+    "roofline_levels": roofline_levels,
+    "energy": lambda: accelsim.plot.energy(gallery_results(), width="double")[0],
+    "stalls": lambda: accelsim.plot.stalls(gallery_results())[0],
+    "utilization": lambda: accelsim.plot.utilization(gallery_results()[3:6], over_time=True)[0],
+    "speedup": lambda: accelsim.plot.speedup(gallery_results())[0],
+    "heat_map": heat_map,
+    "buffers": buffer_sizes,
+    "zhang_unrolls": zhang_unrolls,
+    "zhang_tilings": zhang_tilings,
 }
 
 
@@ -503,6 +580,8 @@ EXCERPTS: dict[str, str] = {
     "too_large": f"simulate {EDGE8} --set mapping.conv2.tile.P=16 --set mapping.conv2.tile.Q=16",
     "validate_tpu_v1": "validate tpu_v1",
     "check_faults": "check broken_net.yaml",
+    "algorithms": "sweep vgg16 --arch eyeriss_like --layer conv4_2"
+    " --vary workload.algorithm=[direct,winograd_f2x2,winograd_f4x4]",
     "scalesim_csv": "simulate scalesim_topology.csv --arch scalesim --set arch.engine.dataflow=ws",
 }
 COMPARED = (

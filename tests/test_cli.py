@@ -188,7 +188,7 @@ def test_list(run: Run, what: str) -> None:
     assert {"archs": "tpu_v1", "networks": "resnet50", "dataflows": "ws", "formats": "int"}[what] in out
 
 
-@pytest.mark.parametrize("what", ["network", "arch", "mapping"])
+@pytest.mark.parametrize("what", ["network", "arch", "mapping", "recipe", "sweep"])
 def test_schema_is_json_schema(run: Run, what: str) -> None:
     status, out, _ = run("schema", what)
     assert status == 0

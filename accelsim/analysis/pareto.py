@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+BETTER_LARGE = frozenset({"utilization", "attained_gops", "intensity_ops_per_byte", "macs_per_weight_byte"})
+"""Columns of results of which more is better; of all others less is."""
+
 
 def pareto_front(costs: Sequence[Sequence[float]]) -> list[int]:
-    """Indices of the costs (smaller is better) that no other beats in everything, in the order of the first
-    cost.
+    """Indices of the costs (smaller is better) that no other beats in everything, in the order of the first cost; of
+    equal ones the first.
+
+    Sorted first, so that only those kept can beat what comes: n log n, and n times the size of the front.
 
     >>> pareto_front([(1, 9), (2, 5), (3, 6), (4, 1), (4, 1)])
     [0, 1, 3]

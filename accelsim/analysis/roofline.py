@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from accelsim.arch.spec import Architecture, MemoryLevel, RoofSpec
+from accelsim.arch.spec import Architecture, MemoryLevel, RoofSpec, listed_precisions
 from accelsim.counters import Counters, Transfer
 from accelsim.engines.base import LayerRun
 
@@ -208,7 +208,7 @@ def engine_roofs(arch: Architecture) -> list[Roof]:
     assert not isinstance(engine, RoofSpec)
     bandwidth = bandwidth_bytes_per_second(arch)
     roofs = []
-    for name in engine.precision:
+    for name in listed_precisions(engine.precision):
         weight, _, activation = name.partition("x")
         formats = Precision(weight=parse_format(weight), input=parse_format(activation or weight))
         roofs.append(Roof(name, gops(2 * engine.macs_per_cycle(formats), arch.clock), bandwidth))

@@ -6,12 +6,33 @@ Every constant of a chip lives in its file under ``arch_configs/``; nothing here
 from __future__ import annotations
 
 from fractions import Fraction
+from math import prod
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PrivateAttr,
+    Tag,
+    model_validator,
+)
 
-from accelsim.errors import InfeasibleError
-from accelsim.units import BandwidthField, Bytes, Duration, DurationField, Hertz, NonNegativeInt, PositiveInt, Ratio
+from accelsim.arch.nodes import NODE_LINKS
+from accelsim.errors import InfeasibleError, nearest
+from accelsim.units import (
+    BandwidthField,
+    Bytes,
+    Duration,
+    DurationField,
+    Hertz,
+    NonNegativeInt,
+    PositiveInt,
+    Ratio,
+    ceil_div,
+)
 from accelsim.workload.precision import NumberFormat, Precision, parse_format
 
 SCHEMA = "accelsim.arch/1"
@@ -39,7 +60,99 @@ def _parse_throughput(table: Any) -> Any:
     return table
 
 
-Throughput = Annotated[dict[str, Ratio], BeforeValidator(_parse_throughput)]
+class BitSerial(_Block):
+    """Multipliers that take an operand a bit at a time: ``bits``/p of full speed at p bits of it, any p up to ``bits``.
+
+    ``operand``: the one that is serial (P. Judd et al., "Stripes: Bit-serial deep neural network computing", MICRO 2016:
+    the input), or both (S. Sharify et al., "Loom", DAC 2018, arXiv 1706.07853).
+    """
+
+    scaling: Literal["bit_serial"]
+    bits: Annotated[int, Field(strict=True, ge=2, le=32)] = 16
+    operand: Literal["input", "weight", "both"] = "input"
+
+    @property
+    def listed(self) -> list[str]:
+        """The widths that a roofline shows, full speed first."""
+        return [f"int{self.bits >> step}" for step in range(4) if self.bits >> step >= 2]
+
+    def rate(self, weight: int, activation: int) -> Fraction | None:
+        """Speed at these bits, None where an operand is too wide."""
+        if max(weight, activation) > self.bits:
+            return None
+        serial = {"input": (activation,), "weight": (weight,), "both": (weight, activation)}[self.operand]
+        return Fraction(self.bits ** len(serial), prod(serial))
+
+
+class BitFusion(_Block):
+    """Multipliers made of small ones that are joined as wide as needed: (``bits``/w) (``bits``/a) of full speed.
+
+    w and a are the operands' bits, rounded up to ``brick`` times a power of two. Twice as wide as ``bits`` is the most;
+    it takes the small ones of several cycles (H. Sharma et al., "Bit Fusion: Bit-level dynamically composable
+    architecture for accelerating deep neural networks", ISCA 2018, arXiv 1712.01507).
+    """
+
+    scaling: Literal["bit_fusion"]
+    bits: Annotated[int, Field(strict=True, ge=2, le=32)] = 8
+    brick: Annotated[int, Field(strict=True, ge=1, le=8)] = 2
+
+    @model_validator(mode="after")
+    def _bricks_join(self) -> BitFusion:
+        if self._joined(self.bits) != self.bits:
+            raise ValueError(f"bits is {self.bits}, must be brick ({self.brick}) times a power of two")
+        return self
+
+    @property
+    def listed(self) -> list[str]:
+        """The widths at which the speed changes, full speed first, the widest last."""
+        narrow = [self.bits >> step for step in range(6) if self.bits >> step >= self.brick]
+        return [f"int{bits}" for bits in (*narrow, 2 * self.bits)]
+
+    def rate(self, weight: int, activation: int) -> Fraction | None:
+        """Speed at these bits, None where an operand is too wide."""
+        wide = [self._joined(bits) for bits in (weight, activation)]
+        return Fraction(self.bits**2, prod(wide)) if max(wide) <= 2 * self.bits else None
+
+    def _joined(self, bits: int) -> int:
+        """The width of joined bricks that hold ``bits``."""
+        return self.brick << (ceil_div(bits, self.brick) - 1).bit_length()
+
+
+Scaled = BitSerial | BitFusion
+_SCALINGS = ("bit_serial", "bit_fusion")
+
+
+def _form(value: Any) -> str:
+    if isinstance(value, Scaled):
+        return value.scaling
+    return str(value["scaling"]) if isinstance(value, dict) and "scaling" in value else "table"
+
+
+def _known_form(value: Any) -> Any:
+    form = _form(value)
+    if form not in ("table", *_SCALINGS):
+        raise ValueError(f'scaling is "{form}", must be {" or ".join(_SCALINGS)}{nearest(form, _SCALINGS)}')
+    return value
+
+
+Throughput = Annotated[
+    Annotated[dict[str, Ratio], BeforeValidator(_parse_throughput), Tag("table")]
+    | Annotated[BitSerial, Tag("bit_serial")]
+    | Annotated[BitFusion, Tag("bit_fusion")],
+    Discriminator(_form),
+    BeforeValidator(_known_form),
+]
+Speeds = dict[str, Fraction] | Scaled
+
+
+def listed_precisions(speeds: Speeds) -> list[str]:
+    """The precisions that an engine names, the first that of full speed."""
+    return speeds.listed if isinstance(speeds, Scaled) else list(speeds)
+
+
+def speed_of(rate: Fraction) -> tuple[int, int]:
+    """A relative speed as hardware has it: so many elements at once, in so many cycles; 16/5 is 16 in 5."""
+    return rate.numerator, rate.denominator
 
 
 def _no_truth(value: Any) -> Any:
@@ -49,13 +162,18 @@ def _no_truth(value: Any) -> Any:
     return value
 
 
-def relative_throughput(table: dict[str, Fraction], precision: Precision, engine: str) -> Fraction:
+_FP32 = parse_format("fp32")
+
+
+def relative_throughput(table: Speeds, precision: Precision, engine: str) -> Fraction:
     """MACs a unit does in a cycle at ``precision``, relative to its first.
 
     A precision that is not listed runs as the fastest listed one that holds both operands (a 4-bit weight in an 8-bit
     multiplier); `InfeasibleError` if there is none. Signed and unsigned integers of one width run alike.
     """
     weight, activation = _signless(precision.weight), _signless(precision.input)
+    if isinstance(table, Scaled):
+        return _scaled_throughput(table, weight, activation, engine)
     pairs = {key: [_signless(parse_format(part)) for part in key.split("x")] for key in table}
     known = {(formats[0], formats[-1]): table[key] for key, formats in pairs.items()}
     if (weight, activation) in known:
@@ -63,6 +181,8 @@ def relative_throughput(table: dict[str, Fraction], precision: Precision, engine
     wide = [rate for (w, a), rate in known.items() if _holds(w, weight) and _holds(a, activation)]
     if wide:
         return max(wide)
+    if set(known) == {(_FP32, _FP32)} and all(n.is_integer and n.bits <= 16 for n in (weight, activation)):
+        return known[_FP32, _FP32]  # its 24 bits of significand hold them
     raise InfeasibleError(
         f"the {engine} engine's precision",
         demand=f"weight {precision.weight} x input {precision.input}",
@@ -72,6 +192,21 @@ def relative_throughput(table: dict[str, Fraction], precision: Precision, engine
             "give the network another precision, e.g. --set workload.precision.weight=int8",
         ),
     )
+
+
+def _scaled_throughput(form: Scaled, weight: NumberFormat, activation: NumberFormat, engine: str) -> Fraction:
+    integers = weight.is_integer and activation.is_integer
+    rate = form.rate(weight.bits, activation.bits) if integers else None
+    if rate is not None:
+        return rate
+    most = form.bits if isinstance(form, BitSerial) else 2 * form.bits
+    raise InfeasibleError(
+        f"the {engine} engine's precision",
+        demand=f"weight {weight} x input {activation}",
+        bound=f"integers of up to {most} bits ({form.scaling})",
+        levers=("--set arch.engine.precision.bits=...", "give the network another precision, e.g. "
+                "--set workload.precision.weight=int8"),
+    )  # fmt: skip
 
 
 def _holds(wide: NumberFormat, narrow: NumberFormat) -> bool:
@@ -195,6 +330,13 @@ class PiecewiseLinear(_Block):
     reach: PositiveInt = 8
 
 
+class NodeLinks(_Block):
+    """What a node of several hears from the node before it in their ring, while it tells the node behind."""
+
+    bandwidth: BandwidthField
+    latency: DurationField = Duration(cycles=0)
+
+
 class NfuSpec(_Block):
     """A neural functional unit: multipliers, adder trees, activation. The meaning of each option: docs/engines/nfu.md."""
 
@@ -208,10 +350,29 @@ class NfuSpec(_Block):
     arithmetic: FixedPoint | None = None
     activation: PiecewiseLinear = PiecewiseLinear()
     precision: Throughput = {"int16": Fraction(1)}
+    nodes: Annotated[int, Field(strict=True, ge=1, le=4096)] = 1
+    links: NodeLinks | None = None
+
+    @model_validator(mode="after")
+    def _nodes_are_linked(self) -> NfuSpec:
+        if self.nodes > 1 and self.links is None:
+            raise ValueError(f"nodes is {self.nodes}, and links is left out: give its bandwidth and latency")
+        return self
 
     def macs_per_cycle(self, precision: Precision) -> Fraction:
-        """Peak MACs a cycle at ``precision``."""
-        return self.unroll.multipliers * relative_throughput(self.precision, precision, self.kind)
+        """Peak MACs a cycle at ``precision``, of all nodes."""
+        return self.nodes * self.unroll.multipliers * relative_throughput(self.precision, precision, self.kind)
+
+
+class SampledTables(_Block):
+    """Sigmoid and tanh by look-up: ``points`` samples of each over ``-reach .. reach``, the nearest one taken.
+
+    Beyond the reach the outermost sample stands.
+    """
+
+    points: Annotated[int, Field(ge=2, le=1 << 20)]
+    sigmoid_reach: PositiveInt
+    tanh_reach: PositiveInt
 
 
 class SparseSpec(_Block):
@@ -234,6 +395,7 @@ class SparseSpec(_Block):
     entry_stages: PositiveInt = 1
     alu_stages: Annotated[int, Field(ge=2)] = 4
     accumulator_overflow: Literal["wrap", "saturate"] = "wrap"
+    tables: SampledTables | None = None
     precision: Throughput = {"int16": Fraction(1)}  # as the design has it: its speed is the same at every other
 
     @model_validator(mode="after")
@@ -356,6 +518,8 @@ class Architecture(_Block):
     @model_validator(mode="after")
     def _levels_make_sense(self) -> Architecture:
         names = [level.name for level in self.memory]
+        if NODE_LINKS in names:
+            raise ValueError(f'memory: the name "{NODE_LINKS}" is taken by what nodes tell each other')
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f'memory: the name "{name}" is used for {names.count(name)} levels')

@@ -20,6 +20,7 @@ from accelsim.compression.integers import WeightRule
 from accelsim.compression.prune import PruneRule, prune, prune_channels
 from accelsim.compression.quantize import ActivationRule, QuantizeRule, quantize
 from accelsim.errors import Fault, InputError
+from accelsim.workload.expand import with_algorithm
 from accelsim.workload.network import Layer, Network, TensorRef
 from accelsim.workload.ops import Conv2d, Linear
 
@@ -59,6 +60,8 @@ class Passes:
             return factorize(network, names, part.method, Rank(part.rank, part.energy), self.seed)
         if isinstance(part, rc.ClusterPass):
             return self._cluster(network, part)
+        if isinstance(part, rc.AlgorithmPass):
+            return _with_algorithm(network, part)
         assert isinstance(part, rc.QuantizePass)
         return quantize(network, _quantize_rule(part, network), self.data)
 
@@ -76,6 +79,18 @@ class Passes:
                     shared = fit_centroids(shared, weights, gram_of(network.layer(name), inputs[name]))
             changes[name] = {"weight": held_values(shared.codes.astype(np.uint16), shared.values)}
         return with_layers(network, changes)
+
+
+def _with_algorithm(network: Network, part: rc.AlgorithmPass) -> Network:
+    """Convolutions that do not suit stay as they are; ValueError for one that is named, and not by a pattern."""
+    reasons = {layer.name: layer.op.unsuited(part.conv2d) for layer in network.layers if isinstance(layer.op, Conv2d)}
+    for name in part.layers or ():
+        if reasons.get(name):
+            raise ValueError(f"{name}: {part.conv2d} {reasons[name]}")
+    names = set(part.chosen([name for name, reason in reasons.items() if not reason]))
+    return network.with_sketches(
+        [with_algorithm(s, part.conv2d) if s.name in names else s for s in network.sketches]
+    )
 
 
 def trained_names(network: Network) -> list[str]:

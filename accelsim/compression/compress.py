@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from accelsim.analysis.measures import Measures
 from accelsim.compression.apply import Passes
 from accelsim.compression.arrays import Array, as_float, held_dense, is_trained
 from accelsim.compression.data import read_samples, seeded_samples
 from accelsim.compression.encode import EncodedSize, EncodeRule, encoded_sizes
 from accelsim.compression.float_run import input_reader, integers_for, real_outputs, run_on, top1
+from accelsim.compression.override import recipe_document
 from accelsim.compression.quantize import QuantizeRule, quantize
 from accelsim.compression.recipe import Recipe, read_recipe
-from accelsim.compression.report import LayerError, Measures, layer_errors, measure, rectified
+from accelsim.compression.report import Counts, LayerError, Measured, layer_errors, measured, rectified
 from accelsim.compression.save import save_network
 from accelsim.errors import Fault, InputError
 from accelsim.workload.network import Network
-from accelsim.yaml_io import Document, load_document
+from accelsim.yaml_io import Document
 
 if TYPE_CHECKING:
     from accelsim.arch.spec import Architecture
@@ -27,8 +31,8 @@ if TYPE_CHECKING:
 class Compression:
     """A compressed network, the float one that it was made of, and what was lost and saved.
 
-    ``samples`` are what both run on where they are simulated. ``accuracy_before`` and ``accuracy_after`` are top-1
-    shares on the recipe's test data, None without labels.
+    ``samples`` are what both run on where they are simulated; ``test`` are all of them, ``labels`` theirs.
+    ``accuracy_before`` and ``accuracy_after`` are top-1 shares on the recipe's test data, None without labels.
     """
 
     network: Network
@@ -41,6 +45,8 @@ class Compression:
     seed: int = 0
     calibration: Array | None = field(default=None, repr=False)
     samples: Array | None = field(default=None, repr=False)
+    test: Array | None = field(default=None, repr=False)
+    labels: Array | None = field(default=None, repr=False)
 
     @property
     def accuracy_ratio(self) -> float | None:
@@ -51,6 +57,10 @@ class Compression:
 
     def dense(self) -> Network:
         """The original quantized to 8 bits by the plainest rule, and nothing else done to it."""
+        return self._dense
+
+    @cached_property
+    def _dense(self) -> Network:
         assert self.calibration is not None
         assert self.samples is not None
         return with_inputs(quantize(self.original, QuantizeRule(), self.calibration), self.samples)
@@ -72,39 +82,47 @@ class Compression:
         The original is the float network at 8 bits, dense: what an integer machine runs where nothing is compressed.
         It runs on ``original_arch`` where that is given.
         """
-        from accelsim.arch.spec import Architecture
-        from accelsim.catalogue import load_arch
+        found = self.simulated(arch, original_arch)
+        return found.whole, found.layers
 
-        def loaded(source: str | Path | Architecture) -> Architecture:
-            return source if isinstance(source, Architecture) else load_arch(source)
+    def simulated(
+        self, arch: str | Path | Architecture, original_arch: str | Path | Architecture | None = None
+    ) -> Measured:
+        """As `measures`, with the two results."""
+        from accelsim.api import simulate
 
-        return measure(
-            self.dense(), self.running(), loaded(arch), encode=self.encode, accuracy=self.accuracy_ratio,
-            original_arch=None if original_arch is None else loaded(original_arch), seed=self.seed,
+        before, after = (
+            simulate(self.dense(), original_arch or arch), simulate(self.running(), arch)
         )  # fmt: skip
+        return measured(before, after, self._counts, self.accuracy_ratio)
+
+    @cached_property
+    def _counts(self) -> tuple[Counts, Counts]:
+        return Counts.whole(self._dense), Counts.of(self.running(), self.encode, self.seed)
 
 
 def compress(
-    network: str | Path | Network, recipe: str | Path | Recipe, output: str | Path | None = None, *,
-    batch: int | None = None,
+    network: str | Path | Network, recipe: str | Path | Recipe | None, output: str | Path | None = None, *,
+    batch: int | None = None, overrides: Mapping[str, Any] | None = None,
 ) -> Compression:  # fmt: skip
     """Compress ``network`` by ``recipe``; with ``output`` write it too (.yaml and .npz, .npz, or .onnx).
 
     Parameters
     ----------
     network : a name, a path (.yaml, .onnx), or what `accelsim.load_network` returned.
-    recipe  : a path, or a `Recipe`.
+    recipe  : a path, or a `Recipe`; None for what ``overrides`` say alone.
     output  : a file to write; nothing is written without it.
     batch   : replaces the network's batch.
+    overrides : as ``--set``, of the network and of the recipe: ``{"compression.prune.density": 0.2}``.
 
     Raises
     ------
     InputError  bad input, each fault named: weights that are not finite, an empty calibration set, a scale of zero,
                 bits out of range, a rank above the matrix's.
     """
-    document = None if isinstance(recipe, Recipe) else load_document(Path(recipe))
+    document = None if isinstance(recipe, Recipe) else recipe_document(recipe, overrides or {})
     rules = recipe if isinstance(recipe, Recipe) else read_recipe(_present(document))
-    loaded = _loaded(network, batch)
+    loaded = _loaded(network, batch, overrides or {})
     result = _compressed(loaded, rules, document, _scales(network, loaded))
     if output is not None:
         result.save(output)
@@ -116,12 +134,12 @@ def _present(document: Document | None) -> Document:
     return document
 
 
-def _loaded(network: str | Path | Network, batch: int | None) -> Network:
+def _loaded(network: str | Path | Network, batch: int | None, overrides: Mapping[str, Any]) -> Network:
     if isinstance(network, Network):
         return network if batch is None else network.with_batch(batch)
     from accelsim.catalogue import load_network
 
-    return load_network(network, batch=batch, values=True)[0]
+    return load_network(network, batch=batch, overrides=overrides, values=True)[0]
 
 
 def _scales(source: str | Path | Network, network: Network) -> dict[str, Array]:
@@ -134,6 +152,9 @@ def _scales(source: str | Path | Network, network: Network) -> dict[str, Array]:
 
 
 def _compressed(network: Network, recipe: Recipe, document: Document | None, scales: dict[str, Array]) -> Compression:
+    if any(layer.macs and layer.quantization.inputs for layer in network.layers):
+        message = "is quantized already, its integers have scales; compress the float network that it was made of"
+        raise InputError(Fault(network.name, "", message))
     original = as_float(network, recipe.seed)
     if not any(is_trained(layer) for layer in original.layers):
         raise InputError(Fault(network.name, "", "has no layer with weights to compress"))
@@ -156,7 +177,10 @@ def _compressed(network: Network, recipe: Recipe, document: Document | None, sca
     if recipe.inputs is not None:
         smaller = with_inputs(smaller, samples)
     sizes = tuple(encoded_sizes(smaller, encode, recipe.seed))
-    return Compression(smaller, original, tuple(errors), sizes, encode, before, after, recipe.seed, data, samples)
+    return Compression(
+        smaller, original, tuple(errors), sizes, encode, before, after, recipe.seed, data, samples,
+        data if test is None else test, labels,
+    )  # fmt: skip
 
 
 def _tested(

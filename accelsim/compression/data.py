@@ -7,7 +7,7 @@ import numpy as np
 from accelsim.compression.arrays import Array, finite
 from accelsim.compression.recipe import Data
 from accelsim.errors import Fault, InputError
-from accelsim.workload.array_files import SparseArray, read_array
+from accelsim.workload.array_files import SparseArray, check_labels, read_array
 from accelsim.workload.network import Network
 
 SEEDED_SAMPLES = 8
@@ -27,6 +27,10 @@ def read_samples(data: Data, what: str) -> tuple[Array, Array | None]:
         raise InputError(
             Fault(str(data.file), what, f"has labels of shape {list(labels.shape)} for {len(samples)} samples")
         )
+    try:
+        labels = labels if labels is None else check_labels(labels)
+    except ValueError as error:
+        raise InputError(Fault(str(data.file), what, str(error))) from None
     kept = slice(data.samples)
     return samples[kept].astype(np.float32), None if labels is None else labels[kept]
 

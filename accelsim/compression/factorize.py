@@ -10,7 +10,7 @@ import numpy as np
 from accelsim.compression.arrays import FLOATS, Array, held_values, is_trained, weight_of
 from accelsim.compression.factors import Rank, cp, svd, tucker2
 from accelsim.errors import Fault, InputError
-from accelsim.workload.network import Layer, LayerSketch, Network
+from accelsim.workload.network import Layer, LayerSketch, Network, Odds
 from accelsim.workload.ops import Conv2d, Linear, Op
 
 Method = Literal["svd", "tucker2", "cp"]
@@ -85,6 +85,6 @@ def _chain(sketch: LayerSketch, inputs: tuple[str, ...], parts: list[tuple[str, 
         if not suffix:
             chain.append(replace(sketch, op=op, inputs=inputs, weight=source))
         else:
-            chain.append(LayerSketch(name, op, inputs, FLOATS, source))
+            chain.append(LayerSketch(name, op, inputs, FLOATS, source, odds=Odds(gate=sketch.odds.gate)))
         inputs = (name,)
     return chain

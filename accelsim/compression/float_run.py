@@ -8,6 +8,7 @@ import numpy as np
 
 from accelsim.compression.arrays import Array
 from accelsim.errors import Fault, InputError
+from accelsim.workload.array_files import check_labels
 from accelsim.workload.fixed_point import quantized, real_numbers
 from accelsim.workload.functional import run_reference
 from accelsim.workload.network import Affine, Layer, Network, TensorRef
@@ -29,12 +30,14 @@ def run_on(network: Network, images: Array) -> dict[str, tuple[Array, ...]]:
 
 
 def input_reader(network: Network) -> Layer:
-    """The first layer that reads the graph's one input."""
+    """The first layer that reads the graph's one input and knows what its integers stand for, or else the first."""
     if len(network.inputs) != 1:
         message = f"has the inputs {', '.join(network.inputs)}; data can be given for one"
         raise InputError(Fault(network.name, "", message))
     ref = TensorRef(next(iter(network.inputs)))
-    return next(layer for layer in network.layers if ref in layer.inputs)
+    readers = [layer for layer in network.layers if ref in layer.inputs]
+    scaled = (layer for layer in readers if layer.quantization.inputs and layer.inputs[0] == ref)
+    return next(scaled, readers[0])
 
 
 def integers_for(reader: Layer, images: Array) -> Array:
@@ -72,4 +75,8 @@ def final_layer(network: Network) -> Layer:
 def top1(outputs: Outputs, network: Network, labels: Array) -> float:
     """Share of samples whose largest output is the labelled one; of equal outputs the first counts."""
     scores = outputs[final_layer(network).name][0].reshape(len(labels), -1)
+    try:
+        check_labels(labels, scores.shape[1])
+    except ValueError as error:
+        raise InputError(Fault("labels", "", str(error))) from None
     return float(np.mean(scores.argmax(axis=1) == labels))

@@ -32,6 +32,8 @@ def block_shape(shape: tuple[int, ...], granularity: Granularity, vector: int) -
 
 def scores(weights: Floats, block: tuple[int, ...]) -> npt.NDArray[np.float64]:
     """Root mean square of every block; blocks at the edge that stick out count as filled with zeros."""
+    if set(block) == {1}:
+        return np.abs(weights.astype(np.float64))
     spread = [(0, -size % part) for size, part in zip(weights.shape, block, strict=True)]
     padded = np.pad(weights.astype(np.float64), spread)
     split = [n for size, part in zip(padded.shape, block, strict=True) for n in (size // part, part)]
@@ -49,8 +51,10 @@ def spread_mask(kept: Mask, block: tuple[int, ...], shape: tuple[int, ...]) -> M
 def keep_share(score: Array, density: float) -> Mask:
     """The ``density`` of blocks with the largest scores, rounded, at least one; of equal ones the first."""
     count = max(1, round(density * score.size))
-    kept = np.zeros(score.size, np.bool_)
-    kept[np.argsort(-score.ravel(), kind="stable")[:count]] = True
+    flat = score.ravel()
+    least = np.partition(flat, flat.size - count)[flat.size - count]
+    kept: Mask = flat > least
+    kept[np.flatnonzero(flat == least)[: count - int(np.count_nonzero(kept))]] = True
     return kept.reshape(score.shape)
 
 

@@ -121,7 +121,8 @@ def _aciq(flat: Array, bits: int, percentile: float) -> Range:
     is_laplace = _laplace_misfit(away, scale) < _gauss_misfit(away, sigma)
     width = bits + 1 if one_sided else bits
     clip = aciq_ratio("laplace", width) * scale if is_laplace else aciq_ratio("gauss", width) * sigma
-    return (0.0, clip) if one_sided else (centre - clip, centre + clip)
+    low, high = (0.0, clip) if one_sided else (centre - clip, centre + clip)
+    return max(low, float(flat.min())), min(high, float(flat.max()))  # steps beyond the values would be wasted
 
 
 def _laplace_misfit(away: Array, scale: float) -> float:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from accelsim.errors import nearest
 from accelsim.units import PositiveInt
+from accelsim.workload.algorithms import Algorithm
 from accelsim.workload.network import Rounding
 from accelsim.yaml_io import Document, validate
 
@@ -137,8 +138,15 @@ class LayerPart(_Part):
     activations: dict[str, Any] = {}
 
 
+class AlgorithmPass(_Pass):
+    """How convolutions are computed: by transformed tiles, where that suits them; see docs/how-to/algorithms.md."""
+
+    kind: Literal["algorithm"]
+    conv2d: Algorithm
+
+
 class QuantizePass(_Part):
-    """The whole network as integers; must be the last pass but for encode."""
+    """The whole network as integers; must be the last pass but for algorithm and encode."""
 
     kind: Literal["quantize"]
     weights: WeightPart = WeightPart()
@@ -163,7 +171,8 @@ class EncodePass(_Part):
 
 
 AnyPass = Annotated[
-    PrunePass | ChannelPass | FactorizePass | ClusterPass | QuantizePass | EncodePass, Field(discriminator="kind")
+    PrunePass | ChannelPass | FactorizePass | ClusterPass | AlgorithmPass | QuantizePass | EncodePass,
+    Field(discriminator="kind"),
 ]
 
 
@@ -194,8 +203,11 @@ class Recipe(_Part):
     def _order(self) -> Recipe:
         kinds = [part.kind for part in self.passes]
         for index, kind in enumerate(kinds):
-            if "quantize" in kinds[:index] and kind != "encode":
-                raise ValueError(f"the pass {kind} comes after quantize, which must be the last but for encode")
+            if "quantize" in kinds[:index] and kind not in ("algorithm", "encode"):
+                raise ValueError(f"the pass {kind} comes after quantize, which must be the last but for algorithm and encode")
+        for part in self.passes:
+            if isinstance(part, AlgorithmPass) and "quantize" in kinds and part.conv2d.startswith("fft"):
+                raise ValueError(f"the algorithm {part.conv2d} is for floats, and quantize makes integers")
         return self
 
 

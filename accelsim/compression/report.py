@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from math import inf, log10, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from accelsim.analysis.measures import Cost, Measures, folded, layer_measures, total
 from accelsim.compression.arrays import Array, codebook_of, is_trained
 from accelsim.compression.encode import EncodeRule, encoded_size
 from accelsim.compression.quantize import is_rectifier
+from accelsim.workload.expand import parts_of, product_macs
 from accelsim.workload.network import Layer, Network, TensorRef
 from accelsim.workload.values import weight_values
 
 if TYPE_CHECKING:
-    from accelsim.arch.spec import Architecture
     from accelsim.report.model import Result
 
 
@@ -65,56 +66,51 @@ def sqnr_db(signal: Array, error: Array) -> float:
 
 
 @dataclass(frozen=True)
-class Measures:
-    """The six measures of compression surveys, compressed over original; latency and energy by simulation.
+class Measured:
+    """The six measures on one architecture, of the network and by layer, and the two results behind them."""
 
-    accuracy    top-1 over top-1; None without labels
-    parameters  weights and biases that are not zero
-    macs        multiply-accumulates whose weight is not zero
-    latency     seconds
-    energy      picojoules
-    index_space addresses that stored weights take: all of a dense tensor, the entries (padding zeros among them) of
-                a sparse one, the buckets of hashed weights (after the index space saving of Cheng et al., "A survey of
-                model compression and acceleration for deep neural networks", arXiv 1710.09282, section V)
+    original: Result
+    compressed: Result
+    whole: Measures
+    layers: dict[str, Measures]
+
+
+def measured(
+    original: Result, compressed: Result, counts: tuple[Counts, Counts], accuracy: float | None = None
+) -> Measured:
+    """The six measures of two runs, latency and energy theirs; what is stored is counted as the recipe has it.
+
+    Both runs should have the same input: a sparse engine's time depends on it.
     """
-
-    accuracy: float | None
-    parameters: float
-    macs: float
-    latency: float
-    energy: float
-    index_space: float
-
-    def rows(self) -> list[tuple[str, float | None]]:
-        return [(f.name, getattr(self, f.name)) for f in fields(self)]
-
-
-def measure(
-    original: Network, compressed: Network, arch: Architecture, *, encode: EncodeRule,
-    accuracy: float | None = None, original_arch: Architecture | None = None, seed: int = 0,
-) -> tuple[Measures, dict[str, Measures]]:  # fmt: skip
-    """The six measures of the network and of its layers, both run on ``arch`` (the original on ``original_arch``).
-
-    Both should have the same input: a sparse engine's time depends on it.
-    """
-    from accelsim.api import simulate
-
-    first, second = simulate(original, original_arch or arch), simulate(compressed, arch)
-    counts = _Counts.whole(original), _Counts.of(compressed, encode, seed)
-    names = [layer.name for layer in compressed.layers if is_trained(layer) and layer.name in counts[0].parameters]
-    by_layer = {name: _ratios(first, second, counts, [name], None) for name in names}
-    everything = _ratios(first, second, counts, None, accuracy)
-    return everything, by_layer
+    costs = [
+        folded(part.costs(result), counts[0].parameters)
+        for part, result in zip(counts, (original, compressed), strict=True)
+    ]
+    trained = {name: cost for name, cost in costs[0].items() if name in counts[0].parameters}
+    whole = Measures.of(total(costs[0].values()), total(costs[1].values()), accuracy)
+    return Measured(original, compressed, whole, layer_measures(trained, costs[1]))
 
 
 @dataclass(frozen=True)
-class _Counts:
+class Counts:
+    """What a network's layers have: parameters that are not zero, addresses of weights, MACs whose weight is not zero."""
+
     parameters: dict[str, int]
     addresses: dict[str, int]
     macs: dict[str, int]
 
+    def costs(self, result: Result) -> dict[str, Cost]:
+        """Layer by layer, with the time and energy of a run."""
+        return {
+            layer.name: Cost(
+                self.parameters.get(layer.name, 0), self.macs.get(layer.name, 0), self.addresses.get(layer.name, 0),
+                layer.seconds, layer.energy_total_pj,
+            )
+            for layer in result.layers
+        }  # fmt: skip
+
     @classmethod
-    def whole(cls, network: Network) -> _Counts:
+    def whole(cls, network: Network) -> Counts:
         """Of a network of which nothing is left out."""
         trained = [layer for layer in network.layers if is_trained(layer)]
         addresses = {layer.name: prod(layer.weight_shape or ()) for layer in trained}
@@ -122,7 +118,7 @@ class _Counts:
         return cls({layer.name: layer.parameters for layer in trained}, addresses, macs)
 
     @classmethod
-    def of(cls, network: Network, encode: EncodeRule, seed: int) -> _Counts:
+    def of(cls, network: Network, encode: EncodeRule, seed: int) -> Counts:
         trained = [layer for layer in network.layers if is_trained(layer)]
         found = {layer.name: _layer_counts(layer, encode, seed) for layer in trained}
         products = {layer.name: layer.macs for layer in network.layers if layer.macs and not is_trained(layer)}
@@ -138,7 +134,9 @@ def _layer_counts(layer: Layer, encode: EncodeRule, seed: int) -> tuple[int, int
     zero = layer.quantization.weight_zero_point
     nonzero = int(np.count_nonzero(weights)) if not zero else weights.size
     biases = layer.parameters - weights.size
-    return nonzero + biases, _addresses(layer, weights, nonzero, encode, seed), layer.macs * nonzero // weights.size
+    kept = weights.size if parts_of(layer) else nonzero  # an algorithm of convolution transforms zeros away
+    macs = product_macs(layer) * kept // weights.size
+    return nonzero + biases, _addresses(layer, weights, nonzero, encode, seed), macs
 
 
 def _addresses(layer: Layer, weights: Array, nonzero: int, encode: EncodeRule, seed: int) -> int:
@@ -155,23 +153,3 @@ def _is_hashed(values: Array) -> bool:
     """Whether a codebook is zero, then values, then their negatives: what hashing makes (cluster.hashed)."""
     half = len(values) // 2
     return len(values) % 2 == 1 and half > 0 and bool(np.array_equal(values[1 : 1 + half], -values[1 + half :]))
-
-
-def _ratios(
-    first: Result, second: Result, counts: tuple[_Counts, _Counts], names: list[str] | None, accuracy: float | None
-) -> Measures:
-    before, after = counts
-
-    def share(table: str) -> float:
-        a, b = getattr(before, table), getattr(after, table)
-        return float(sum(b[n] for n in names or b) / max(sum(a[n] for n in names or a), 1))
-
-    if names is None:
-        latency = second.totals.seconds / first.totals.seconds
-        energy = second.totals.energy_total_pj / first.totals.energy_total_pj
-    else:
-        rows = [(first.layer(name), second.layer(name)) for name in names]
-        clocks = first.clock_hz / second.clock_hz
-        latency = sum(b.cycles for _, b in rows) / max(sum(a.cycles for a, _ in rows), 1) * clocks
-        energy = sum(sum(b.energy_pj.values()) for _, b in rows) / sum(sum(a.energy_pj.values()) for a, _ in rows)
-    return Measures(accuracy, share("parameters"), share("macs"), latency, energy, share("addresses"))

@@ -9,7 +9,9 @@ from rich.table import Table
 
 from accelsim.compression.compress import Compression
 from accelsim.compression.encode import EncodedSize, total
-from accelsim.compression.report import Measures
+from accelsim.compression.report import Measured
+from accelsim.report.difference import print_measures
+from accelsim.report.words import scaled
 
 
 def print_compression(result: Compression, console: Console) -> None:
@@ -35,14 +37,15 @@ def _stored(size: EncodedSize) -> tuple[str, str]:
     return f"{size.total_bits:,}", f"{size.ratio:.2%}"
 
 
-def print_measures(whole: Measures, layers: Mapping[str, Measures], console: Console) -> None:
-    """The six ratios, compressed over original, of the network and of each layer that both have."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column("compressed / original")
-    names = [name for name, _ in whole.rows()]
-    for name in names:
-        table.add_column(name.replace("_", " "), justify="right")
-    for title, measures in (*layers.items(), ("network", whole)):
-        table.add_row(title, *("" if value is None else f"{value:.3f}" for _, value in measures.rows()))
+def print_measured(found: Mapping[str, Measured], console: Console, labelled: bool) -> None:
+    """The six ratios, compressed over original, by architecture; time and energy themselves; what is not known."""
     console.print()
-    console.print(table)
+    print_measures({name: (m.whole, m.layers) for name, m in found.items()}, console, "compressed\n/ original")
+    for name, one in found.items():
+        first, second = (
+            f"{scaled(t.seconds, 's')}, {scaled(t.energy_total_pj * 1e-12, 'J')}"
+            for t in (one.original.totals, one.compressed.totals)
+        )
+        console.print(f"{name}: {first} to {second}", highlight=False)
+    if not labelled:
+        console.print("accuracy: not known, the recipe names no test data with labels (test: {file, array, labels})")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from accelsim.arch.nodes import NODE_LINKS
 from accelsim.arch.spec import Architecture
 from accelsim.energy.cost import CostSource, NoSourceError, Per
 from accelsim.energy.resolve import (
@@ -28,6 +29,10 @@ REGISTERS_LEFT_OUT = CostSource(
     REGISTERS, "move", 0.0, "bit", 0, 0, "none", "not costed",
     "energy.registers is none: moves through the array's registers are not in the sum",
 )  # fmt: skip
+LINKS_LEFT_OUT = CostSource(
+    NODE_LINKS, "transfer", 0.0, "bit", 0, 0, "none", "not costed",
+    "no source for links between nodes: give energy.costs.node_links (pJ a bit), or their traffic is not in the sum",
+)  # fmt: skip
 NOT_MODELLED = CostSource(
     "not_modelled", "clock network, control, links, DRAM standby, leakage of logic", 0.0, "second", 0, 0,
     "none", "not costed", "energy.costs.leakage (pJ a cycle) may stand for a chip's idle power",
@@ -44,11 +49,12 @@ class EnergyModel:
     costs: Costs | None
     clock_hz: int
     zero_gating: bool = False
+    nodes: int = 1
 
     @classmethod
     def of(cls, arch: Architecture) -> EnergyModel:
         """Resolve every cost of ``arch``; `InputError` names each key whose cost has no source."""
-        return cls(resolve(arch), arch.clock, arch.energy.zero_gating)
+        return cls(resolve(arch), arch.clock, arch.energy.zero_gating, getattr(arch.engine, "nodes", 1))
 
     def layer_energy(self, run: LayerRun, seconds: float) -> dict[str, float]:
         """Picojoules of each component for one layer that took ``seconds``; their sum is the layer's energy.
@@ -85,6 +91,7 @@ class EnergyModel:
         found += [cost for precision in shown for cost in _vector_sources(costs, precision)]
         found.append(costs.registers or REGISTERS_LEFT_OUT)
         found += [cost for level in costs.levels.values() for cost in (level.read, level.write)]
+        found += [LINKS_LEFT_OUT] if self.nodes > 1 and NODE_LINKS not in costs.levels else []
         return list(dict.fromkeys([*found, *costs.leakage, NOT_MODELLED]))
 
     def _arithmetic(self, costs: Costs, run: LayerRun) -> dict[str, float]:
@@ -148,6 +155,8 @@ def _prefixes(machine: Architecture, arch: Architecture) -> dict[str, str]:
 def _memory(costs: Costs, run: LayerRun) -> dict[str, float]:
     energy = {name: 0.0 for name in costs.levels if name != ACCUMULATORS}
     for name, tensors in run.counters.traffic.items():
+        if name == NODE_LINKS and name not in costs.levels:
+            continue  # `LINKS_LEFT_OUT` says so
         if name not in costs.levels:
             raise InvariantError(f'layer {run.layer.name}: traffic at "{name}", a level without a cost')
         energy[name] = sum(costs.levels[name].pj(transfer) for transfer in tensors.values())

@@ -11,6 +11,7 @@ key                                  per          replaces
 ``array_registers``                  bit          moves through the array's registers
 ``<level>.read``, ``<level>.write``  bit, access  one direction of a memory level
 ``<level>``                          bit, access  both directions
+``node_links``                       bit          what nodes send each other (``engine.nodes``); else not in the sum
 ``leakage``                          cycle        all leakage
 ``leakage.<level>``                  cycle        the leakage of one SRAM
 ===================================  ===========  ===================================================
@@ -24,7 +25,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from accelsim.arch.spec import Accumulators, Architecture, MemoryLevel
+from accelsim.arch.nodes import NODE_LINKS
+from accelsim.arch.spec import Accumulators, Architecture, MemoryLevel, listed_precisions
 from accelsim.counters import Transfer
 from accelsim.energy import arithmetic
 from accelsim.energy.cost import CostSource, NoSourceError, Per
@@ -149,7 +151,7 @@ class _Resolver:
         logic = self._try(lambda: LogicScaling(tech.node_nm, tech.voltage))
         if logic is None:
             return None
-        levels = {level.name: self._level(level, logic) for level in self.levels}
+        levels = {level.name: self._level(level, logic) for level in self.levels} | self._node_links()
         costs = Costs(
             logic=logic,
             levels={name: cost for name, cost in levels.items() if cost is not None},
@@ -194,7 +196,8 @@ class _Resolver:
         leaks = (
             [LEAKAGE] if LEAKAGE in self.given else [LEAKAGE, *(f"{LEAKAGE}.{m.name}" for m in self._srams())]
         )
-        return [MAC, *precisions, VECTOR, REGISTERS, *levels, *leaks]
+        links = [NODE_LINKS] if self._nodes() > 1 else []
+        return [MAC, *precisions, VECTOR, REGISTERS, *levels, *links, *leaks]
 
     # -- what the file gives
 
@@ -242,7 +245,7 @@ class _Resolver:
         """What the engine's block says that it computes; of others, each layer's precision is looked up."""
         accumulators = self._accumulators()
         integer = NumberFormat("int", accumulators.bits) if accumulators else INT32
-        for text in getattr(self.arch.engine, "precision", {}):
+        for text in listed_precisions(getattr(self.arch.engine, "precision", {})):
             weight, operand = _parse_operands(text)
             yield precision_of(weight, operand, integer if weight.is_integer and operand.is_integer else FP32)
 
@@ -253,6 +256,14 @@ class _Resolver:
         return arithmetic.register_cost(REGISTERS, "move", logic)
 
     # -- memory
+
+    def _nodes(self) -> int:
+        return int(getattr(self.arch.engine, "nodes", 1))
+
+    def _node_links(self) -> dict[str, LevelCost | None]:
+        """Links between nodes cost what the file says; no table has them."""
+        given = self._given(NODE_LINKS, ("bit",), (NODE_LINKS,), action="transfer") if self._nodes() > 1 else None
+        return {NODE_LINKS: LevelCost(given, given)} if given is not None else {}
 
     def _accumulators(self) -> Accumulators | None:
         return getattr(self.arch.engine, "accumulators", None)

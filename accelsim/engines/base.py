@@ -64,7 +64,9 @@ class LayerRun:
     ``skips_zeros``: MACs with a zero operand take none of the engine's time; utilization, attained rates and the laws
     of peak then count effective MACs. ``machine``: the architecture that ran the layer, where it is not the report's;
     cycles are then those of its own clock. ``roof`` names the peak, where the precision alone does not.
-    ``skipped_macs``: with weights pruned to N:M, those that an array built for them never does.
+    ``skipped_macs``: with weights pruned to N:M, those that an array built for them never does. ``nonzero_weights``:
+    counted where the engine reads given ones in both modes, else None. ``input_density``: share of the first input that
+    is not zero, counted where it does not depend on the mode, else None.
     """
 
     layer: Layer
@@ -78,6 +80,8 @@ class LayerRun:
     machine: Architecture | None = None
     roof: str = ""
     skipped_macs: int = 0
+    nonzero_weights: int | None = None
+    input_density: float | None = None
 
     @property
     def worked_macs(self) -> int:

@@ -84,6 +84,8 @@ class PlannedNest:
     mapping: Mapping
     schedule: Schedule
     unit: Unit
+    judged: tuple[Counters, Carry] | None = field(default=None, compare=False)
+    """What the schedule gave, and where it came to, when the mapping was chosen: from a fresh carry."""
 
     def to_dict(self) -> dict[str, Any]:
         """As it would stand in a mapping YAML."""
@@ -139,10 +141,12 @@ class MappedEngine:
         dataflow = fixed.dataflow or unit.dataflow
         precision, widths = layer.precision, Widths.of(layer.precision)
         schedules: dict[Mapping, Schedule] = {}
+        judged: dict[Mapping, tuple[Counters, Carry]] = {}
 
         def cycles(mapping: Mapping) -> int:
-            schedules[mapping] = build_schedule(layer.name, nest, mapping, widths, placement)
-            return unit.run(schedules[mapping], precision, placement, Carry.start(self.arch)).cycles
+            schedules[mapping], carry = build_schedule(layer.name, nest, mapping, widths, placement), Carry.start(self.arch)
+            judged[mapping] = unit.run(schedules[mapping], precision, placement, carry), carry
+            return judged[mapping][0].cycles
 
         chosen = choose_mapping(
             layer.name, nest, self.arch, unit, precision, dataflow, placement, fixed, judge=cycles
@@ -150,7 +154,7 @@ class MappedEngine:
         require_fit(
             layer.name, nest, chosen.tile, self.arch, unit, precision, dataflow, placement, chosen.keep
         )
-        return PlannedNest(nest, placement, chosen, schedules[chosen], unit)
+        return PlannedNest(nest, placement, chosen, schedules[chosen], unit, judged[chosen])
 
     def unit_of(self, layer: str, fixed: LayerMapping) -> Unit:
         """The unit as it works on ``layer``: unrolled as the user fixed it."""
@@ -176,7 +180,7 @@ class MappedEngine:
                 mappings[work.part or "nest"] = nest.to_dict()
             elif self.vector is not None:
                 counters += self._run_vector(work, layer, plan, carry)
-        counters = replace(counters, effective_macs=_structural_macs(layer, counters.macs))
+        counters = replace(counters, effective_macs=structural_macs(layer, counters.macs))
         outputs = None
         if operands is not None:
             outputs, counters = self._values(layer, planned, operands, counters)
@@ -197,7 +201,11 @@ class MappedEngine:
 
     def _run_nest(self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry) -> Counters:
         """A nest once, then its repetitions, which find the weights where they are if all of them fit."""
-        first = planned.unit.run(planned.schedule, layer.precision, planned.placement, carry)
+        if planned.judged is not None and carry.fresh:
+            first, after = planned.judged
+            carry.take(after)
+        else:
+            first = planned.unit.run(planned.schedule, layer.precision, planned.placement, carry)
         if repeat == 1:
             return first
         counts = planned.mapping.counts(planned.nest.dims)
@@ -220,7 +228,7 @@ class MappedEngine:
             output, sums = self._recurrent(layer, planned, operands)
         else:
             image, weight = _as_image(layer, operands)
-            total = planned[0].unit.accumulate(planned[0].schedule, layer.precision, image, weight)
+            total = self._sums(planned[0], layer, image, weight)
             output, sums = self._finish(layer, total.accumulators, operands.bias), [total]
         counted = replace(
             counters,
@@ -228,6 +236,10 @@ class MappedEngine:
             accumulator_overflows=sum(part.overflows for part in sums),
         )
         return (output,), counted
+
+    def _sums(self, planned: PlannedNest, layer: Layer, image: Array, weight: Array) -> Sums:
+        """A nest's operands through its unit."""
+        return planned.unit.accumulate(planned.schedule, layer.precision, image, weight)
 
     def _finish(self, layer: Layer, accumulators: Array, bias: Array | None) -> Array:
         """Bias and requantization of N x (G*K) x P x Q accumulators, in the layer's output shape."""
@@ -272,10 +284,8 @@ class MappedEngine:
 
     def _product(self, planned: PlannedNest, layer: Layer, rows: Array, weight: Array) -> Sums:
         """rows x weight.T through the unit."""
-        image = rows.reshape(*rows.shape, 1, 1)
-        return planned.unit.accumulate(
-            planned.schedule, layer.precision, image, np.ascontiguousarray(weight).reshape(*weight.shape, 1, 1)
-        )
+        image, columns = rows.reshape(*rows.shape, 1, 1), np.ascontiguousarray(weight).reshape(*weight.shape, 1, 1)
+        return self._sums(planned, layer, image, columns)
 
 
 def biased(layer: Layer, accumulators: Array, bias: Array | None) -> Array:
@@ -298,9 +308,9 @@ def _structure(layer: Layer) -> tuple[int, int] | None:
     return layer.weight.structure if isinstance(layer.op, Conv2d | Linear) else None
 
 
-def _structural_macs(layer: Layer, macs: int) -> int:
-    """MACs whose weight is not pruned, as far as the declared density tells: values mode counts the zeros themselves."""
-    kept = Fraction(layer.weight.density).limit_denominator(10**6)
+def structural_macs(layer: Layer, macs: int) -> int:
+    """MACs of which no operand is zero, as far as the stated densities tell: values mode counts the zeros themselves."""
+    kept = Fraction(layer.weight.density * layer.input_values.density).limit_denominator(10**6)
     return ceil_div(macs * kept.numerator, kept.denominator)
 
 

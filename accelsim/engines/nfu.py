@@ -11,21 +11,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
-from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.arch.spec import Architecture, FixedPoint, NfuSpec, Tensor, Unroll, relative_throughput
+from accelsim.arch.spec import Architecture, FixedPoint, NfuSpec, Tensor, Unroll, relative_throughput, speed_of
 from accelsim.counters import Counters, Traffic, Transfer, add_traffic
 from accelsim.engines import nfu_fixed
 from accelsim.engines.base import Array, Evaluated, LayerRun, Operands, Sums
 from accelsim.engines.kernels import nfu as kernels
 from accelsim.engines.mapped import MappedEngine, PlannedNest
-from accelsim.engines.stretch import LONG, MANY_TILES, SHORT, StretchedNest, is_long, shortened, stretch
+from accelsim.engines.nodes import at_work, division, exchanged
+from accelsim.engines.stretch import LONG, SHORT, StretchedNest, is_long, pixel_sums, shortened, stretch
 from accelsim.engines.tiles import TileOperands
-from accelsim.engines.walk import Carry, Steps, counters_of, run_steps, timeline_options, transfer_traffic
+from accelsim.engines.walk import (
+    Carry,
+    Steps,
+    counters_of,
+    port_contention,
+    run_steps,
+    timeline_options,
+    transfer_traffic,
+)
 from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
@@ -48,6 +56,14 @@ class TileRows(NamedTuple):
 
     passes: int
     chunks: int
+
+
+class TileWork(NamedTuple):
+    """A tile shape of a schedule, and whether its sums start from partial sums and end as outputs."""
+
+    tile: int
+    resumes: bool
+    ends: bool
 
 
 @dataclass(frozen=True)
@@ -101,18 +117,22 @@ class Nfu:
             )
         return replace(self, spec=self.spec.model_copy(update={"unroll": unroll}))
 
+    def computing(self, arithmetic: FixedPoint | None) -> Nfu:
+        """The NFU with this fixed point, or with exact integers."""
+        return replace(self, spec=self.spec.model_copy(update={"arithmetic": arithmetic}))
+
     # ---- what the mapper asks ------------------------------------------------------------------------------
 
     def units(self, dataflow: str, precision: Precision) -> tuple[int, int, int]:
         self._require_dataflow(dataflow)
         pack, _ = self._speed(precision)
-        return self.spec.unroll.pixels, self.spec.unroll.K, self.spec.unroll.tree * pack
+        return self.spec.unroll.pixels, self.spec.unroll.K * self.spec.nodes, self.spec.unroll.tree * pack
 
     def compute_cycles(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
         """A row of operands after the other; tiles that do not overlap also let the pipeline run empty."""
         del dataflow
         _, slow = self._speed(precision)
-        steps = self.steps(precision, nest.private_weights)
+        steps = self.steps(precision, nest)
         rows = np.prod(-(-tiles // np.array(steps, dtype=np.int64)), axis=1)
         drained = 0 if self.spec.overlap == "skewed" else self._depth()
         return np.asarray(rows * slow + drained, dtype=np.int64)
@@ -145,27 +165,27 @@ class Nfu:
         key = (precision.weight, precision.input)
         if key not in self._speeds:
             rate = relative_throughput(self.spec.precision, precision, self.name)
-            self._speeds[key] = (int(rate), 1) if rate >= 1 else (1, ceil(1 / rate))
+            self._speeds[key] = speed_of(rate)
         return self._speeds[key]
 
-    def steps(self, precision: Precision, private: bool) -> Dims:
-        """How far each loop goes in a row. Pixels share their weights, so private kernels take them one by
-        one.
+    def steps(self, precision: Precision, nest: LoopNest) -> Dims:
+        """How far each loop goes in a row, at all nodes together. Pixels share their weights, so private kernels take
+        them one by one.
         """
         pack, _ = self._speed(precision)
-        u = self.spec.unroll
-        p, q = (1, 1) if private else (u.P, u.Q)
-        return Dims(K=u.K, C=u.C * pack, P=p, Q=q, R=u.R, S=u.S)
+        u, parts = self.spec.unroll, division(self.spec, nest)
+        p, q = (1, 1) if nest.private_weights else (u.P, u.Q)
+        return Dims(K=u.K * parts.channels, C=u.C * pack, P=p * parts.rows, Q=q, R=u.R, S=u.S, G=parts.groups)
 
     def _depth(self) -> int:
         return sum(stage.cycles for stage in self.spec.pipeline)
 
-    def tile_rows(self, tile: Dims, precision: Precision, private: bool = False) -> TileRows:
-        """How ``tile`` is cut into rows."""
+    def tile_rows(self, tile: Dims, precision: Precision, nest: LoopNest) -> TileRows:
+        """How ``tile`` of ``nest`` is cut into rows."""
         counts = Dims(
             *(
                 ceil_div(a, b)
-                for a, b in zip(tile, self.steps(precision, private), strict=True)
+                for a, b in zip(tile, self.steps(precision, nest), strict=True)
             )
         )
         return TileRows(counts.outputs, counts.reduction)
@@ -180,37 +200,26 @@ class Nfu:
         options = (*stages, int(self.spec.sums == "buffer"), self._speed(precision)[1])
         return _tile_record(rows.passes, rows.chunks, int(resumes), options)
 
-    def _row_bits(self, widths: Widths, pack: int) -> dict[str, int]:
-        """Bits of one row of each tensor, the lanes that a ragged tile leaves idle included."""
+    def _row_bits(self, precision: Precision, nest: LoopNest) -> dict[str, int]:
+        """Bits of one row of each tensor at all nodes that work, the lanes that a ragged tile leaves idle included."""
+        widths, (pack, _) = Widths.of(precision), self._speed(precision)
         u = self.spec.unroll
-        return {
+        bits = {
             "weight": u.tree * pack * u.K * widths.weight,
             "input": u.tree * pack * u.pixels * widths.input,
             "partial_sum": u.K * u.pixels * widths.partial_sum,
             "output": u.K * u.pixels * widths.output,
         }
+        nodes = at_work(self.spec, nest)
+        return {tensor: nodes * row for tensor, row in bits.items()}
 
-    def _port_wait(self, rows: TileRows, issue: int, widths: Widths, pack: int) -> int:
-        """Cycles by which a level's port is too slow for a tile's rows of operands."""
-        bits = self._row_bits(widths, pack)
-        wait = 0
-        for level in self.arch.memory[1:]:
-            if level.bandwidth is not None:
-                row = sum(bits[t] for t in ("weight", "input") if t in (level.holds or ()))
-                need = ceil(
-                    rows.passes * rows.chunks * row / (8 * level.bandwidth.per_cycle(self.arch.clock))
-                )
-                wait = max(wait, need - issue)
-        return wait
-
-    def _fold(self, rows: TileRows, precision: Precision, widths: Widths) -> list[int]:
-        """A row of the timeline's fold table: one fold a tile.
+    def _fold(self, rows: TileRows, precision: Precision, wait: int) -> list[int]:
+        """A row of the timeline's fold table: one fold a tile, ``wait`` cycles longer than its rows take.
 
         A multiplication is told in the cycle in which its operands are read, one sooner than it takes place:
         then a bubble in the pipeline is told by what kept the operands.
         """
         record = [int(v) for v in self.tile_record(rows, False, precision)]
-        wait = self._port_wait(rows, record[kernels.T_ISSUE], widths, self._speed(precision)[0])
         issue, first = record[kernels.T_ISSUE] + wait, record[kernels.T_FIRST_MAC]
         last = record[kernels.T_LAST_MAC] - first + wait
         return [0, issue, 0, last, record[kernels.T_END] + wait, wait, 0, issue]
@@ -223,14 +232,14 @@ class Nfu:
         del placement
         self._require_dataflow(schedule.mapping.dataflow)
         widths = Widths.of(precision)
-        tiles = [self._class_rows(schedule, kind, precision) for kind in range(len(schedule.tiles))]
-        folds = np.array([[self._fold(rows, precision, widths)] * 4 for rows in tiles], dtype=np.int64)
+        kinds, classes = self._step_kinds(schedule, precision)
+        folds = np.array([[self._fold(rows, precision, wait)] * 4 for rows, wait in kinds], dtype=np.int64)
         steps = Steps(
             self.name,
-            schedule.classes,
+            classes,
             schedule.loads,
             schedule.stores,
-            np.ones((len(tiles), 3), dtype=np.int64),
+            np.ones((len(kinds), 3), dtype=np.int64),
             folds,
             timeline_options(
                 self.arch, -1, self.spec.overlap == "skewed", 2, schedule.slots("input", self._slots("input"))
@@ -248,9 +257,28 @@ class Nfu:
         counters = counters_of(result, schedule.nest.dims.macs, 0, traffic)
         return replace(counters, register_bits=counters.macs * (widths.weight + widths.input))
 
+    def _step_kinds(
+        self, schedule: Schedule, precision: Precision
+    ) -> tuple[list[tuple[TileRows, int]], npt.NDArray[np.int32]]:
+        """Kinds of step, and each step's: a tile's rows, and the cycles by which they are too short for the ports on
+        chip, which carry what the NFU reads and writes, and the transfers.
+        """
+        tiles = [self._class_rows(schedule, kind, precision) for kind in range(len(schedule.tiles))]
+        if all(level.bandwidth is None for level in self.arch.memory[1:]):
+            return [(rows, 0) for rows in tiles], schedule.classes
+        works, classes = _works(schedule)
+        operands = [self._tile_bits(tiles[work.tile], work, precision, schedule.nest) for work in works]
+        moved: list[dict[str, int]] = [{t: bits.read_bits + bits.write_bits for t, bits in tile.items()} for tile in operands]
+        issue = np.array([self.issue_cycles(tiles[work.tile], precision) for work in works], dtype=np.int64)
+        short = port_contention(self.arch, replace(schedule, classes=classes), schedule.loads, moved, issue)
+        both = np.stack([classes.astype(np.int64), short], axis=1)
+        kinds, numbers = np.unique(both, axis=0, return_inverse=True)
+        known = [(tiles[works[work].tile], int(wait)) for work, wait in kinds]
+        return known, numbers.astype(np.int32).reshape(-1)
+
     def _class_rows(self, schedule: Schedule, kind: int, precision: Precision) -> TileRows:
         tile = Dims(*(int(v) for v in schedule.tiles[kind]))
-        return self.tile_rows(tile, precision, schedule.nest.private_weights)
+        return self.tile_rows(tile, precision, schedule.nest)
 
     def _slots(self, tensor: Tensor) -> int:
         level = self.arch.holder(tensor)
@@ -265,29 +293,28 @@ class Nfu:
         """Bits between the NFU and its buffers, over the whole schedule: rows, whole as they are read and
         written.
         """
-        pack = self._speed(precision)[0]
-        bits = self._row_bits(Widths.of(precision), pack)
-        resumes, final = _resumes(schedule), _final(schedule)
-        moved = {"weight": 0, "input": 0, "sum_reads": 0, "sum_writes": 0, "final": 0}
-        for kind in range(len(schedule.tiles)):
-            rows = self._class_rows(schedule, kind, precision)
-            steps = schedule.classes == kind
-            for again in (False, True):
-                mine = steps & (resumes == again)
-                count, ends = int(mine.sum()), int((mine & final).sum())
-                record = self.tile_record(rows, again, precision)
-                moved["weight"] += count * rows.passes * rows.chunks
-                moved["input"] += count * rows.passes * rows.chunks
-                moved["sum_reads"] += count * int(record[kernels.T_READS])
-                moved["sum_writes"] += count * int(record[kernels.T_WRITES]) - ends * rows.passes
-                moved["final"] += ends * rows.passes
+        works, classes = _works(schedule)
         table: dict[str, dict[str, Transfer]] = {}
-        self._add(table, "weight", Transfer(moved["weight"] * bits["weight"], 0))
-        self._add(table, "input", Transfer(moved["input"] * bits["input"], 0))
-        sums = Transfer(moved["sum_reads"] * bits["partial_sum"], moved["sum_writes"] * bits["partial_sum"])
-        self._add(table, "partial_sum", sums)
-        self._add(table, "output", Transfer(0, moved["final"] * bits["output"]))
+        for work, count in zip(works, np.bincount(classes, minlength=len(works)), strict=True):
+            rows = self._class_rows(schedule, work.tile, precision)
+            for tensor, bits in self._tile_bits(rows, work, precision, schedule.nest).items():
+                self._add(table, tensor, bits.scaled(int(count)))
         return table
+
+    def _tile_bits(
+        self, rows: TileRows, work: TileWork, precision: Precision, nest: LoopNest
+    ) -> dict[Tensor, Transfer]:
+        """What the NFU reads and writes for one tile."""
+        bits = self._row_bits(precision, nest)
+        record = self.tile_record(rows, work.resumes, precision)
+        reads, ended = rows.passes * rows.chunks, rows.passes if work.ends else 0
+        written = int(record[kernels.T_WRITES]) - ended
+        return {
+            "weight": Transfer(reads * bits["weight"]),
+            "input": Transfer(reads * bits["input"]),
+            "partial_sum": Transfer(int(record[kernels.T_READS]) * bits["partial_sum"], written * bits["partial_sum"]),
+            "output": Transfer(0, ended * bits["output"]),
+        }
 
     def _add(self, table: dict[str, dict[str, Transfer]], tensor: Tensor, transfer: Transfer) -> None:
         level = self.arch.holder(tensor)
@@ -368,7 +395,7 @@ def _smaller(layer: str, unroll: Unroll, most: int) -> tuple[str, ...]:
 
 def _cuts(arithmetic: FixedPoint | None, precision: Precision) -> dict[str, Any]:
     """The kernel's words for the fixed-point block."""
-    options: dict[str, Any] = {"operand_bits": (precision.input.bits, precision.weight.bits)}
+    options: dict[str, Any] = {"operand_bits": (_signed_bits(precision.input), _signed_bits(precision.weight))}
     if arithmetic is None or not precision.accumulator.is_integer:
         return options
     if arithmetic.product == "truncate":
@@ -380,17 +407,24 @@ def _cuts(arithmetic: FixedPoint | None, precision: Precision) -> dict[str, Any]
     return options | {"sum_bits": arithmetic.sum_bits, "saturate": arithmetic.overflow == "saturate"}
 
 
-def _resumes(schedule: Schedule) -> npt.NDArray[np.bool_]:
-    """Steps whose sums start from partial sums: those fetched again, and those that the step before left in
-    place.
+def _signed_bits(number: NumberFormat) -> int:
+    """Bits of an operand in the multiplier: those of narrow formats may have a zero point taken off."""
+    return number.bits if number.bits >= 16 else number.bits + 1
+
+
+def _works(schedule: Schedule) -> tuple[list[TileWork], npt.NDArray[np.int32]]:
+    """The works that there are, and each step's.
+
+    A step's sums start from partial sums that it fetched again, or that the step before left in place.
     """
     left = np.concatenate(([False], schedule.stores[:-1] == NOTHING))
-    return np.asarray(left | (schedule.loads[:, 2] != NOTHING))
-
-
-def _final(schedule: Schedule) -> npt.NDArray[np.bool_]:
-    """Steps that end their outputs' sums."""
-    return np.asarray((schedule.stores != NOTHING) & ~schedule.partial)
+    resumes = left | (schedule.loads[:, 2] != NOTHING)
+    ends = (schedule.stores != NOTHING) & ~schedule.partial
+    codes = 4 * schedule.classes + 2 * resumes + ends
+    known = np.flatnonzero(np.bincount(codes))
+    numbers = np.zeros(known[-1] + 1, dtype=np.int32)
+    numbers[known] = np.arange(len(known))
+    return [TileWork(int(code) // 4, bool(code & 2), bool(code & 1)) for code in known], numbers[codes]
 
 
 @lru_cache(maxsize=100_000)
@@ -425,11 +459,16 @@ class NfuEngine(MappedEngine):
         single = fixed.model_copy(update={"tile": fixed.tile.model_copy(update={"P": 1, "Q": 1})})
         plan = super()._new_plan(layer, shortened(nest, SHORT), placement, single)
         longer = build_schedule(layer.name, shortened(nest, LONG), plan.mapping, widths, placement)
-        return StretchedNest(
-            plan.nest, placement, plan.mapping, plan.schedule, plan.unit, longer, nest.dims.P * nest.dims.Q
-        )
+        planned = (plan.nest, placement, plan.mapping, plan.schedule, plan.unit)
+        return StretchedNest(*planned, longer=longer, whole=nest)
 
     def _run_nest(self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry) -> Counters:
+        counters = self._run_alone(planned, layer, repeat, carry)
+        nest = planned.whole if isinstance(planned, StretchedNest) else planned.nest
+        return exchanged(counters, nest, repeat, Widths.of(layer.precision), planned.placement, self.arch)
+
+    def _run_alone(self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry) -> Counters:
+        """As if all inputs were at every node."""
         if not isinstance(planned, StretchedNest):
             return super()._run_nest(planned, layer, repeat, carry)
         short, long = (
@@ -438,20 +477,17 @@ class NfuEngine(MappedEngine):
         )
         return stretch(short, long, planned.pixels, self.arch).times(repeat)
 
-    def _values(
-        self, layer: Layer, planned: list[PlannedNest], operands: Operands, counters: Counters
-    ) -> tuple[tuple[Array, ...], Counters]:
-        if any(isinstance(nest, StretchedNest) for nest in planned):
-            raise InfeasibleError(
-                f"layer {layer.name} in values mode",
-                demand=f"{layer.macs} MACs with a private kernel each pixel",
-                bound=f"layers of at most {MANY_TILES} tiles of weights",
-                levers=("run without --values", "a smaller layer"),
-            )
-        return super()._values(layer, planned, operands, counters)
+    def _sums(self, planned: PlannedNest, layer: Layer, image: Array, weight: Array) -> Sums:
+        assert isinstance(planned.unit, Nfu)
+        planned = replace(planned, unit=planned.unit.computing(self._arithmetic(layer)))
+        if isinstance(planned, StretchedNest):
+            return pixel_sums(planned, layer.precision, image, weight)
+        return super()._sums(planned, layer, image, weight)
 
     def _arithmetic(self, layer: Layer) -> FixedPoint | None:
-        return self._spec.arithmetic if layer.precision.accumulator.is_integer else None
+        """The fixed point that ``layer`` is computed in; None for exact integers, which a layer's own scales ask for."""
+        own = layer.states_scales or not layer.precision.accumulator.is_integer
+        return None if own else self._spec.arithmetic
 
     def built(self, layer: Layer) -> Layer:
         """The layer with partial sums as wide as the NFU's; a wider format of the network's changes no

@@ -1,6 +1,6 @@
 """The NFU's fixed point on values: windows pooled by NFU-2, functions by NFU-3's tables, cells of LSTMs and GRUs.
 
-Everything is at the radix of the engine's ``arithmetic``. Layers that have scales of their own, floats, and operators
+Everything is at the radix of the engine's ``arithmetic``. Layers that state scales of their own, floats, and operators
 that are not named here are computed as `accelsim.workload.functional` says.
 """
 
@@ -28,7 +28,7 @@ Int64s = npt.NDArray[np.int64]
 def evaluate(layer: Layer, inputs: tuple[Array, ...], spec: NfuSpec) -> Evaluated | None:
     """The outputs of a layer that NFU-2 pools or NFU-3 activates; None for all others."""
     integers = layer.precision.output.is_integer and all(x.dtype.kind in "iu" for x in inputs)
-    if spec.arithmetic is None or layer.quantization.inputs or not integers:
+    if spec.arithmetic is None or layer.states_scales or not integers:
         return None
     if isinstance(layer.op, Pool2d | GlobalPool):
         return pooled(layer, inputs[0], spec.arithmetic)

@@ -27,7 +27,7 @@ def engine_of(arch: Architecture, mapping: MappingFile = EMPTY) -> Engine:
     if isinstance(arch.engine, SparseSpec):
         from accelsim.engines.sparse import SparseEngine
 
-        return SparseEngine(arch, arch.engine, vector_unit_of(arch))
+        return SparseEngine(arch, arch.engine, vector_unit_of(arch), mapping)
     assert isinstance(arch.engine, RoofSpec)
     raise InfeasibleError(
         f"architecture {arch.name}",

@@ -21,20 +21,24 @@ from accelsim.arch.spec import Architecture, MemoryLevel, SparseSpec
 from accelsim.counters import Counters, Stalls, Transfer, add_traffic
 from accelsim.engines.base import Array, Evaluated, LayerRun, Operands
 from accelsim.engines.kernels import sparse as kernels
+from accelsim.engines.sparse_cell import cell_of
+from accelsim.engines.sparse_products import assemble, groups, stand_in
 from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Carry
-from accelsim.errors import InfeasibleError
+from accelsim.errors import Fault, InfeasibleError, InputError
 from accelsim.formats import Coo, InterleavedCsc, Size
-from accelsim.mapping.loopnest import Axis, LoopNest, VectorWork, lower
+from accelsim.mapping.loopnest import VectorWork, lower
 from accelsim.mapping.machine import Placement
+from accelsim.mapping.mapping import EMPTY, MappingFile
 from accelsim.schedule.residency import Plan
 from accelsim.units import ceil_div
 from accelsim.workload import functional
 from accelsim.workload.network import Layer
-from accelsim.workload.ops import Conv2d, LocallyConnected2d, Matmul, Recurrent
+from accelsim.workload.ops import LocallyConnected2d, Recurrent
 from accelsim.workload.precision import NumberFormat
 
 Int64s = npt.NDArray[np.int64]
+BATCH_ELEMENTS = 1 << 22  # of vectors and sums that go through the kernel at once
 POINTERS_A_POP = 2  # where the column begins, and where the next one does: one in each bank
 
 
@@ -44,37 +48,47 @@ POINTERS_A_POP = 2  # where the column begins, and where the next one does: one 
 
 @dataclass(frozen=True, eq=False)
 class Stored:
-    """A compressed matrix as the kernels take it. ``heaviest``: largest sum of a row's magnitudes."""
+    """A compressed matrix as the kernels take it.
+
+    ``heaviest``: largest sum of a row's magnitudes. ``bias_entries``: of a bias, which are additions, not MACs of the
+    layer.
+    """
 
     packed: InterleavedCsc
     pointers: npt.NDArray[np.int32]
     rows: Array
-    heaviest: int
+    heaviest: float
+    bias_entries: int
 
     @classmethod
     def of(cls, matrix: Coo, spec: SparseSpec, bias: Int64s | None = None) -> Stored:
         """Compress ``matrix`` (integers); a bias becomes one more column, in a pack of its own."""
-        packed = InterleavedCsc.encode(
-            replace(matrix, values=_narrow(matrix.values)), spec.pes, spec.index_bits
-        )
-        weights = np.bincount(
-            matrix.rows, np.abs(matrix.values.astype(np.float64)), minlength=matrix.shape[0]
-        )
+        packed = InterleavedCsc.encode(replace(matrix, values=_narrow(matrix.values)), spec.pes, spec.index_bits)
+        weights = np.zeros(matrix.shape[0])  # bincount of nothing gives integers, whatever its weights' type
+        weights += np.bincount(matrix.rows, np.abs(matrix.values.astype(np.float64)), matrix.shape[0])
         if bias is not None:
             packed = packed.with_bias(bias, at=ceil_div(matrix.shape[1], spec.pes) * spec.pes)
             packed = replace(packed, values=_narrow(packed.values))
             weights += np.abs(bias.astype(np.float64))
         rows = np.empty(packed.entries, np.uint16 if packed.depth * packed.pes <= 1 << 16 else np.uint32)
         kernels.decode_rows(packed.starts, packed.zeros, packed.pes, packed.depth, rows)
-        return cls(packed, packed.pointers().astype(np.int32), rows, ceil(weights.max(initial=0.0)))
+        added = 0 if bias is None else int(np.count_nonzero(bias))
+        return cls(packed, packed.pointers().astype(np.int32), rows, float(weights.max(initial=0.0)), added)
 
-    def vector(self, values: Array) -> Int64s:
-        """``values`` with zeros up to the bias' pack, and its activation of one."""
-        whole = np.zeros(self.packed.shape[1], np.int64)
-        whole[: len(values)] = values
-        if len(whole) > len(values):
-            whole[-1] = 1
+    def whole(self, vectors: Array) -> Int64s:
+        """``vectors`` (n x columns) with zeros up to the bias' pack, and its activation of one."""
+        whole = np.zeros((len(vectors), self.packed.shape[1]), np.int64)
+        whole[:, : vectors.shape[1]] = vectors
+        if whole.shape[1] > vectors.shape[1]:
+            whole[:, -1] = 1
         return whole
+
+
+def _exchanged(array: Int64s, first: int, second: int) -> Int64s:
+    """Rows that hold ``first`` x ``second`` elements with the two axes exchanged; a copy."""
+    if first == 1 or second == 1:
+        return array.copy()
+    return np.ascontiguousarray(array.reshape(-1, first, second).swapaxes(1, 2)).reshape(array.shape)
 
 
 def _narrow(values: Array) -> Array:
@@ -97,19 +111,20 @@ class Tally:
     record: Int64s = field(default_factory=lambda: np.zeros(kernels.COUNT_FIELDS, np.int64))
     products: int = 0
     longest_pe: int = 0
+    deepest_pe: int = 0  # entries in the fullest entry memory
     loading_cycles: int = 0  # of the weights' buffer, not hidden
     switching_cycles: int = 0  # of the register files, between passes
     scanned: int = 0  # activations that the leading-non-zero detection looked at
     rows: int = 0
 
-    def add(self, records: list[Int64s]) -> None:
-        """Products of one vector each, side by side on as many channels."""
-        slowest = max(records, key=lambda record: int(record[kernels.C_CYCLES]))
-        total = np.sum(records, axis=0)
-        for at in _TIMES:
-            total[at] = slowest[at]
-        self.record += total
+    def add(self, records: Int64s, busiest: Int64s, channels: int) -> None:
+        """Products of one vector each (n x COUNT_FIELDS), in groups of ``channels`` side by side."""
+        first = np.arange(0, len(records), channels)
+        totals = np.add.reduceat(records, first, axis=0)
+        totals[:, _TIMES] = records[_slowest(records[:, kernels.C_CYCLES], channels)][:, _TIMES]
+        self.record += totals.sum(axis=0)
         self.products += len(records)
+        self.longest_pe += int(busiest.sum())
 
     @property
     def cycles(self) -> int:
@@ -119,10 +134,17 @@ class Tally:
         return int(self.record[getattr(kernels, f"C_{name.upper()}")])
 
 
-_TIMES = (
+_TIMES = [
     kernels.C_CYCLES, kernels.C_BUSY, kernels.C_FILL, kernels.C_DRAIN, kernels.C_QUEUE, kernels.C_IMBALANCE,
     kernels.C_CONTROL, kernels.C_HELD, kernels.C_SCANS, kernels.C_TAIL,
-)  # fmt: skip
+]  # fmt: skip
+
+
+def _slowest(cycles: Int64s, channels: int) -> Int64s:
+    """Which product of every group of ``channels`` takes longest."""
+    whole = np.full((ceil_div(len(cycles), channels), channels), -1, np.int64)
+    whole.reshape(-1)[: len(cycles)] = cycles
+    return np.asarray(whole.argmax(axis=1) + np.arange(len(whole)) * channels)
 
 
 # ---- the engine
@@ -136,6 +158,7 @@ class SparseEngine:
     arch: Architecture
     spec: SparseSpec
     vector: VectorUnit | None = None
+    mapping: MappingFile = EMPTY
 
     @property
     def name(self) -> str:
@@ -149,10 +172,11 @@ class SparseEngine:
         return Evaluated(functional.evaluate(layer, operands.inputs, operands.weight))
 
     def check(self, layer: Layer, plan: Plan) -> None:
-        """Integers only, and a codebook no larger than the weights' codes reach."""
+        """Integers only, one matrix a layer, and no tiles: the columns are taken as they come."""
         del plan
         if not layer.macs:
             return
+        self._refuse_tiles(layer)
         for tensor, number in (("weight", layer.precision.weight), ("input", layer.precision.input)):
             if not number.is_integer or (tensor == "input" and number.bits > 32):
                 raise InfeasibleError(
@@ -168,6 +192,17 @@ class SparseEngine:
                 bound="one matrix a layer",
                 levers=("another engine for this layer",),
             )  # fmt: skip
+
+    def _refuse_tiles(self, layer: Layer) -> None:
+        """A default stays unused without a word where it can be meant for another architecture."""
+        own, default = self.mapping.layers.get(layer.name), self.mapping.default
+        place, keys = f"layers.{layer.name}", own.fixed() if own is not None else []
+        if not keys and not self.mapping.machines:
+            place, keys = "default", default.fixed()
+        if keys:
+            source = self.mapping.name or "mapping"
+            why = f"is given, but layer {layer.name} runs on {self.arch.name}, a sparse engine, which has no tiles or loops"
+            raise InputError(Fault(source, f"{place}.{key}", why) for key in keys)
 
     # ---- a layer
     # -----------------------------------------------------------------------------------------------
@@ -188,9 +223,7 @@ class SparseEngine:
         mapping = self._mapping(layer, tallies, sizes)
         peak = self.spec.macs_per_cycle(layer.precision)
         outputs = (output,) if operands is not None else None
-        return LayerRun(
-            layer, self.name, lower(layer).dims, mapping, counters, peak, outputs, skips_zeros=True
-        )
+        return LayerRun(layer, self.name, lower(layer).dims, mapping, counters, peak, outputs, skips_zeros=True)
 
     def _check_codebook(self, layer: Layer, weight: Array) -> None:
         values = len(np.unique(weight[weight != 0]))
@@ -205,12 +238,12 @@ class SparseEngine:
     def _products(self, layer: Layer, operands: Operands) -> tuple[Array, list[Tally], list[Size]]:
         """The outputs of a layer of matrix-vector products, a tally and a size for each of its groups."""
         tallies, sizes, parts = [], [], []
-        for matrix, vectors, bias in _groups(layer, operands):
+        for matrix, vectors, bias in groups(layer, operands):
             accumulators, tally, size = self.product(matrix, vectors, bias, layer.precision.accumulator)
             parts.append(accumulators)
             tallies.append(tally)
             sizes.append(size)
-        return _assemble(layer, parts), tallies, sizes
+        return assemble(layer, parts), tallies, sizes
 
     def _recurrent(self, layer: Layer, operands: Operands) -> tuple[Array, list[Tally], list[Size]]:
         """An LSTM's or GRU's steps: input and recurrent matrices, the cell, the projection, the state fed
@@ -232,12 +265,13 @@ class SparseEngine:
         tallies, sizes = [tally], [size]
         given = given.reshape(batch, steps, -1)
         state, hidden = functional.initial_state(layer), []
+        cell = cell_of(layer, self.spec.tables)
         feedback = Coo.from_dense(operands.weight[:, features:])
         projection = None if operands.projection is None else Coo.from_dense(operands.projection)
         for step in range(steps):
             gates, tally, size = self.product(feedback, state.hidden, None, accumulator)
             tallies, sizes = [*tallies, tally], [*sizes, size]
-            state = functional.recurrent_cell(layer, given[:, step], gates, state, operands.peepholes)
+            state = functional.recurrent_cell(layer, given[:, step], gates, state, operands.peepholes, cell)
             if projection is not None:
                 down, tally, size = self.product(projection, state.hidden, None, accumulator)
                 tallies, sizes = [*tallies, tally], [*sizes, size]
@@ -260,16 +294,13 @@ class SparseEngine:
             part = _window(matrix, rows, columns)
             last = columns.stop >= matrix.shape[1]
             stored = Stored.of(part, self.spec, bias[rows] if bias is not None and last else None)
+            tally.deepest_pe = max(tally.deepest_pe, int(stored.pointers[-1].max()))
             size = _grown(size, stored.packed.size(self.spec.weight_bits, self.spec.pointer_bits))
-            for first in range(0, len(vectors), self.spec.channels):
-                batch = vectors[first : first + self.spec.channels, columns]
-                self._side_by_side(
-                    stored, batch, sums[first : first + self.spec.channels, rows], accumulator, tally
-                )
+            for some in self._batches(stored, len(vectors)):
+                records, busiest = self._multiply(stored, vectors[some, columns], sums[some, rows], accumulator)
+                tally.add(records, busiest, self.spec.channels)
             if self.spec.passes == "drained":
-                tally.switching_cycles += self._switch_cycles(stored) * ceil_div(
-                    len(vectors), self.spec.channels
-                )
+                tally.switching_cycles += self._switch_cycles(stored) * ceil_div(len(vectors), self.spec.channels)
             tally.scanned += part.shape[1] * len(vectors)
             tally.rows += part.shape[0] * len(vectors)
         return sums, tally, size
@@ -293,57 +324,55 @@ class SparseEngine:
         """Between passes each PE copies its activations in and its results out, an element a cycle."""
         return ceil_div(stored.packed.shape[1], self.spec.pes) + stored.packed.depth
 
-    def _side_by_side(
-        self, stored: Stored, vectors: Array, sums: Int64s, accumulator: NumberFormat, tally: Tally
-    ) -> None:
-        """One vector a channel; ``sums`` (n x rows of the pass) is added to."""
-        records = []
-        for vector, total in zip(vectors, sums, strict=True):
-            whole = stored.vector(vector)
-            record, by_row = self._run(stored, whole, total, accumulator)
-            if (
-                not self.spec.skip_zeros
-            ):  # every column is broadcast: the time is that of a vector without zeros
-                timed, _ = self._run(stored, np.ones_like(whole), None, accumulator)
-                timed[kernels.C_MACS], timed[kernels.C_OVERFLOWS] = (
-                    record[kernels.C_MACS],
-                    record[kernels.C_OVERFLOWS],
-                )
-                record, whole = timed, np.ones_like(whole)
-            total[:] = by_row
-            records.append(record)
-            lengths = stored.pointers[1:][whole != 0] - stored.pointers[:-1][whole != 0]
-            tally.longest_pe += int(lengths.sum(axis=0).max(initial=0))
-        tally.add(records)
+    def _batches(self, stored: Stored, vectors: int) -> Iterator[slice]:
+        """Groups of channels, as many at a time as keep the copies of their vectors and sums small."""
+        one = stored.packed.shape[1] + stored.packed.depth * stored.packed.pes
+        step = max(1, BATCH_ELEMENTS // (one * self.spec.channels)) * self.spec.channels
+        for first in range(0, vectors, step):
+            yield slice(first, min(first + step, vectors))
+
+    def _multiply(
+        self, stored: Stored, vectors: Array, sums: Int64s, accumulator: NumberFormat
+    ) -> tuple[Int64s, Int64s]:
+        """Every vector (n x columns) times the matrix, added to ``sums`` (n x rows): the counts of each, and the
+        entries of its busiest PE.
+        """
+        whole = stored.whole(vectors)
+        counts, busiest, by_row = self._run(stored, whole, sums, accumulator)
+        sums[:] = by_row
+        if not self.spec.skip_zeros:  # every column is broadcast: the time is that of a vector without zeros
+            timed, longest, _ = self._run(stored, np.ones_like(whole[:1]), np.zeros_like(sums[:1]), None)
+            values = counts[:, [kernels.C_MACS, kernels.C_OVERFLOWS]]
+            counts, busiest = np.repeat(timed, len(whole), axis=0), np.repeat(longest, len(whole))
+            counts[:, [kernels.C_MACS, kernels.C_OVERFLOWS]] = values
+        return counts, busiest
 
     def _run(
-        self, stored: Stored, vector: Int64s, start: Int64s | None, accumulator: NumberFormat
-    ) -> tuple[Int64s, Int64s]:
-        """The event kernel on one vector: its counts, and the sums by row that grew from ``start``."""
-        packed = stored.packed
-        depth, pes = packed.depth, packed.pes
-        by_pe = np.zeros((depth, pes), np.int64)
-        if start is not None:
-            by_pe.reshape(-1)[: len(start)] = start
-        sums = np.ascontiguousarray(by_pe.T).reshape(-1)
-        record = np.zeros(kernels.COUNT_FIELDS, np.int64)
-        kernels.run_events(
-            vector, packed.starts, stored.pointers, stored.rows, packed.values,
-            self._options(stored, vector, accumulator, start is not None), sums, record,
+        self, stored: Stored, whole: Int64s, start: Int64s, accumulator: NumberFormat | None
+    ) -> tuple[Int64s, Int64s, Int64s]:
+        """The event kernel: counts of each vector, the entries of its busiest PE, the sums by row that grew from
+        ``start``. Without an accumulator they may be of any size.
+        """
+        packed, n = stored.packed, len(whole)
+        by_row = np.zeros((n, packed.depth * packed.pes), np.int64)
+        by_row[:, : start.shape[1]] = start
+        sums = _exchanged(by_row, packed.depth, packed.pes)
+        counts, busiest = np.zeros((n, kernels.COUNT_FIELDS), np.int64), np.zeros(n, np.int64)
+        kernels.run_batch(
+            whole, packed.starts, stored.pointers, stored.rows, packed.values, self._options(stored, accumulator),
+            stored.heaviest, sums, counts, busiest,
         )  # fmt: skip
-        return record, sums.reshape(pes, depth).T.reshape(-1)[: packed.shape[0]]
+        counts[:, kernels.C_MACS] -= stored.bias_entries
+        return counts, busiest, _exchanged(sums, packed.pes, packed.depth)[:, : start.shape[1]]
 
-    def _options(self, stored: Stored, vector: Int64s, accumulator: NumberFormat, counted: bool) -> Int64s:
-        """Sums are held against the accumulator's limits only where this matrix and vector could leave it."""
-        limits = (accumulator.lowest, accumulator.highest)
-        most = stored.heaviest * int(np.abs(vector).max(initial=0))
+    def _options(self, stored: Stored, accumulator: NumberFormat | None) -> Int64s:
         spec = self.spec
         return kernels.options_of(
             depth=stored.packed.depth, capacity=spec.queue_capacity, row_entries=spec.row_entries,
             pack=spec.pes,
             empty_slots=int(spec.empty_column == "cycle"), lead=spec.multiply_after, tail=spec.done_after,
             pack_idle=spec.zero_detection == "packs",
-            limits=limits if counted and most > limits[1] else None,
+            limits=None if accumulator is None else (accumulator.lowest, accumulator.highest),
             saturate=spec.accumulator_overflow == "saturate",
         )  # fmt: skip
 
@@ -379,9 +408,7 @@ class SparseEngine:
     # ---- counters
     # ----------------------------------------------------------------------------------------------
 
-    def _counters(
-        self, layer: Layer, tallies: list[Tally], sizes: list[Size], placement: Placement
-    ) -> Counters:
+    def _counters(self, layer: Layer, tallies: list[Tally], sizes: list[Size], placement: Placement) -> Counters:
         total = Tally()
         for tally in tallies:
             total.record += tally.record
@@ -505,87 +532,8 @@ class SparseEngine:
             "format": "interleaved_csc", "pes": self.spec.pes, "index_bits": self.spec.index_bits,
             "weight_bits": self.spec.weight_bits, "vectors": sum(t.products for t in tallies),
             "passes": passes, "weights_resident": self.resident(sizes),
+            "pointers_fit": all(t.deepest_pe < 1 << self.spec.pointer_bits for t in tallies),
         }  # fmt: skip
-
-
-# ---- layers as matrices and vectors
-# --------------------------------------------------------------------------------
-
-
-def _groups(layer: Layer, operands: Operands) -> Iterator[tuple[Coo, Array, Int64s | None]]:
-    """(matrix out x in, vectors n x in, bias) of each group."""
-    if isinstance(layer.op, Conv2d):
-        assert operands.weight is not None
-        nest = next(work for work in lower(layer).work if isinstance(work, LoopNest))
-        size = nest.dims.K
-        for group in range(nest.dims.G):
-            weight = operands.weight[group * size : (group + 1) * size].reshape(size, -1)
-            bias = None if operands.bias is None else operands.bias[group * size : (group + 1) * size]
-            yield Coo.from_dense(weight), _windows(operands.inputs[0], nest, group), bias
-        return
-    if len(operands.inputs) == 2:
-        assert isinstance(layer.op, Matmul)
-        batch, m, _, k = layer.op.sizes(layer.input_shapes)
-        right = operands.inputs[1].reshape(batch, -1, operands.inputs[1].shape[-1])
-        right = right if layer.op.transpose_b else right.transpose(0, 2, 1)
-        left = operands.inputs[0].reshape(batch, m, k)
-        for group in range(batch):
-            yield Coo.from_dense(right[group]), left[group], None
-        return
-    assert operands.weight is not None
-    weight = operands.weight
-    if isinstance(layer.op, Matmul) and not layer.op.transpose_b:
-        weight = weight.T
-    yield Coo.from_dense(weight), operands.inputs[0].reshape(-1, weight.shape[1]), operands.bias
-
-
-def _windows(image: Array, nest: LoopNest, group: int) -> Array:
-    """The window of every output pixel of one group, (N*P*Q) x (C*R*S). ``image`` is N x (G*C) x H x W."""
-    d = nest.dims
-    rows, columns = _taps(nest.rows, d.P, d.R), _taps(nest.columns, d.Q, d.S)
-    # one ring of zeros around the image: every place outside it reads there
-    padded = np.pad(image[:, group * d.C : (group + 1) * d.C], ((0, 0), (0, 0), (1, 1), (1, 1)))
-    found = padded[:, :, rows[:, :, None, None], columns[None, None, :, :]]  # N C P R Q S
-    return np.asarray(found.transpose(0, 2, 4, 1, 3, 5).reshape(d.pixels, d.reduction))
-
-
-def _taps(axis: Axis, outputs: int, taps: int) -> Int64s:
-    """Places along one axis of the ringed image that output p and filter tap r read, outputs x taps."""
-    places = np.add.outer(np.arange(outputs) * axis.stride, np.arange(taps) * axis.dilation) - axis.pad
-    return np.asarray(np.clip(places, -1, axis.size) + 1)
-
-
-def _assemble(layer: Layer, parts: list[Int64s]) -> Array:
-    """Accumulators of the groups as the layer's output, requantized."""
-    shape = layer.output_shapes[0]
-    if isinstance(layer.op, Conv2d):
-        n, k, p, q = shape
-        stacked = np.concatenate(parts, axis=1).reshape(n, p, q, k).transpose(0, 3, 1, 2)
-    else:
-        stacked = np.stack(parts) if len(parts) > 1 else parts[0]
-    reduction = layer.macs // _elements(layer)
-    return functional.requantize(np.ascontiguousarray(stacked).reshape(shape), layer, reduction)
-
-
-def stand_in(layer: Layer) -> Operands:
-    """Random operands of a layer's densities, for a run without values."""
-    from accelsim.workload.values import weight_values
-
-    random = np.random.default_rng(0)
-    density = layer.input_values.density
-    inputs = tuple(
-        np.where(random.random(shape) < density, random.integers(1, 100, shape), 0).astype(np.int32)
-        for shape in layer.input_shapes
-    )
-    weight = weight_values(layer, 0) if layer.weight_shape is not None else None
-    if not isinstance(layer.op, Recurrent):
-        return Operands(inputs, weight)
-    from accelsim.workload.values import peephole_values, projection_values
-
-    projection = projection_values(layer, 0) if layer.op.projection else None
-    return Operands(
-        inputs, weight, None, projection, peephole_values(layer, 0) if layer.op.peepholes else None
-    )
 
 
 def _window(matrix: Coo, rows: slice, columns: slice) -> Coo:
@@ -595,9 +543,7 @@ def _window(matrix: Coo, rows: slice, columns: slice) -> Coo:
     inside = (matrix.rows >= rows.start) & (matrix.rows < rows.stop)
     inside &= (matrix.cols >= columns.start) & (matrix.cols < columns.stop)
     shape = (rows.stop - rows.start, columns.stop - columns.start)
-    return Coo(
-        shape, matrix.rows[inside] - rows.start, matrix.cols[inside] - columns.start, matrix.values[inside]
-    )
+    return Coo(shape, matrix.rows[inside] - rows.start, matrix.cols[inside] - columns.start, matrix.values[inside])
 
 
 def _grown(first: Size, second: Size) -> Size:

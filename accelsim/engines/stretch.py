@@ -10,23 +10,31 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
 
+import numpy as np
+
 from accelsim.arch.spec import Architecture
 from accelsim.counters import Counters, Stalls, Traffic, Transfer
+from accelsim.engines.base import Array, Sums
 from accelsim.engines.mapped import PlannedNest
 from accelsim.mapping.loopnest import LoopNest
 from accelsim.mapping.machine import Widths, off_chip_bits_per_cycle
-from accelsim.schedule.build import Schedule
+from accelsim.schedule.build import Schedule, build_schedule
+from accelsim.workload.precision import Precision
 
 MANY_TILES = 1_000_000
 SHORT, LONG = 48, 96  # pixels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StretchedNest(PlannedNest):
-    """A plan for `SHORT` pixels of a nest of ``pixels``, and the schedule of `LONG` ones beside it."""
+    """A plan for `SHORT` pixels of the ``whole`` nest, and the schedule of `LONG` ones beside it."""
 
     longer: Schedule
-    pixels: int
+    whole: LoopNest
+
+    @property
+    def pixels(self) -> int:
+        return self.whole.dims.P * self.whole.dims.Q
 
 
 def is_long(nest: LoopNest, arch: Architecture, widths: Widths) -> bool:
@@ -54,6 +62,24 @@ def shortened(nest: LoopNest, pixels: int) -> LoopNest:
         size=(pixels - 1) * nest.columns.stride + (nest.dims.S - 1) * nest.columns.dilation + 1
     )
     return replace(nest, dims=nest.dims._replace(P=1, Q=pixels), columns=columns)
+
+
+def pixel_sums(planned: StretchedNest, precision: Precision, image: Array, weight: Array) -> Sums:
+    """All pixels in values mode (`Unit.accumulate`): of each row `LONG` at a time, in the order that was timed."""
+    rows, columns = weight.shape[:2]
+    nest, widths = planned.nest, Widths.of(precision)
+    sums = np.zeros((nest.dims.N, nest.dims.K, rows, columns), np.int64 if precision.accumulator.is_integer else np.float32)
+    effective, overflows = 0, 0
+    for first in range(0, columns, LONG):
+        part = shortened(nest, min(LONG, columns - first))
+        schedule = build_schedule("", part, planned.mapping, widths, planned.placement)
+        taken, left = slice(first, first + part.dims.Q), first * part.columns.stride
+        for row in range(rows):
+            seen = image[:, :, row * part.rows.stride :, left : left + part.columns.size]
+            done = planned.unit.accumulate(schedule, precision, seen, weight[row : row + 1, taken])
+            sums[:, :, row, taken] = done.accumulators[:, :, 0]
+            effective, overflows = effective + done.effective_macs, overflows + done.overflows
+    return Sums(sums, effective, overflows)
 
 
 def stretch(short: Counters, long: Counters, pixels: int, arch: Architecture) -> Counters:

@@ -12,13 +12,12 @@ from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
-from math import ceil
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.arch.spec import Architecture, StructuredSparsity, SystolicSpec, Tensor, relative_throughput
+from accelsim.arch.spec import Architecture, StructuredSparsity, SystolicSpec, Tensor, relative_throughput, speed_of
 from accelsim.counters import Counters, Traffic, Transfer, add_traffic
 from accelsim.engines.base import Array, Sums
 from accelsim.engines.kernels import systolic as kernels
@@ -192,7 +191,7 @@ class SystolicArray:
         if key not in self._speeds:
             rate = relative_throughput(self.spec.precision, precision, self.name)
             rate *= self.structure.m // self.structure.n if self.structure else 1
-            self._speeds[key] = (int(rate), 1) if rate >= 1 else (1, ceil(1 / rate))
+            self._speeds[key] = speed_of(rate)
         return self._speeds[key]
 
     def fold_grid(self, tile: Dims, dataflow: str, precision: Precision, private: bool = False) -> FoldGrid:

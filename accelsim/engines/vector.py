@@ -68,7 +68,8 @@ class VectorUnit:
         assert self.arch.vector is not None
         if self.arch.vector.rows == "packed" or work.channels == 0:
             return ceil_div(operations, self.lanes)
-        return ceil_div(operations, work.channels) * ceil_div(work.channels, self.lanes)
+        nodes = getattr(self.arch.engine, "nodes", 1)  # each takes a part of the positions
+        return ceil_div(ceil_div(operations, work.channels), nodes) * ceil_div(work.channels, self.lanes // nodes)
 
     def _port_cycles(self, read_bits: int, write_bits: int) -> int:
         """Cycles that operands and transfers take through the ports of the levels that hold them."""

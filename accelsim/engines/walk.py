@@ -65,6 +65,15 @@ class Carry:
     def start(cls, arch: Architecture, walks: list[Walk] | None = None) -> Carry:
         return cls(np.zeros(1, dtype=np.int64), np.zeros(slots_of(arch, "weight"), dtype=np.int64), walks)
 
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing has run yet, and nothing is to be written down."""
+        return self.walks is None and not self.port.any() and not self.weight_free.any()
+
+    def take(self, other: Carry) -> None:
+        """Go on where ``other`` has come to."""
+        self.port[:], self.weight_free[:] = other.port, other.weight_free
+
     def repeated(self, times: int) -> None:
         """The walk before counts ``times`` times."""
         if self.walks:
@@ -158,8 +167,9 @@ def port_contention(
         for column, tensor in enumerate(("weight", "input", "partial_sum")):
             if tensor in held:
                 moved = moved + np.maximum(loads[:, column], 0)
-        if "output" in held:
-            moved = moved + np.maximum(schedule.stores, 0)
+        for tensor, sent in (("output", ~schedule.partial), ("partial_sum", schedule.partial)):
+            if tensor in held:
+                moved = moved + np.maximum(np.where(sent, schedule.stores, 0), 0)
         rate = 8 * level.bandwidth.per_cycle(arch.clock)
         need = -(-moved * rate.denominator // rate.numerator)
         short = np.maximum(short, need - issue_cycles[schedule.classes])

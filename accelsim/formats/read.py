@@ -68,9 +68,7 @@ def _read_npz(path: Path) -> Coo:
     if "format" in arrays and "shape" in arrays:
         return _from_scipy_arrays(arrays)
     if len(arrays) != 1:
-        raise ValueError(
-            f"holds {len(arrays)} arrays ({', '.join(sorted(arrays))}), must hold one, or a scipy matrix"
-        )
+        raise ValueError(f"holds {len(arrays)} arrays ({', '.join(sorted(arrays))}), must hold one, or a scipy matrix")
     return _from_array(next(iter(arrays.values())))
 
 
@@ -179,6 +177,11 @@ def _mtx_coordinates(body: list[str], field: str, symmetry: str) -> Coo:
     if len(body) - 1 != count:
         raise ValueError(f"has {len(body) - 1} elements, its sizes say {count}")
     table = _numbers(body[1:], 2 if field == "pattern" else 3)
+    for name, column, size in (("row", 0, rows), ("column", 1, cols)):
+        outside = np.flatnonzero((table[:, column] < 1) | (table[:, column] > size))
+        if len(outside):
+            at = int(outside[0])
+            raise ValueError(f"has the {name} index {table[at, column]:g} in its element {at + 1}, must be 1 to {size}")
     i, j = table[:, 0].astype(np.int64) - 1, table[:, 1].astype(np.int64) - 1
     values = np.ones(count, np.int64) if field == "pattern" else _typed(table[:, 2], field)
     if symmetry != "general":

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from accelsim.frontends._onnx_call import Value
+import numpy as np
+
+from accelsim.frontends._onnx_call import Scalar, Value
 from accelsim.frontends._onnx_model import Array, Constant, OnnxFile, Scales, first_line
 
 
 @dataclass(frozen=True)
 class Quantization:
-    """Scale and zero point of a tensor: one of each, or one a channel (along ``axis``)."""
+    """Scale and zero point of a tensor: one of each, or one a channel (along ``axis``); ``dynamic``: not constants."""
 
     scale: Array | None
     zero_point: Array | None
     axis: int
+    dynamic: bool = False
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,10 @@ class LayerArrays:
     """The numbers of one layer, as the file holds them (integers stay integers).
 
     Layouts are those of interface.md: convolution K x C/G x R x S, linear out x in, matmul K x N; a recurrent
-    layer has ONNX's own (directions first). ``inputs`` and ``output`` are quantizations; ``more`` has what is
-    left, such as a batch normalization's ``scale``, ``shift``, ``mean`` and ``variance``.
+    layer has ONNX's own (directions first). ``inputs`` and ``output`` are quantizations; ``operand`` is the constant of
+    a sum, a product or a prelu, its axes those of the layer's output; ``more`` has what is left, such as a batch
+    normalization's ``scale``, ``shift``, ``mean`` and ``variance``. ``on_integers``: what it reads are numbers of a
+    type of integers, not what those stand for.
     """
 
     weight: Array | None = None
@@ -34,6 +39,9 @@ class LayerArrays:
     output: Quantization | None = None
     more: Mapping[str, Array] = field(default_factory=dict)
     bias_quantization: Quantization | None = None
+    operand: Array | None = None
+    operand_quantization: Quantization | None = None
+    on_integers: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,20 @@ class ArrayNames:
     bias: Constant | None = None
     inputs: tuple[Scales | None, ...] = ()
     output: Scales | None = None
-    more: Mapping[str, str] = field(default_factory=dict)
+    more: Mapping[str, Constant] = field(default_factory=dict)
+    operand: Constant | None = None
+    operand_shape: tuple[int, ...] = ()
+    on_integers: bool = False
+
+
+def dequantized(values: Array, scales: Quantization | None, axis: int) -> Array:
+    """The float32 that integers stand for; scales one a channel lie along ``axis``."""
+    if scales is None or scales.scale is None or values.dtype.kind == "f":
+        return values.astype(np.float32)
+    zero = np.zeros(1, np.int64) if scales.zero_point is None else scales.zero_point.astype(np.int64).ravel()
+    shape = tuple(-1 if place == axis % values.ndim else 1 for place in range(values.ndim))
+    points, factors = (x.reshape(shape) if x.size > 1 else x for x in (zero, scales.scale.astype(np.float32).ravel()))
+    return np.asarray((values.astype(np.int64) - points).astype(np.float32) * factors, np.float32).reshape(values.shape)
 
 
 class ArrayReader:
@@ -66,9 +87,17 @@ class ArrayReader:
             weight_quantization=self._quantization(names.weight.scales) if names.weight is not None else None,
             inputs=tuple(self._quantization(scales) for scales in names.inputs),
             output=self._quantization(names.output),
-            more={key: self._evaluate(name) for key, name in names.more.items()},
+            more={key: self._number(constant) for key, constant in names.more.items()},
             bias_quantization=self._quantization(names.bias.scales) if names.bias is not None else None,
+            operand=None if names.operand is None else self._evaluate(names.operand.name).reshape(names.operand_shape),
+            on_integers=names.on_integers,
+            operand_quantization=self._quantization(names.operand.scales) if names.operand is not None else None,
         )
+
+    def _number(self, constant: Constant) -> Array:
+        """A constant as the floats that it stands for."""
+        values, scales = self._evaluate(constant.name), self._quantization(constant.scales)
+        return values if scales is None else dequantized(values, scales, scales.axis)
 
     def _array(self, constant: Constant | None) -> Array | None:
         return self._evaluate(constant.name) if constant is not None else None
@@ -76,9 +105,9 @@ class ArrayReader:
     def _quantization(self, scales: Scales | None) -> Quantization | None:
         if scales is None:
             return None
-        known = (self._values.get(name) for name in (scales.scale, scales.zero_point))
+        known = [self._values.get(name) for name in (scales.scale, scales.zero_point)]
         scale, zero_point = (self._array(value) if isinstance(value, Constant) else None for value in known)
-        return Quantization(scale, zero_point, scales.axis)
+        return Quantization(scale, zero_point, scales.axis, any(isinstance(value, Scalar) for value in known))
 
     def _evaluate(self, name: str) -> Array:
         """The values of a constant, whatever its size."""

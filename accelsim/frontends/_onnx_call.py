@@ -96,7 +96,8 @@ class Plan:
     weight: Constant | None = None
     bias: Constant | None = None
     transposed: bool = False  # the file has the weights as in x out
-    more: Mapping[str, str] = field(default_factory=dict)  # further constants, by what they are
+    operand: Constant | None = None  # a constant of a layer without MACs, which broadcasts over its output
+    more: Mapping[str, Constant] = field(default_factory=dict)  # further constants, by what they are
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class Call:
     used: tuple[bool, ...]  # whether anything reads that output
     opset: int
     batch: int
+    zero: int = 0  # the integer that stands for zero in the first input
 
     def input(self, index: int) -> Value | None:
         return self.inputs[index] if index < len(self.inputs) else None

@@ -326,7 +326,7 @@ class OnnxFile:
         """Element type and shape of each output by ONNX's own rules; None where they do not tell."""
         from onnx import helper, numpy_helper, shape_inference
 
-        schema = self._schema(node.op)
+        schema = self._schema(node.op, node.is_quantized)
         if schema is None:
             return [None] * len(node.outputs)
         proto = helper.make_node(node.op, list(node.inputs), list(node.outputs))
@@ -350,15 +350,17 @@ class OnnxFile:
 
     def check_inputs(self, node: Node) -> None:
         """Refuse a node with fewer inputs, or no output, than ONNX's schema asks for."""
-        schema = self._schema(node.op)
+        schema = self._schema(node.op, node.is_quantized)
         if schema is not None and (
             len(node.inputs) < schema.min_input or len(node.outputs) < schema.min_output
         ):
             raise NotModelledError(f"it has {len(node.inputs)} inputs and {len(node.outputs)} outputs")
 
-    def _schema(self, op: str) -> Any:
+    def _schema(self, op: str, newest_only: bool = False) -> Any:
+        """The operator's schema in the model's opset, or its newest; QLinear operators stand for no old one."""
         defs = self.onnx.defs
-        for version in (self.opset, int(defs.onnx_opset_version())):
+        newest = int(defs.onnx_opset_version())
+        for version in (newest,) if newest_only else (self.opset, newest):
             try:
                 return defs.get_schema(op, version, "")
             except defs.SchemaError:

@@ -208,11 +208,11 @@ def _gemm(call: Call) -> Plan:
 # --- element by element ---
 
 
-def _with_constant(name: str, constant: Constant | Scalar, first: bool = False) -> Elementwise:
-    """An element-wise operation with a constant: a number, or trained values."""
+def _with_constant(name: str, constant: Constant | Scalar, first: bool = False, plain: bool = True) -> Elementwise:
+    """An element-wise operation with a constant: a number, or trained values; not ``plain``: it has a scale."""
     trained = prod(constant.shape)
     value = None
-    if isinstance(constant, Constant) and trained == 1 and constant.value is not None:
+    if plain and isinstance(constant, Constant) and trained == 1 and constant.value is not None:
         value = _clean_float(constant.value.reshape(-1)[0])
     return Elementwise(op=name, value=value, trained=trained if trained > 1 else 0, constant_first=first)
 
@@ -227,10 +227,10 @@ def _elementwise(name: str) -> Rule:
             raise NotModelledError("it has constants among several operands")
         first = isinstance(call.input(0), Constant | Scalar) and name in ("sub", "div", "pow")
         ops: list[Op] = [Elementwise(op=name)] if len(tensors) > 1 else []
-        ops += [_with_constant(name, other, first) for other in others]
+        ops += [_with_constant(name, other, first, not call.node.is_quantized) for other in others]
         widest = max(tensors, key=lambda tensor: len(tensor.shape))
-        arrays = {f"operand_{i}": c.name for i, c in enumerate(call.inputs) if isinstance(c, Constant)}
-        return Plan(tuple(ops), layouts=(widest.layout,), more=arrays)
+        one = others[0] if len(others) == len(ops) == 1 and isinstance(others[0], Constant) else None
+        return Plan(tuple(ops), layouts=(widest.layout,), operand=one)
 
     return rule
 
@@ -247,13 +247,14 @@ def _activation(name: str) -> Rule:
 def _prelu(call: Call) -> Plan:
     slope = call.weights(1, "its slopes")
     op = Activation(op="prelu", trained=prod(slope.shape))
-    return Plan((op,), reads=(call.tensor(),), more={"slope": slope.name})
+    return Plan((op,), reads=(call.tensor(),), operand=slope)
 
 
 def _clip(call: Call) -> Plan:
     low, high = (_bound(call, i, key) for i, key in ((1, "min"), (2, "max")))
     name = {(0.0, 6.0): "relu6", (0.0, None): "relu"}.get((low, high), "clip") if low is not None else "clip"
-    return Plan((Activation(op=name),), reads=(call.tensor(),))
+    bounds = {"low": low, "high": high} if name == "clip" else {}
+    return Plan((Activation(op=name, **bounds),), reads=(call.tensor(),))
 
 
 def _bound(call: Call, index: int, key: str) -> float | None:
@@ -262,16 +263,26 @@ def _bound(call: Call, index: int, key: str) -> float | None:
     )
     if not isinstance(given, int | float | np.ndarray) or np.size(given) != 1:
         return None
-    bound = float(np.asarray(given).reshape(-1)[0])
-    return bound if abs(bound) < 3e38 else None
+    bound = _clean_float(np.asarray(given).reshape(-1)[0])
+    return bound if bound is not None and abs(bound) < 3e38 else None
 
 
 # --- normalization ---
 
 
 def _softmax(call: Call) -> Plan:
-    axis = call.axis(call.number("axis", -1 if call.opset >= 13 else 1))
-    return Plan((Softmax(op="softmax", axis=axis),))
+    axis = call.number("axis", -1 if call.opset >= 13 else 1)
+    layer_axis, x = call.axis(axis), call.tensor()
+    if call.opset < 13 and prod(x.shape[axis % len(x.shape) + 1 :]) > 1 and not call.node.domain:
+        return _flat_softmax(call, layer_axis)
+    return Plan((Softmax(op="softmax", axis=layer_axis),))
+
+
+def _flat_softmax(call: Call, axis: int) -> Plan:
+    """Before opset 13 a softmax is over its axis and all that follow, as one."""
+    shape = call.tensor().layout.network_shape(call.tensor().shape, call.batch)
+    flat = Reshape(op="reshape", to=(*shape[1:axis], prod(shape[axis:])))
+    return Plan((flat, Softmax(op="softmax", axis=axis), Reshape(op="reshape", to=shape[1:])), main=1)
 
 
 def _log_softmax(call: Call) -> Plan:
@@ -285,7 +296,9 @@ def _layer_norm(call: Call) -> Plan:
         raise NotModelledError("it normalizes over more than the last axis")
     weight = call.weights(1, "its scales")
     bias = call.constant(2, "its shifts")
-    return Plan((LayerNorm(op="layernorm"),), reads=(call.tensor(),), weight=weight, bias=bias)
+    epsilon = _clean_float(call.node.attributes.get("epsilon", 1e-5))
+    op = LayerNorm(op="layernorm") if epsilon in (None, 1e-5) else LayerNorm(op="layernorm", epsilon=epsilon)
+    return Plan((op,), reads=(call.tensor(),), weight=weight, bias=bias)
 
 
 def _batch_norm(call: Call) -> Plan:
@@ -298,8 +311,7 @@ def _batch_norm(call: Call) -> Plan:
     if not channels or any(constant.shape != channels for constant in constants.values()):
         shapes = ", ".join(f"{name} {list(constant.shape)}" for name, constant in constants.items())
         raise NotModelledError(f"its input {list(call.tensor().shape)} does not go with {shapes}")
-    arrays = {name: constant.name for name, constant in constants.items()}
-    return Plan((BatchNorm(op="batchnorm"),), reads=(call.tensor(),), more=arrays)
+    return Plan((BatchNorm(op="batchnorm"),), reads=(call.tensor(),), more=constants)
 
 
 def _lrn(call: Call) -> Plan:
@@ -453,8 +465,8 @@ def _pad(call: Call) -> Plan:
     if not by_axis:
         return Plan(reads=(x,))
     fill = call.value(2, "its value") if call.input(2) is not None else call.node.attributes.get("value", 0)
-    if fill is not None and np.any(np.asarray(fill) != 0):
-        raise NotModelledError("it pads with other than zeros")
+    if fill is not None and np.any(np.asarray(fill) != call.zero):
+        raise NotModelledError("it pads with other than zeros" + (f" (here {call.zero})" if call.zero else ""))
     if rank != 4 or not set(by_axis) <= {2, 3} or min(min(pair) for pair in by_axis.values()) < 0:
         raise NotModelledError(
             f"it pads by {pads}; zeros around the height and width of an image are modelled"
@@ -518,7 +530,7 @@ def _recurrent(name: str) -> Rule:
         last: tuple[Op, ...] = (Slice(op="slice", axis=1, start=steps - 1, size=1),) if steps > 1 else ()
         layouts = (Layout(2), Layout(1)) if steps_first else (Layout(0), Layout(0))
         names = {"recurrent_weight": 2, "initial_hidden": 5, "initial_cell": 6, "peepholes": 7}
-        more = {key: c.name for key, index in names.items() if isinstance(c := call.input(index), Constant)}
+        more = {key: c for key, index in names.items() if isinstance(c := call.input(index), Constant)}
         return Plan(
             (op,),
             reads=(x,),

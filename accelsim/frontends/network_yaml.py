@@ -12,11 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.units import PositiveInt
+from accelsim.workload.algorithms import Algorithm
+from accelsim.workload.expand import with_algorithm
 from accelsim.workload.network import (
     Affine,
     GraphError,
     LayerSketch,
     Network,
+    Odds,
     Quantization,
     Requantize,
     Rounding,
@@ -32,6 +35,7 @@ SCHEMA = "accelsim.network/1"
 
 _Shift = Annotated[int, Field(strict=True, ge=-62, le=200)]
 _Whole = Annotated[int, Field(strict=True)]
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class RequantizeEntry(BaseModel):
@@ -95,6 +99,10 @@ class _LayerCommon(BaseModel):
     )
     requantize: RequantizeEntry | None = None
     quantization: QuantizationEntry | None = None
+    exit: _Share = Field(default=0.0, description="share of the inputs that reach the layer and are done after it")
+    gate: Annotated[_Share, Field(gt=0)] = Field(
+        default=1.0, description="share of the inputs for which it runs, or of its channels that are computed"
+    )
 
     @model_validator(mode="after")
     def _one_shift(self) -> _LayerCommon:
@@ -129,6 +137,9 @@ class _NetworkHeader(BaseModel):
     description: str = ""
     batch: PositiveInt = 1
     precision: Precision = Precision()
+    algorithm: Algorithm = Field(
+        default="direct", description="of every convolution that it suits and that does not name its own"
+    )
     inputs: dict[str, list[PositiveInt]] = Field(
         default={}, description="named graph inputs and their shapes, without the batch"
     )
@@ -159,7 +170,9 @@ def read_network(document: Document) -> Network:
             input_name = f"{entry.name}.input"
             inputs[input_name] = fresh
             after = (input_name,)
-        sketches.append(_sketch(entry, after, file.precision, document.folder))
+        sketch = _sketch(entry, after, file.precision, document.folder)
+        own = "algorithm" in entry.model_fields_set
+        sketches.append(sketch if own else with_algorithm(sketch, file.algorithm))
     if faults:
         raise InputError(faults)
     try:
@@ -170,6 +183,7 @@ def read_network(document: Document) -> Network:
             for index, key, message in error.faults
         ) from None
     _check_numbers(network, document)
+    _check_exits(network, document)
     return network
 
 
@@ -194,6 +208,15 @@ def _check_numbers(network: Network, document: Document) -> None:
             faults.append(document.fault((*at, "quantization", "inputs"), message))
     if faults:
         raise InputError(faults)
+
+
+def _check_exits(network: Network, document: Document) -> None:
+    """Behind an exit there must be something that it saves."""
+    last = network.layers[-1]
+    if last.odds.exit:
+        index = [sketch.name for sketch in network.sketches].index(last.name)
+        message = f"is {last.odds.exit:g}, but {last.name} is the last layer that runs: put the exit before what it saves"
+        raise InputError(document.fault(("layers", index, "exit"), message))
 
 
 def _validated(document: Document) -> tuple[_NetworkHeader, list[_LayerCommon]]:
@@ -267,6 +290,7 @@ def _sketch(entry: Any, after: tuple[str, ...] | None, precision: Precision, fol
         bias=_located(bias, folder) if bias else None,
         requantize=entry.requantize.value() if entry.requantize else Requantize(shift=entry.shift),
         quantization=entry.quantization.value() if entry.quantization else Quantization(),
+        odds=Odds(entry.exit, entry.gate),
     )
 
 

@@ -40,15 +40,16 @@ from accelsim.frontends._onnx_model import (
 )
 from accelsim.frontends._onnx_rules import RULES
 from accelsim.workload.network import GraphError, LayerSketch, Network, Requantize, build_network
-from accelsim.workload.ops import BatchNorm, Conv2d, Linear, Matmul, Op, Shape
+from accelsim.workload.ops import BatchNorm, Conv2d, Linear, Matmul, Op, Reshape, Shape
 from accelsim.workload.precision import NumberFormat, Precision
 
-__all__ = ["LayerArrays", "Quantization", "initializers", "read_onnx", "read_onnx_with_notes"]
+__all__ = ["LayerArrays", "Quantization", "initializers", "read_onnx", "read_onnx_with_notes", "tensor_sources"]
 
 _ALIASES = {
     "Identity", "Dropout", "Cast", "CastLike", "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear",
 }  # fmt: skip
 _PRODUCTS = (Conv2d, Linear, Matmul)
+_INTEGERS = frozenset({2, 3, 4, 5, 6, 7, 12, 13, 21, 22})  # of onnx.TensorProto.DataType
 _INT32, _FP32, _FP64 = NumberFormat("int", 32), NumberFormat("fp", 32), NumberFormat("fp", 64)
 _THROUGH = frozenset(
     ["Relu", "LeakyRelu", "PRelu", "Elu", "Sigmoid", "HardSigmoid", "Tanh", "HardSwish", "Clip", "Gelu"]
@@ -84,9 +85,9 @@ def initializers(path: Path, layers: Collection[str] | None = None) -> dict[str,
     return layers
 
 
-def quantized_products(path: Path) -> frozenset[str]:
-    """Layers that are products in quantized form (QLinearConv and its like), not float ones between quantizations."""
-    return frozenset(_translated(path).quantized)
+def tensor_sources(path: Path) -> dict[str, str]:
+    """For the name of each tensor that flows through the model, the layer (or input) that makes it here."""
+    return {name: value.ref for name, value in _translated(path).values.items() if isinstance(value, Tensor)}
 
 
 def _translated(path: Path) -> _Reader:
@@ -111,7 +112,6 @@ class _Reader:
         self.names_of_arrays: dict[str, ArrayNames] = {}
         self.faults: list[Fault] = []
         self.epsilons: dict[str, float] = {}  # of batch normalizations
-        self.quantized: set[str] = set()  # names of layers that are QLinear operators
         self.absorbed = 0
         self.dynamic = 0
         self.trained_inputs: list[str] = []
@@ -360,7 +360,8 @@ class _Reader:
             return replace(value, elem=UINT8, number=number_format(UINT8))
         if node.op == "QuantizeLinear":
             elem = self._zero_point_elem(node)
-            return replace(value, elem=elem, number=number_format(elem), scales=_qdq_scales(node))
+            renamed = replace(value, elem=elem, number=number_format(elem), scales=_qdq_scales(node))
+            return renamed if self._holds(value, renamed) else self._requantized(node, value, renamed)
         if node.op == "DequantizeLinear":
             scale = self.values.get(node.inputs[1])
             return replace(
@@ -370,6 +371,49 @@ class _Reader:
             elem = node.integer("to", value.elem)
             return replace(value, elem=elem, number=number_format(elem))
         return value
+
+    def _holds(self, value: Tensor, wanted: Tensor) -> bool:
+        """Whether what makes ``value`` stores it as ``wanted`` has it: in that format, of those scales."""
+        position = self.positions.get(value.ref.rpartition(".")[0] if value.ref not in self.positions else value.ref)
+        if position is None:  # an input of the graph, stored as its readers want it, if they all want the same
+            readers = self.file.readers.get(value.origin, [])
+            readers = [reader for reader in readers if reader.op_type not in ("Shape", "Size")]
+            forms = {(r.op_type, *(_qdq_scales(self.file.node(r, ""))[:2])) for r in readers}
+            return value.scales is None and len(forms) == 1
+        sketch = self.sketches[position]
+        output = self.names_of_arrays.get(sketch.name, ArrayNames()).output
+        if output is None:  # it moves numbers that are stored already, or makes floats
+            output = value.scales
+        return sketch.precision.output == wanted.number and self._same_scales(output, wanted.scales)
+
+    def _same_scales(self, first: Scales | None, second: Scales | None) -> bool:
+        """Whether two pairs of constants are the same numbers."""
+        if first is None or second is None:
+            return False
+        pairs = ((first.scale, second.scale), (first.zero_point, second.zero_point))
+        return all(a == b or self._equal(a, b) for a, b in pairs)
+
+    def _equal(self, first: str, second: str) -> bool:
+        a, b = (self._small(name) for name in (first, second))
+        return a is not None and b is not None and bool(np.array_equal(a, b))
+
+    def _small(self, name: str) -> Array | None:
+        """The values of a constant in a row, 0 where there is none of that name."""
+        value = self.values.get(name)
+        if value is None:
+            return np.zeros(1)
+        return value.value.ravel() if isinstance(value, Constant) and value.value is not None else None
+
+    def _requantized(self, node: Node, value: Tensor, wanted: Tensor) -> Tensor:
+        """A layer of its own where a tensor is wanted in two forms, or is quantized again by other scales."""
+        shape = value.layout.network_shape(value.shape, self.batch)
+        name = self.names.unique(node.name, node.kind)
+        self.positions[name] = len(self.sketches)
+        sums = _INT32 if value.number.is_integer else _FP32
+        precision = Precision(weight=_signed(value.number), input=value.number, accumulator=sums, output=wanted.number)
+        self.sketches.append(LayerSketch(name, Reshape(op="reshape", to=shape[1:]), (value.ref,), precision))
+        self.names_of_arrays[name] = ArrayNames(inputs=(value.scales,), output=wanted.scales)
+        return replace(wanted, ref=name, origin=node.outputs[0])
 
     # --- layers ---
 
@@ -391,7 +435,7 @@ class _Reader:
         types = self._inferred(node, inputs)
         used = tuple(bool(name) and self.file.uses[name] > 0 for name in node.outputs)
         shapes = tuple(found[1] if found else None for found in types)
-        call = Call(node, inputs, shapes, used, self.file.opset, self.batch)
+        call = Call(node, inputs, shapes, used, self.file.opset, self.batch, self._zero_of(inputs[0]))
         plan = RULES[node.op](call)
         reads = plan.reads if plan.reads is not None else call.tensors
         elems = [self._out_elem(node, found, reads) for found in types]
@@ -405,6 +449,12 @@ class _Reader:
             outputs = list(self._append(name, op, sources, outputs, call, plan, elems[0], index == plan.main))
             sources = [name]
         self._bind(call, plan, sources, outputs, elems, base)
+
+    def _zero_of(self, value: Value | None) -> int:
+        """The integer that stands for zero in ``value``: 0 for floats and where nothing says otherwise."""
+        if not isinstance(value, Tensor) or value.scales is None or not number_format(value.elem).is_integer:
+            return 0
+        return int(self._single(value.scales.zero_point) or 0)
 
     def _out_elem(self, node: Node, found: tuple[int, Shape] | None, reads: tuple[Tensor, ...]) -> int:
         if node.out_scales is not None:
@@ -430,20 +480,14 @@ class _Reader:
         self.sketches.append(LayerSketch(name, op, tuple(sources), precision, requantize=requantize))
         if is_main:
             _check_weights(op, tuple(shapes), plan.weight)
-            if call.node.is_quantized:
-                self.quantized.add(name)
             if isinstance(op, BatchNorm):
                 epsilon = call.node.attributes.get("epsilon")
                 self.epsilons[name] = epsilon if isinstance(epsilon, float) else 1e-5
-            scales = (
-                call.node.scales[: len(reads)]
-                if call.node.is_quantized
-                else tuple(tensor.scales for tensor in reads)
-            )
+            scales = _read_scales(call) if call.node.is_quantized else tuple(tensor.scales for tensor in reads)
             self.names_of_arrays[name] = ArrayNames(
                 self._weight_with_scales(call.node, plan.weight), plan.transposed, plan.bias,
                 scales if any(scales) else (), call.node.out_scales or self._sink(call.node.outputs[0])[1],
-                plan.more,
+                plan.more, *_operand(call, plan.operand), _is_on_integers(call),
             )  # fmt: skip
         return result
 
@@ -472,7 +516,8 @@ class _Reader:
             kept = (
                 first.number if not plan.ops and elems[index] == first.elem else number_format(elems[index])
             )
-            scales = None if plan.ops else first.scales
+            moved = elems[index] == first.elem and first.elem in _INTEGERS
+            scales = first.scales if moved or not plan.ops else None
             origin = name if plan.ops else first.origin
             self.values[name] = Tensor(
                 ref, origin, onnx_shape, layout, elems[index], number or kept, call.node.out_scales or scales
@@ -556,6 +601,9 @@ class _Reader:
             if name in self.file.outputs or not readers:
                 break
             if all(r.op_type == "QuantizeLinear" for r in readers):
+                pairs = [_qdq_scales(self.file.node(reader, "")) for reader in readers]
+                if not all(self._same_scales(pairs[0], pair) for pair in pairs):
+                    break
                 node = self.file.node(readers[0], "")
                 zero_point = self.file.elem_of(node.inputs[2]) if len(node.inputs) > 2 else None
                 elem = zero_point or node.integer("output_dtype", 0) or UINT8
@@ -628,6 +676,40 @@ def _qdq_scales(node: Node) -> Scales:
     return Scales(names[1], names[2], node.integer("axis", 1))
 
 
+def _read_scales(call: Call) -> tuple[Scales | None, ...]:
+    """Scales of the tensors that a QLinear operator reads, without those of its constants."""
+    pairs = zip(call.inputs, call.node.scales, strict=False)
+    return tuple(scales for value, scales in pairs if isinstance(value, Tensor))
+
+
+def _is_on_integers(call: Call) -> bool:
+    """Whether a plain operator computes on stored integers themselves (a Clip of a uint8 tensor)."""
+    return not call.node.is_quantized and call.tensors[0].elem in _INTEGERS
+
+
+def _operand(call: Call, operand: Constant | None) -> tuple[Constant | None, Shape]:
+    """A constant operand with its scales, and its shape; none where that does not fit the layer's output."""
+    shape = None if operand is None else _operand_shape(operand, call)
+    if operand is None or shape is None:
+        return None, ()
+    if not call.node.is_quantized:
+        return operand, shape
+    place = next(i for i, value in enumerate(call.inputs) if value is operand)
+    return replace(operand, scales=call.node.scales[place] if place < len(call.node.scales) else None), shape
+
+
+def _operand_shape(operand: Constant, call: Call) -> Shape | None:
+    """The shape of a constant operand with accelsim's axes, those of the layer's output; None where it has no such."""
+    x = max(call.tensors, key=lambda tensor: len(tensor.shape))
+    padded = (1,) * (len(x.shape) - len(operand.shape)) + operand.shape
+    if len(padded) > len(x.shape):
+        return None
+    batch = padded[x.layout.batch_axis]
+    if batch != 1 and (x.layout.batch_axis or x.layout.merged):
+        return None
+    return x.layout.network_shape(padded, batch)
+
+
 def _check_weights(op: Op, shapes: tuple[Shape, ...], weight: Constant | None) -> None:
     """Refuse weights of another size than the operator has for its inputs (ONNX lets some pass)."""
     expected = op.weight_shape(shapes) if isinstance(op, _PRODUCTS) else None
@@ -647,7 +729,7 @@ def _absorbed(
     if isinstance(op, BatchNorm):
         key = "scale_2" if kind == "Mul" else "shift_2"
         taken = "shift_2" in arrays.more or key in arrays.more
-        return None if taken else (op, replace(arrays, more={**arrays.more, key: constant.name}))
+        return None if taken else (op, replace(arrays, more={**arrays.more, key: constant}))
     if kind == "Add" and isinstance(op, Conv2d | Linear) and not op.bias:
         return op.model_copy(update={"bias": True}), replace(arrays, bias=constant)
     return None

@@ -1,8 +1,9 @@
 """The numbers of an ONNX model in its network: weights, biases, scales and zero points, for values mode and compression.
 
-QLinear and QDQ graphs run as they are: a product's sums are exact, its outputs ``saturate(round(sum * m) + zero
-point)`` with ``m`` the float32 ``input scale * weight scale / output scale``, rounded half to even, as onnxruntime's
-fused kernels and ONNX's QLinearConv compute it. Everything else works on dequantized numbers in float32.
+QLinear and QDQ graphs run as they are, with onnxruntime's integers: a product's sums are exact, its outputs
+``saturate(round(float32(sum) * m) + zero point)`` with ``m`` the float32 ``input scale * weight scale / output scale``,
+the product a float32 too, rounded half to even. Sums, products and means of 8-bit tensors follow the runtime's kernels
+(`accelsim.workload.fused`); everything else works on dequantized numbers in float32.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from accelsim.errors import Fault, InputError
-from accelsim.frontends.onnx import LayerArrays, initializers, quantized_products
+from accelsim.frontends._onnx_arrays import dequantized
+from accelsim.frontends.onnx import LayerArrays, initializers
 from accelsim.frontends.onnx import Quantization as Scales
 from accelsim.workload.fixed_point import fixed_rule
+from accelsim.workload.fused import has_kernel
 from accelsim.workload.network import (
     Affine,
     Held,
@@ -27,7 +30,6 @@ from accelsim.workload.network import (
     Network,
     Provided,
     Quantization,
-    Rounding,
     TensorRef,
 )
 from accelsim.workload.ops import (
@@ -47,15 +49,19 @@ from accelsim.workload.ops import (
 from accelsim.workload.precision import NumberFormat
 
 Array = npt.NDArray[Any]
+_DYNAMIC = (
+    "has an input whose scale is computed while it runs: run it without --values, or quantize the model with fixed "
+    "scales (onnxruntime.quantization.quantize_static)"
+)
 _MOVES = (Reshape, Slice, Split, Transpose, Upsample)
 _INT32 = NumberFormat("int", 32)
-_MONOTONE = ("relu", "relu6")  # quantizing before them or after them is the same
+_MONOTONE = ("relu", "relu6", "clip")  # quantizing before them or after them is the same
 
 
 def with_values(network: Network, path: Path) -> Network:
     """``network``, as read from ``path``, with the file's numbers in its layers; `InputError` where one cannot be had."""
-    arrays, exact = _arrays(path)
-    values = _Values(network, arrays, str(path), exact)
+    arrays = _arrays(path)
+    values = _Values(network, arrays, str(path))
     changes = {layer.name: values.layer(layer) for layer in network.layers}
     changes = _batch_norms_folded(network, arrays, changes, values)
     if values.faults:
@@ -65,7 +71,7 @@ def with_values(network: Network, path: Path) -> Network:
 
 def batch_norm_scales(network: Network, path: Path) -> dict[str, Array]:
     """The scales (gamma) of every batch normalization, by the layer before it."""
-    arrays, _ = _arrays(path)
+    arrays = _arrays(path)
     return {
         layer.inputs[0].source: arrays[layer.name].more["scale"]
         for layer in network.layers
@@ -74,13 +80,13 @@ def batch_norm_scales(network: Network, path: Path) -> dict[str, Array]:
 
 
 @lru_cache(maxsize=2)
-def _arrays_of(path: Path, changed: int) -> tuple[Mapping[str, LayerArrays], frozenset[str]]:
+def _arrays_of(path: Path, changed: int) -> Mapping[str, LayerArrays]:
     del changed
-    return initializers(path), quantized_products(path)
+    return initializers(path)
 
 
-def _arrays(path: Path) -> tuple[Mapping[str, LayerArrays], frozenset[str]]:
-    """The numbers of every layer, and the layers that are QLinear operators."""
+def _arrays(path: Path) -> Mapping[str, LayerArrays]:
+    """The numbers of every layer."""
     return _arrays_of(path, path.stat().st_mtime_ns)
 
 
@@ -91,13 +97,13 @@ class _Values:
     network: Network
     arrays: Mapping[str, LayerArrays]
     source: str
-    exact: frozenset[str]
 
     def __post_init__(self) -> None:
         self.faults: list[Fault] = []
         self.scales: dict[TensorRef, Affine] = {}  # of tensors that are stored as integers
         self.formats: dict[TensorRef, NumberFormat] = {}  # of the same
         self.readers = self.network.consumers()
+        self.made = {layer.name: layer.precision.output for layer in self.network.layers}
         for layer in self.network.layers:
             for place, ref in enumerate(layer.inputs):
                 found = self._affine(layer, self._inputs(layer), place)
@@ -110,7 +116,7 @@ class _Values:
 
     def layer(self, layer: Layer) -> dict[str, Any]:
         """What changes in one layer."""
-        refused = _refusal(layer.op)
+        refused = _refusal(layer.op, self.arrays.get(layer.name, LayerArrays()))
         if refused:
             self.fault(layer, refused)
             return {}
@@ -141,6 +147,9 @@ class _Values:
 
     def _single(self, layer: Layer, scales: Scales | None) -> Affine | None:
         """Scale and zero point of an activation: one of each."""
+        if scales is not None and scales.dynamic:
+            self.fault(layer, _DYNAMIC)
+            return None
         if scales is None or scales.scale is None:
             return None
         zero = np.zeros(1) if scales.zero_point is None else scales.zero_point.astype(np.int64).ravel()
@@ -173,24 +182,63 @@ class _Values:
         return scale
 
     def _curves_before_rounding(self, layer: Layer) -> bool:
-        """Whether an activation that is not linear comes before the output is quantized: it wants the real number."""
+        """Whether an activation before the quantization wants the real number.
+
+        A rectifier does not: saturation does its work. But where the zero point leaves room below it, onnxruntime keeps
+        the rectifier, and so the float operator before it (`fused` rounds otherwise).
+        """
         readers = self.readers[TensorRef(layer.name)]
         if len(readers) != 1:
             return False
         follow = self.network.layer(readers[0])
         scales = self._inputs(follow)
-        quantized_between = bool(scales) and scales[0] is not None
-        return isinstance(follow.op, Activation) and follow.op.op not in _MONOTONE and not quantized_between
+        if not isinstance(follow.op, Activation) or (scales and scales[0] is not None):
+            return False
+        found = self.arrays.get(layer.name)
+        zero = None if found is None or found.output is None else found.output.zero_point
+        room = zero is not None and int(zero.ravel()[0]) != layer.precision.output.lowest
+        return follow.op.op not in _MONOTONE or (has_kernel(layer.op.op) and (room or follow.op.op != "relu"))
 
     # ---- layers --------------------------------------------------------------------------------------------
 
     def _other(self, layer: Layer) -> dict[str, Any]:
         """A layer without MACs: it works on what its inputs stand for."""
         inputs, output = self._read(layer), self._made(layer)
-        if output is None and not any(inputs):
-            return self._float_output(layer) | _stored(layer, self.arrays.get(layer.name))
-        scales = Quantization(tuple(s or Affine() for s in inputs), 0, output)
-        return {"quantization": scales, **(self._float_output(layer) if output is None else {})}
+        arrays = self.arrays.get(layer.name, LayerArrays())
+        held, scale = self._constants(layer, arrays)
+        if arrays.on_integers and isinstance(layer.op, Activation | Elementwise):
+            inputs, output = (Affine(),) * len(inputs), Affine() if layer.precision.output.is_integer else None
+        elif output is None and not any(inputs):
+            if not self._is_cast(layer):
+                return self._float_output(layer) | held
+            inputs = (Affine(),) * len(inputs)  # integers made floats by a cast
+        scales = Quantization((*(s or Affine() for s in inputs), *scale), 0, output)
+        return {"quantization": scales, **held, **(self._float_output(layer) if output is None else {})}
+
+    def _is_cast(self, layer: Layer) -> bool:
+        """Whether a layer of floats reads integers, which a cast made floats: sums without a scale."""
+        floats = not layer.precision.output.is_integer and not isinstance(layer.op, Embedding)
+        made = (self.made.get(ref.source) for ref in layer.inputs)
+        return floats and any(number is not None and number.is_integer for number in made)
+
+    def _constants(self, layer: Layer, arrays: LayerArrays) -> tuple[dict[str, Any], tuple[Affine, ...]]:
+        """Constants as value sources, and the scale of an operand that is held as integers."""
+        if isinstance(layer.op, Embedding):
+            assert arrays.weight is not None
+            table = dequantized(arrays.weight, arrays.weight_quantization, 0).reshape(layer.weight_shape or ())
+            floats = layer.precision.model_copy(update={"weight": NumberFormat("fp", 32)})
+            return {"weight": _held(table), "precision": floats}, ()
+        if isinstance(layer.op, LayerNorm):
+            scale = dequantized(arrays.weight, arrays.weight_quantization, -1) if arrays.weight is not None else np.ones(1)
+            shift = None if arrays.bias is None else _held(dequantized(arrays.bias, arrays.bias_quantization, -1))
+            return {"weight": _held(scale), "bias": shift}, ()
+        if arrays.operand is None:
+            return {}, ()
+        own = arrays.operand_quantization
+        if arrays.operand.dtype.kind == "f" or own is None or own.scale is None or own.scale.size != 1:
+            return {"weight": _held(dequantized(arrays.operand, own, own.axis if own else 0))}, ()
+        affine = self._single(layer, own)
+        return {"weight": _held(arrays.operand)}, (affine or Affine(),)
 
     def _float_output(self, layer: Layer) -> dict[str, Any]:
         """An output that stays a float although something quantizes it later."""
@@ -203,7 +251,7 @@ class _Values:
         arrays = self.arrays.get(layer.name, LayerArrays())
         integers = layer.precision.input.is_integer and layer.precision.weight.is_integer
         if not integers:
-            return _stored(layer, arrays)
+            return self._float_product(layer, arrays)
         if arrays.weight is not None and arrays.weight.dtype.kind == "f":
             self.fault(layer, "has integer weights that are moved after they are dequantized; fold that in the model")
             return {}
@@ -211,22 +259,37 @@ class _Values:
         if layer.precision.output == layer.precision.accumulator and output is None:
             return self._bare(layer, arrays)
         if any(scale is None for scale in inputs):
-            self.fault(layer, "has an input whose scale is computed while it runs, which values mode cannot")
+            self.fault(layer, _DYNAMIC)
             return {}
         scale, zero = self._weight_scale(layer, arrays, inputs)
         product = np.float32(_of(inputs[0]).scale) * scale
         changes = _stored(layer, replace(arrays, bias=self._bias(layer, arrays, product)))
-        changes["requantize"] = fixed_rule(product, output or Affine(), self._rounding(layer))
+        changes["requantize"] = fixed_rule(product, output or Affine(), "float32")
         changes["quantization"] = Quantization(tuple(_of(s) for s in inputs), zero, output)
         return changes | (self._float_output(layer) if output is None else {})
 
-    def _rounding(self, layer: Layer) -> Rounding:
-        """A QLinear operator's rule is exact; a float product between quantizations rounds as float32 does."""
-        return "even" if layer.name in self.exact else "float32"
+    def _float_product(self, layer: Layer, arrays: LayerArrays) -> dict[str, Any]:
+        """Floats times floats, or times integers whose scale comes after the sum."""
+        inputs, output = self._read(layer), self._made(layer)
+        whole = arrays.weight is not None and arrays.weight.dtype.kind != "f"
+        scale, zero = self._weight_scale(layer, arrays, inputs) if whole else (np.ones((), np.float32), 0)
+        if not whole and not any(inputs) and output is None:
+            return _stored(layer, arrays) | self._float_output(layer)
+        for one in inputs:
+            scale = scale * np.float32(one.scale if one is not None else 1)
+        bias = arrays.bias
+        if bias is not None:
+            bias = dequantized(bias, arrays.bias_quantization, 0).astype(np.float64).ravel() / scale
+        changes = _stored(layer, replace(arrays, bias=bias))
+        changes["requantize"] = fixed_rule(scale, output or Affine(), "even")
+        changes["quantization"] = Quantization(tuple(one or Affine() for one in inputs), zero, output)
+        return changes | (self._float_output(layer) if output is None else {})
 
     def _bare(self, layer: Layer, arrays: LayerArrays) -> dict[str, Any]:
         """ConvInteger and MatMulInteger: the accumulators themselves, zero points taken off."""
         zero = 0 if arrays.weight_quantization is None else _zero_points(arrays.weight_quantization)
+        if any(s is not None and s.dynamic for s in arrays.inputs):
+            self.fault(layer, _DYNAMIC)
         points = [s.zero_point if s is not None else None for s in arrays.inputs]
         inputs = tuple(Affine(1.0, 0 if p is None else int(p.ravel()[0])) for p in points)
         return _stored(layer, arrays) | {"quantization": Quantization(inputs, zero, None)}
@@ -263,6 +326,10 @@ class _Values:
         return np.asarray(np.rint(real / product.astype(np.float64)).astype(np.int64))
 
 
+def _held(values: Array) -> Provided:
+    return Provided(provider=Held(values))
+
+
 def _of(scale: Affine | None) -> Affine:
     assert scale is not None
     return scale
@@ -288,16 +355,12 @@ def _stored(layer: Layer, arrays: LayerArrays | None) -> dict[str, Any]:
     return changes
 
 
-def _refusal(op: Op) -> str:
+def _refusal(op: Op, arrays: LayerArrays) -> str:
     """Why values mode cannot compute an operator of an ONNX model; empty if it can."""
     if isinstance(op, Recurrent):
-        return f"is a {op.op}; its gates are not reordered from ONNX's, and values mode cannot run it"
-    if isinstance(op, Activation) and (op.op == "clip" or op.trained):
-        return f"is a {op.op} whose {'slopes' if op.trained else 'bounds'} the network does not hold"
-    if isinstance(op, Elementwise) and op.trained:
-        return f"has {op.trained} constants, which the network does not hold"
-    if isinstance(op, LayerNorm | Embedding):
-        return f"is a {op.op}, whose numbers the network does not hold"
+        return f"is a {op.op}; its gates are not reordered from ONNX's: run it without --values"
+    if isinstance(op, Activation | Elementwise) and op.trained and arrays.operand is None:
+        return f"has {op.trained} constants that differ across the batch: run it without --values"
     return ""
 
 
@@ -314,8 +377,12 @@ def _batch_norms_folded(
         before = layer.inputs[0].source
         numbers = arrays.get(layer.name)
         held = changes.get(before, {}).get("weight")
-        if held is None or numbers is None or len(values.readers[layer.inputs[0]]) != 1 or _is_integer(held):
-            values.fault(layer, "is a batch normalization with no float weights of its own before it")
+        if numbers is None:
+            values.fault(layer, "is a batch normalization without numbers")
+            continue
+        if held is None or len(values.readers[layer.inputs[0]]) != 1 or _is_integer(held):
+            factor, shift = _factor_and_shift(numbers.more)
+            changes[layer.name] |= {"weight": _held(factor.astype(np.float32)), "bias": _held(shift.astype(np.float32))}
             continue
         weight, bias = _folded(held.provider.read(), changes[before].get("bias"), numbers.more)
         changes[before] |= {"weight": Provided(provider=Held(weight)), "bias": Provided(provider=Held(bias))}
@@ -329,11 +396,16 @@ def _is_integer(held: Provided) -> bool:
 
 def _folded(weight: Array, bias: Any, numbers: Mapping[str, Array]) -> tuple[Array, Array]:
     """(w, b) of gamma * (w x + b - mean) / sqrt(variance + epsilon) + beta, and of what was absorbed after it."""
+    factor, shift = _factor_and_shift(numbers)
+    old = bias.provider.read().astype(np.float64) if bias is not None else np.zeros(len(factor))
+    shaped = factor.reshape(-1, *(1,) * (weight.ndim - 1))
+    return (weight * shaped).astype(np.float32), (old * factor + shift).astype(np.float32)
+
+
+def _factor_and_shift(numbers: Mapping[str, Array]) -> tuple[Array, Array]:
+    """A batch normalization as ``factor * x + shift``, one of each a channel."""
     wide = {key: np.asarray(value, np.float64).ravel() for key, value in numbers.items()}
     factor = wide["scale"] / np.sqrt(wide["variance"] + wide["epsilon"])
-    old = bias.provider.read().astype(np.float64) if bias is not None else np.zeros(len(factor))
-    shift = (old - wide["mean"]) * factor + wide["shift"]
+    shift = wide["shift"] - wide["mean"] * factor
     again, more = wide.get("scale_2", np.ones(1)), wide.get("shift_2", np.zeros(1))
-    factor, shift = factor * again, shift * again + more
-    shaped = factor.reshape(-1, *(1,) * (weight.ndim - 1))
-    return (weight * shaped).astype(np.float32), shift.astype(np.float32)
+    return factor * again, shift * again + more

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from accelsim.frontends.network_yaml import SCHEMA
-from accelsim.workload.network import Affine, LayerSketch, Network, Quantization, Requantize, ValueSource
+from accelsim.workload.network import Affine, LayerSketch, Network, Odds, Quantization, Requantize, ValueSource
 from accelsim.workload.ops import Linear, Matmul, Op, Shape
 from accelsim.workload.precision import Precision
 
@@ -73,7 +73,7 @@ def _entry(
     entry |= {key: value for key, value in _values(sketch, folder).items() if value != {}}
     if sketch.precision != precision:
         entry["precision"] = _formats(sketch.precision, precision)
-    return entry | _scales(sketch.requantize, sketch.quantization)
+    return entry | _scales(sketch.requantize, sketch.quantization) | _differing(sketch.odds, Odds())
 
 
 def _scales(requantize: Requantize, quantization: Quantization) -> dict[str, Any]:

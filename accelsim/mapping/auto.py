@@ -15,16 +15,26 @@ from math import isqrt, prod
 
 import numpy as np
 
-from accelsim.arch.spec import Architecture
+from accelsim.arch.spec import Architecture, Tensor
 from accelsim.mapping.fit import demand, fits, require_fit
 from accelsim.mapping.loopnest import Dims, LoopNest
-from accelsim.mapping.machine import Ints, Machine, Placement, Widths, free_bytes, off_chip_bits_per_cycle, tile_array
+from accelsim.mapping.machine import (
+    Ints,
+    Machine,
+    Placement,
+    Widths,
+    free_bytes,
+    off_chip_bits_per_cycle,
+    slots_of,
+    tile_array,
+)
 from accelsim.mapping.mapping import LayerMapping, Mapping, Order
 from accelsim.units import ceil_div
 from accelsim.workload.precision import Precision
 
 FINALISTS = 4
 EFFORT = 1 / 4  # what a cycle of the engine costs beside a cycle of time: half-empty tiles hidden behind memory are not free
+FEW_STEPS = 1000  # so many are walked in no time
 MANY_STEPS = 20_000  # more are looked at only where a layer cannot be cut into fewer: they cost time and gain next to nothing
 _PIXELS, _CHANNELS, _REDUCTION = ("N", "P", "Q"), ("K",), ("C", "R", "S")
 _LOOPS = (_PIXELS, _CHANNELS, _REDUCTION)
@@ -39,27 +49,34 @@ def choose_mapping(
 ) -> Mapping:  # fmt: skip
     """The best legal mapping that honours what the user fixed; `InfeasibleError` where there is none.
 
-    ``judge`` gives a mapping's true cycles; with it the `FINALISTS` best estimates are run, and the fastest kept.
+    ``judge`` gives a mapping's true cycles; with it the `FINALISTS` best estimates are run, and the best of those that
+    cut the layer least where they cut it little; and the fastest kept.
     """
     tiles = candidate_tiles(nest, machine, dataflow, precision, fixed)
     columns = range(len(ORDERS)) if fixed.order is None else [_loop_order(fixed.order)]
     finalists: list[tuple[float, int, Mapping]] = []
+    whole: list[tuple[float, int, Mapping]] = []
     for keep in _keeps(nest, arch, precision, placement, fixed):
         legal = tiles[fits(nest, tiles, arch, machine, precision, dataflow, placement, keep)]
         if not len(legal):
             continue
         legal = _not_too_many(nest, legal)
         estimate = costs(nest, legal, arch, machine, precision, dataflow, placement, keep)
-        for score, bits, row, column in _finalists(estimate, list(columns), FINALISTS if judge else 1):
-            order = fixed.order or order_of(ORDERS[column])
-            finalists.append((score, bits, Mapping(Dims(*(int(v) for v in legal[row])), order, dataflow, keep)))
+        ranked = [
+            (score, bits, Mapping(Dims(*(int(v) for v in legal[row])), fixed.order or order_of(ORDERS[column]), dataflow, keep))
+            for score, bits, row, column in _finalists(estimate, list(columns), FINALISTS if judge else 1)
+        ]
+        whole.append(ranked.pop())
+        finalists += ranked
     if not finalists:
         smallest = Dims(*(int(v) for v in tiles[np.argmin(np.prod(tiles.astype(float), axis=1))]))
         kept = frozenset(fixed.keep or ())
         require_fit(layer, nest, smallest, arch, machine, precision, dataflow, placement, kept)
         raise AssertionError(f"layer {layer}: the smallest tile {smallest} fits, yet no candidate did")
     finalists.sort(key=lambda scored: scored[:2])
-    best = {mapping: bits for _, bits, mapping in finalists[: FINALISTS if judge else 1]}
+    plain = min(whole, key=lambda scored: (prod(scored[2].counts(nest.dims)), *scored[:2]))
+    also = [plain] if prod(plain[2].counts(nest.dims)) <= FEW_STEPS else []
+    best = {mapping: bits for _, bits, mapping in (*finalists[: FINALISTS if judge else 1], *also)}
     if judge is None:
         return next(iter(best))
     effort = {
@@ -96,11 +113,13 @@ def _could_hold(arch: Architecture, tensor: str, bits: int, placement: Placement
 
 
 def _finalists(estimate: Estimate, columns: list[int], count: int) -> list[tuple[float, int, int, int]]:
-    """(score, off-chip bits, tile, order) of the mappings worth running: the best by time and effort, traffic breaking ties."""
+    """(score, off-chip bits, tile, order) of the mappings worth running: the best by time and effort, traffic breaking ties;
+    behind them the best of those in the fewest steps."""
     score = (estimate.cycles[:, columns] + EFFORT * estimate.compute_cycles[:, None]).ravel()
     bits = estimate.off_chip_bits[:, columns].ravel()
     steps = np.repeat(estimate.steps, len(columns))  # where all else is equal, the layer is cut as little as can be
-    places = [int(place) for place in np.lexsort((steps, bits, score))[:count]]
+    order = np.lexsort((steps, bits, score))
+    places = [int(place) for place in (*order[:count], order[np.argmin(steps[order])])]
     return [
         (float(score[place]), int(bits[place]), place // len(columns), columns[place % len(columns)])
         for place in places
@@ -226,13 +245,18 @@ def costs(
     for order in ORDERS:
         weight_loads = _loads(loops, order, "private" if nest.private_weights else "weight", keep)
         weight = 0 if placement.weight_resident else tile_bits["weight"] * weight_loads
-        inputs = 0 if placement.input_resident else tile_bits["input"] * _loads(loops, order, "input", keep)
+        input_loads = _loads(loops, order, "input", keep)
+        inputs = 0 if placement.input_resident else tile_bits["input"] * input_loads
         visits, distinct = _loads(loops, order, "output"), loops[:, 0] * loops[:, 1]
         revisits = visits - distinct
         final = 0 if placement.output_resident else output_bits * distinct
         bits = (weight + inputs + final + 2 * psum_bits * revisits) * groups
         transfer = np.zeros_like(bits) if rate is None else -(-bits * rate.denominator // rate.numerator)
         exposed = 0 if rate is None else _first_load(tile_bits, placement, float(rate))
+        if "weight" not in keep and not placement.weight_resident:
+            transfer = np.maximum(transfer, _through_slots(arch, "weight", weight_loads * groups, compute))
+        if "input" not in keep and not placement.input_resident:
+            transfer = np.maximum(transfer, _through_slots(arch, "input", input_loads * groups, compute))
         all_cycles.append(np.maximum(compute, transfer) + exposed + _serial(2 * psum_bits * revisits * groups, rate))
         all_bits.append(bits)
     return Estimate(np.stack(all_cycles, axis=1), np.stack(all_bits, axis=1), compute, steps)
@@ -241,6 +265,12 @@ def costs(
 def _serial(bits: Ints, rate: Fraction | None) -> Ints | int:
     """Cycles of partial sums that go out and come back between two tiles, while the unit waits."""
     return 0 if rate is None else np.asarray(-(-bits * rate.denominator // rate.numerator), dtype=np.int64)
+
+
+def _through_slots(arch: Architecture, tensor: Tensor, loads: Ints, compute: Ints) -> Ints:
+    """Cycles that tiles take to pass through their slots, where each is while its transfer is late and while it is used."""
+    latency = arch.off_chip.latency.in_cycles(arch.clock)
+    return np.asarray((loads * latency + compute) // slots_of(arch, tensor), dtype=np.int64)
 
 
 def _first_load(tile_bits: dict[str, Ints], placement: Placement, rate: float) -> Ints:

@@ -30,6 +30,7 @@ from accelsim.workload.ops import (
     Shape,
     Slice,
     Split,
+    TransformOutput,
 )
 
 DIMS = ("N", "K", "C", "P", "Q", "R", "S", "G")
@@ -236,7 +237,8 @@ def _lower_vector(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...])
     assert op.macs(inputs) == 0, f"{op.op} has MACs and no lowering"
     weights = op.parameters(inputs) if isinstance(op, BatchNorm) else 0
     elements = tuple(prod(shape) for shape in inputs)
-    channels = inputs[0][1] if len(inputs[0]) == 4 else 0
+    image = outputs[0] if isinstance(op, TransformOutput) else inputs[0]
+    channels = image[1] if len(image) == 4 else 0
     work = VectorWork(op.vector_ops(inputs), elements, sum(prod(s) for s in outputs), 1, "", weights, channels)
     return (work,)
 

@@ -16,6 +16,8 @@ from accelsim.arch.spec import Architecture
 from accelsim.errors import nearest
 from accelsim.mapping.loopnest import DIMS, Dims
 from accelsim.units import PositiveInt, ceil_div
+from accelsim.workload.expand import parts_of
+from accelsim.workload.network import Network
 from accelsim.workload.ops import OPERATOR_BY_NAME
 
 SCHEMA = "accelsim.mapping/1"
@@ -123,6 +125,12 @@ class LayerMapping(BaseModel):
     unroll: UnrollSizes = UnrollSizes()
     engine: EngineChoice = None
 
+    def fixed(self) -> list[str]:
+        """The keys that say how a loop nest lies on an engine, as far as they are given."""
+        given = {"tile": self.tile.given(), "unroll": self.unroll.given()}
+        given |= {key: getattr(self, key) for key in ("order", "dataflow", "keep")}
+        return [key for key in ("tile", "order", "dataflow", "keep", "unroll") if given[key]]
+
 
 class MappingFile(BaseModel):
     """A mapping file: ``default`` holds for every layer, ``layers`` for the named ones."""
@@ -147,6 +155,21 @@ class MappingFile(BaseModel):
         known = self.model_copy()
         known._machines = dict(machines)
         return known
+
+    def for_parts(self, network: Network) -> MappingFile:
+        """The mapping of ``network`` once its algorithms of convolution are written out (`accelsim.workload.expand`).
+
+        What is fixed of a convolution is its product's, unless that has an entry of its own; all parts share its engine.
+        """
+        layers = dict(self.layers)
+        for layer in network.layers:
+            parts, fixed = parts_of(layer), self.layers.get(layer.name)
+            if parts is None or fixed is None:
+                continue
+            layers |= {part: LayerMapping(engine=fixed.engine) for part in (parts.input, parts.output)}
+            layers |= {part: self.layers[part] for part in (parts.input, parts.gemm) if part in self.layers}
+            layers.setdefault(parts.gemm, fixed)
+        return self if layers == self.layers else self.model_copy(update={"layers": layers})
 
     def named_engines(self) -> dict[str, tuple[str, ...]]:
         """Every word that ``engine`` has for an architecture, and the key where it stands first."""

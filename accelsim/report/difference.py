@@ -1,20 +1,21 @@
-"""What ``accelsim compare A.json B.json`` prints: what was run differently, and which counter moved by how
-much.
+"""What ``accelsim compare A.json B.json`` prints: what was run differently, which counter moved by how much, and,
+where the networks' weights differ, the six measures of compression.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from accelsim.analysis.compare import Change, Comparison, Value, compare_tables
-from accelsim.report.model import Result
+from accelsim.analysis.measures import Cost, Measures, folded, layer_measures, total
+from accelsim.report.model import LayerResult, Result
 from accelsim.report.rows import layer_counters, settings, total_counters
 from accelsim.report.table import ASCII, UNICODE, Glyphs
-from accelsim.report.words import shorten, significant
+from accelsim.report.words import shorten, significant, size
 
 LAYERS_SHOWN = 20
 _STALL, _CYCLES = "stall_", "_cycles"
@@ -30,6 +31,76 @@ def compare_results(first: Result, second: Result) -> Comparison:
         (total_counters(first.totals), total_counters(second.totals)),
         (layers[0], layers[1]),
     )
+
+
+def layer_cost(layer: LayerResult) -> Cost:
+    """What one layer has and took; of a layer without weights all MACs count."""
+    kept, seconds = layer.weights, layer.seconds
+    if kept is None:
+        return Cost(0, layer.macs, 0, seconds, layer.energy_total_pj)
+    macs = round(layer.macs * kept.nonzero / kept.elements)
+    return Cost(kept.nonzero_parameters, macs, kept.addresses, seconds, layer.energy_total_pj)
+
+
+def compare_measures(first: Result, second: Result) -> tuple[Measures, dict[str, Measures]]:
+    """The six measures of ``second`` over ``first``, of the whole and of each layer with weights that both have.
+
+    The index space is that of the weights as the hardware stored them. Accuracy is known where both runs had labels.
+    """
+    costs = [
+        {name: total(map(layer_cost, parts)) for name, parts in result.whole_layers().items()} for result in (first, second)
+    ]
+    costs[1] = folded(costs[1], costs[0])
+    accuracy = second.accuracy / first.accuracy if first.accuracy and second.accuracy is not None else None
+    whole_layers = first.whole_layers()
+    trained = {name: cost for name, cost in costs[0].items() if any(part.weights for part in whole_layers[name])}
+    whole = Measures.of(total(costs[0].values()), total(costs[1].values()), accuracy)
+    return whole, layer_measures(trained, costs[1])
+
+
+def weights_differ(first: Result, second: Result) -> bool:
+    """Whether two results are of networks with other weights or widths of them, or of other accuracy."""
+    return _trained(first) != _trained(second) or first.accuracy != second.accuracy
+
+
+def _trained(result: Result) -> dict[str, tuple[int, int, str]]:
+    kept = {layer.name: (layer.weights, layer.precision.weight) for layer in result.layers}
+    return {name: (w.parameters, w.nonzero, bits) for name, (w, bits) in kept.items() if w is not None}
+
+
+def print_results_measures(first: Result, second: Result, console: Console) -> None:
+    """The six measures of two results, what their weights take as stored, and what is not known."""
+    print_measures({second.architecture: compare_measures(first, second)}, console)
+    bits = [sum(layer.weights.stored_bits for layer in result.layers if layer.weights) for result in (first, second)]
+    console.print(f"weights as stored: {size(bits[0] / 8)} to {size(bits[1] / 8)}", highlight=False)
+    if first.accuracy is None or second.accuracy is None:
+        console.print("accuracy: not known without labels (simulate --values --input FILE --labels FILE)")
+    console.print()
+
+
+def print_measures(
+    columns: Mapping[str, tuple[Measures, Mapping[str, Measures]]], console: Console, title: str = "second\n/ first"
+) -> None:
+    """The six ratios, a row a layer and one for the network. With several ``columns`` (architectures) each has its own
+    latency and energy; the other four are the network's own, and the same for all.
+    """
+    glyphs = ASCII if console.options.ascii_only else UNICODE
+    measures = list(columns.values())
+    timed = [(name, word) for name in columns for word in ("latency", "energy")]
+    heads = [word if len(columns) == 1 else f"{word}\n{shorten(name, 12, glyphs.dots)}" for name, word in timed]
+    table = _new_table(title, ("accuracy", "para-\nmeters", "MACs", *heads, "index\nspace"), glyphs)
+    for name in measures[0][1]:
+        table.add_row(name, *_measured([layers[name] for _, layers in measures]))
+    table.add_section()
+    table.add_row("network", *_measured([whole for whole, _ in measures]), style="bold")
+    console.print(table)
+
+
+def _measured(several: Sequence[Measures]) -> list[str]:
+    own = several[0]
+    timed = [ratio for measures in several for ratio in (measures.latency, measures.energy)]
+    ratios = (own.accuracy, own.parameters, own.macs, *timed, own.index_space)
+    return ["" if ratio is None else significant(ratio) for ratio in ratios]
 
 
 def print_comparison(comparison: Comparison, console: Console, rows: int | None = LAYERS_SHOWN) -> None:

@@ -15,6 +15,7 @@ from accelsim.mapping.loopnest import DIMS
 from accelsim.mapping.machine import Ints, Widths, off_chip_bits_per_cycle, tile_array
 from accelsim.mapping.mapping import MappingFile
 from accelsim.report.explain_nfu import nfu_loops, nfu_reuse
+from accelsim.report.explain_sparse import sparse_products
 from accelsim.report.words import LOOP_NAMES, columns
 from accelsim.schedule.build import NOTHING
 from accelsim.schedule.residency import Plan
@@ -33,7 +34,7 @@ def explain(network: Network, layer: Layer, arch: Architecture, mapping: Mapping
     if isinstance(engine, MappedEngine):
         for nest in engine.planned(layer, plan):
             lines += _nest(nest, engine.built(layer), arch)
-    return "\n".join([*lines, *_bounds(run, arch)])
+    return "\n".join([*lines, *sparse_products(run, arch), *_bounds(run, arch)])
 
 
 def _headline(layer: Layer, run: LayerRun) -> list[str]:
@@ -184,7 +185,7 @@ def _bounds(run: LayerRun, arch: Architecture) -> list[str]:
     for name, floor in floors.items():
         if floor:
             lines.append(f"  with {name} it would take {floor:,} ({floor / counters.cycles:.1%} of the cycles)")
-    return [*lines, f"  bound by {_verdict(floors, counters)}"]
+    return [*lines, f"  bound by {_verdict(floors, run)}"]
 
 
 def _where(counters: Counters) -> str:
@@ -204,12 +205,14 @@ def _memory_floor(counters: Counters, arch: Architecture) -> int:
     return ceil_div(moved * rate.denominator, rate.numerator) if rate else 0
 
 
-def _verdict(floors: dict[str, int], counters: Counters) -> str:
+def _verdict(floors: dict[str, int], run: LayerRun) -> str:
+    counters = run.counters
     name, floor = max(floors.items(), key=lambda item: item[1])
     if floor >= 0.8 * counters.cycles:
         return f"{'the array' if name.startswith('all') else name.split()[0]}: {floor / counters.cycles:.0%} of what is possible"
     cause, count = max(counters.stalls.to_dict().items(), key=lambda item: item[1])
-    idle = "PEs that the tiles leave empty" if counters.busy_cycles > 2 * count else f"{cause} stalls"
+    empty = "PEs without a useful entry" if run.skips_zeros else "PEs that the tiles leave empty"
+    idle = empty if counters.busy_cycles > 2 * count else f"{cause} stalls"
     return f"neither roof: what costs most is {idle}"
 
 

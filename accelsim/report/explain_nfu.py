@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from accelsim.arch.spec import Architecture, NfuSpec
 from accelsim.engines.mapped import PlannedNest
 from accelsim.engines.nfu import Nfu
+from accelsim.engines.nodes import exchange
 from accelsim.mapping.machine import Widths
 from accelsim.report.words import LOOP_NAMES, columns, significant
 from accelsim.schedule.build import NOTHING
-from accelsim.units import ceil_div
+from accelsim.units import ceil_div, format_bytes
 from accelsim.workload.network import Layer
 
 PASSES = ("G", "N", "P", "Q", "K")  # the order in which rows of outputs follow one another
@@ -19,10 +20,14 @@ CHUNKS = ("R", "S", "C")  # and the rows of operands within one: taps outside, c
 
 def nfu_loops(planned: PlannedNest, unit: Nfu, layer: Layer) -> Iterator[str]:
     """The NFU's own loops over the common tile, a row of operands a time."""
-    private = planned.nest.private_weights
-    tile, steps = planned.mapping.tile, unit.steps(layer.precision, private)
-    rows = unit.tile_rows(tile, layer.precision, private)
-    yield f"inside a tile, on the NFU's {_hardware(unit).unroll.multipliers} multipliers:"
+    tile, steps = planned.mapping.tile, unit.steps(layer.precision, planned.nest)
+    rows, built = unit.tile_rows(tile, layer.precision, planned.nest), _hardware(unit)
+    whose = "the NFU's" if built.nodes == 1 else f"the {built.nodes} nodes'"
+    yield f"inside a tile, on {whose} {built.nodes * built.unroll.multipliers} multipliers:"
+    told = exchange(built, planned.nest, Widths.of(layer.precision), planned.placement)
+    if built.nodes > 1 and told.block_bits:
+        heard = format_bytes(told.steps * told.block_bits / 8)
+        yield f"  each node hears {heard} of its operands over the links, in {told.steps} step{'s' * (told.steps > 1)}"
     indent = "  "
     for dim in (*PASSES, *CHUNKS):
         size, step = getattr(tile, dim), getattr(steps, dim)

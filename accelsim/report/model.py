@@ -142,6 +142,50 @@ class PrecisionNames(_Record):
     accumulator: str
 
 
+class WeightRecord(_Record):
+    """A layer's weights, and what they take where the hardware stores them.
+
+    ``parameters``: weights, biases and whatever else was trained. ``elements``: the weights alone, ``nonzero`` of them
+    not zero: counted by an engine that skips zeros, else by the density that the network states. ``addresses``: places
+    in the store, a sparse format's padding zeros among them. ``stored_bits``: all that is stored, ``index_bits`` of them
+    to say where a weight stands (indices, pointers).
+    """
+
+    parameters: Count
+    elements: Count
+    nonzero: Count
+    addresses: Count
+    stored_bits: Count
+    index_bits: Count = 0
+
+    @property
+    def nonzero_parameters(self) -> int:
+        """Parameters without the weights that are zero."""
+        return self.parameters - self.elements + self.nonzero
+
+
+class Leave(_Record):
+    """Where inputs leave: after which layer (empty: at the end), what share of all, having taken how much."""
+
+    after: str
+    share: Annotated[float, Field(ge=0, le=1)]
+    cycles: Amount
+    seconds: Amount
+    energy_pj: Amount
+
+
+class Expected(_Record):
+    """What an input takes on average, where layers have exits or gates; the totals are those of the full run."""
+
+    cycles: Amount
+    seconds: Amount
+    macs: Amount
+    effective_macs: Amount
+    energy_pj: Amount
+    off_chip_bytes: Amount
+    leaves: list[Leave]
+
+
 class Totals(_Record):
     """The whole network, layers one after the other."""
 
@@ -166,7 +210,9 @@ class Totals(_Record):
 class LayerResult(_Record):
     """One layer. ``stall_cycles`` and ``busy_cycles`` add up to ``cycles``; the seconds are cycles over the
     clock. ``machine``: the architecture that ran it, empty for the result's own; its cycles are on the result's clock,
-    rounded up, and ``unit_counts`` on its own.
+    rounded up, and ``unit_counts`` on its own. ``input_density``: share of the first input that is not zero, of a layer
+    with MACs: counted on given inputs and by an engine that skips zeros, else as the network states it.
+    ``probability``: that it runs, given the network's exits and gates; all counters are those of a run.
     """
 
     name: str
@@ -198,6 +244,9 @@ class LayerResult(_Record):
     energy_total_pj: Amount
     roofline: Roofline
     accumulator_overflows: Count = 0
+    weights: WeightRecord | None = None
+    input_density: Annotated[float, Field(ge=0, le=1)] | None = None
+    probability: Annotated[float, Field(ge=0, le=1)] = 1.0
 
     def level_traffic(self, level: str) -> TrafficBytes:
         """Bytes through one level's port, all tensors together."""
@@ -222,7 +271,10 @@ class LayerResult(_Record):
 
 
 class Result(_Record):
-    """A finished simulation: ``totals``, ``layers`` and where they come from."""
+    """A finished simulation: ``totals``, ``layers`` and where they come from; ``expected`` where layers have exits or gates.
+
+    ``accuracy``: share of the samples whose largest output is the labelled one, where labels were given.
+    """
 
     schema_: Literal["accelsim.result/1"] = Field(default="accelsim.result/1", alias="schema")
     provenance: Provenance
@@ -234,6 +286,8 @@ class Result(_Record):
     machine: Machine
     energy_sources: list[dict[str, Any]] = []
     totals: Totals
+    accuracy: Annotated[float, Field(ge=0, le=1)] | None = None
+    expected: Expected | None = None
     layers: list[LayerResult]
 
     @model_validator(mode="after")
@@ -251,6 +305,27 @@ class Result(_Record):
         if name not in self._by_name:
             raise KeyError(f"there is no layer {name!r}{nearest(name, self._by_name)}")
         return self._by_name[name]
+
+    def machine_of(self, layer: LayerResult) -> str:
+        """The architecture that ran ``layer``."""
+        return layer.machine or self.architecture
+
+    def off_chip_traffic(self, layer: LayerResult) -> TrafficBytes:
+        """Bytes between ``layer``'s own machine and its far memory."""
+        machine = self.machine.others[layer.machine] if layer.machine else self.machine
+        return layer.level_traffic(machine.off_chip)
+
+    def whole_layers(self) -> dict[str, list[LayerResult]]:
+        """The network's layers, each with the parts that compute it: one, or the three of an algorithm of convolution."""
+        parts = {layer.name: [layer] for layer in self.layers}
+        for layer in self.layers:
+            if layer.op == "transform_output" and layer.inputs[0] in self._by_name:
+                product = self._by_name[layer.inputs[0]]
+                inner = [self._by_name[name] for name in (*product.inputs, product.name) if name in self._by_name]
+                parts[layer.name] = [*inner, layer]
+                for part in inner:
+                    parts.pop(part.name, None)
+        return parts
 
     def summary(self, width: int = 100, rows: int | None = 40) -> str:
         """The table of layers and the totals as plain text, ``width`` columns wide.

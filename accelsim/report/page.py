@@ -217,7 +217,7 @@ def _layers(result: Result, layers: Sequence[LayerResult], number: int) -> str:
 
 def _layer_cells(result: Result, layer: LayerResult) -> Cells:
     cause, stalled = layer.main_stall
-    place, moved = layer.roofline, layer.level_traffic(result.machine.off_chip).total
+    place, moved = layer.roofline, result.off_chip_traffic(layer).total
     intensity = place.intensity_ops_per_byte
     share = layer.cycles / result.totals.cycles if result.totals.cycles else 0.0
     waited = stalled / layer.cycles if layer.cycles else 0.0
@@ -297,7 +297,7 @@ def _roofline(result: Result, label: str, number: int) -> str:
         return "<p>No layer did any work.</p>"
     about = "A disc is a layer, its area its share of time: <b class=compute>bound by compute</b>, "
     about += "<b class=memory>bound by memory</b>. Point at one for its figures, click it to see its row."
-    return f"{_Plot(result, points, number).svg()}<p class=about>{about}</p>"
+    return f'<div class="wide" tabindex="0">{_Plot(result, points, number).svg()}</div><p class=about>{about}</p>'
 
 
 class _Plot:

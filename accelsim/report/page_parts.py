@@ -34,7 +34,7 @@ details .scroll{margin-top:8px}details td{white-space:normal;min-width:6em;verti
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(340px,100%),1fr));gap:2px 24px;font-size:.85rem;margin:0}
 .facts div{display:flex;gap:10px;border-bottom:1px solid var(--line);padding:3px 0}
 .facts dt{color:var(--muted);flex:0 0 11em}.facts dd{margin:0;overflow-wrap:anywhere}
-.roofline{width:100%;max-width:900px;height:auto}
+.wide{overflow-x:auto}.roofline{width:100%;min-width:600px;max-width:900px;height:auto}
 .roofline text{font-size:12px;fill:var(--muted);paint-order:stroke;stroke:var(--paper);stroke-width:3px}
 .about{font-size:.85rem;color:var(--muted);margin:4px 0}b.compute{color:var(--compute)}b.memory{color:var(--memory)}
 .mid{text-anchor:middle}.end{text-anchor:end}.grid{stroke:var(--line);stroke-width:1}.axis{stroke:var(--ink);fill:none}

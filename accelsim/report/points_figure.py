@@ -6,17 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import log10
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accelsim.analysis.pareto import pareto_front
+from accelsim.analysis.pareto import BETTER_LARGE, pareto_front
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.report import style
 from accelsim.report.figure_data import column
 from accelsim.report.labels import Crowd, Spot, place
-from accelsim.report.roofline_figure import legend_columns, minor_ticks, tick_label, ticks
+from accelsim.report.roofline_figure import dense, legend_columns, minor_ticks, tick_label, ticks
 from accelsim.report.rows import Cell
 from accelsim.report.stacked_figure import axis_scale
 from accelsim.report.words import size
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Rows = Sequence[Mapping[str, Cell]]
-BETTER_LARGE = ("utilization", "attained_gops", "intensity_ops_per_byte", "macs_per_weight_byte")
 WORDS = {
     "cycles": "Cycles",
     "utilization": "Utilization",
@@ -114,10 +114,8 @@ def draw_pareto(points: Points, *, label: str | None = None, figure: Figure) -> 
         label=f"{inside.sum():,} other points",
         zorder=1,
     )
-    steps = "steps-post" if points.y.maximize == points.x.maximize else "steps-pre"
-    steps = {"steps-post": "steps-pre", "steps-pre": "steps-post"}[steps] if points.x.maximize else steps
     front_x, front_y = xs[points.front], ys[points.front]
-    axes.plot(front_x, front_y, color=style.BLUE, lw=1.0, drawstyle=steps, zorder=2)
+    axes.plot(*front_steps(front_x.tolist(), front_y.tolist(), points.x.maximize), color=style.BLUE, lw=1.0, zorder=2)
     axes.plot(
         front_x,
         front_y,
@@ -174,8 +172,11 @@ def _name_front(axes: Axes, points: Points, label: str, places: Any) -> None:
     crowd = Crowd()
     crowd.discs = np.asarray(axes.transData.transform(places))
     crowd.radii = np.full(len(places), 1.8 * axes.figure.dpi / 72)
+    front_x, front_y = places[points.front].T.tolist()
+    crowd.lines = dense(axes, *front_steps(front_x, front_y, points.x.maximize))
     named: set[object] = set()
-    for i in points.front:
+    ends_first = [points.front[0], points.front[-1], *points.front[1:-1]]
+    for i in dict.fromkeys(ends_first):
         value, (x, y) = points.rows[i].get(label), places[i].tolist()
         if value is None or value in named:
             continue
@@ -183,6 +184,18 @@ def _name_front(axes: Axes, points: Points, label: str, places: Any) -> None:
         spots = [Spot(x, y, shift, 2 * up, ha, va) for va, up in (("top", -1), ("bottom", 1)) for ha, shift in sides]
         text = place(axes, str(value), spots, crowd, False, fontsize=style.SMALL_PT, color=style.INK)
         named |= {value} if text is not None else set()
+
+
+def front_steps(xs: Sequence[float], ys: Sequence[float], maximize_x: bool) -> tuple[list[float], list[float]]:
+    """The line that bounds what a front beats: from each of its points, which come along x, towards worse x.
+
+    >>> front_steps([1, 2], [8, 5], maximize_x=False)
+    ([1, 2, 2], [8, 8, 5])
+    """
+    line = [(xs[0], ys[0])]
+    for (x_before, y_before), (x, y) in pairwise(zip(xs, ys, strict=True)):
+        line += [(x_before, y) if maximize_x else (x, y_before), (x, y)]
+    return [x for x, _ in line], [y for _, y in line]
 
 
 # ---- traffic over the size of a buffer -------------------------------------------------------------
@@ -266,7 +279,7 @@ def draw_buffers(
     axes.yaxis.set_major_formatter(FuncFormatter(lambda v, _: _size_words(v)))
     axes.set_axisbelow(True)
     axes.grid(color="#E4E4E4", lw=0.4)
-    name = sizes.removesuffix("_size_bytes").removeprefix("arch.").removesuffix(".size")
+    name = sizes.removesuffix("_size_bytes").removeprefix("arch.memory.").removesuffix(".size")
     axes.set_xlabel(f"Size of {name.replace('_', ' ')}")
     axes.set_ylabel(f"Traffic of {level.replace('_', ' ')}")
     columns, _ = legend_columns(72 * figure.get_figwidth(), list(lines), [])

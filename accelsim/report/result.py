@@ -6,6 +6,7 @@ import platform
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from fractions import Fraction
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from math import fsum, isfinite, prod
 from typing import Any
@@ -14,13 +15,16 @@ from pydantic import BaseModel
 
 from accelsim import __version__
 from accelsim.analysis import roofline
-from accelsim.arch.spec import Architecture, MemoryLevel
+from accelsim.analysis.expected import Spent, Stage, expected, leaves, probabilities
+from accelsim.arch.spec import Architecture, MemoryLevel, SparseSpec, SystolicSpec
 from accelsim.counters import Counters, Traffic
 from accelsim.engines.base import LayerRun
 from accelsim.errors import InvariantError
 from accelsim.report.model import (
+    Expected,
     InputFile,
     LayerResult,
+    Leave,
     LevelRecord,
     Machine,
     Mode,
@@ -32,8 +36,9 @@ from accelsim.report.model import (
     RoofRecord,
     Totals,
     TrafficBytes,
+    WeightRecord,
 )
-from accelsim.workload.network import Network
+from accelsim.workload.network import Network, Odds
 
 __all__ = ["LayerResult", "Result", "Totals", "build_result"]
 
@@ -47,6 +52,7 @@ def build_result(
     mode: Mode = "cycles",
     seed: int = 0,
     command: str = "",
+    accuracy: float | None = None,
 ) -> Result:
     """Gather the runs of a network's layers, in order, into a `Result`.
 
@@ -61,6 +67,11 @@ def build_result(
     for run in runs:
         check_run(run, arch)
     layers = [_layer(run, arch, energy) for run, energy in zip(runs, energies, strict=True)]
+    conditional = any(run.layer.odds != Odds() for run in runs)
+    stages = [_stage(run, layer, arch) for run, layer in zip(runs, layers, strict=True)]
+    if conditional:
+        odds = probabilities(stages)
+        layers = [layer.model_copy(update={"probability": p}) for layer, p in zip(layers, odds, strict=True)]
     return Result(
         provenance=_provenance(network, arch, seed, command),
         network=network.name,
@@ -71,6 +82,8 @@ def build_result(
         machine=_machine(runs, arch),
         energy_sources=[_source(source) for source in energy_sources],
         totals=_totals(runs, arch, layers),
+        accuracy=accuracy,
+        expected=_expected(stages) if conditional else None,
         layers=layers,
     )
 
@@ -175,7 +188,60 @@ def _layer(run: LayerRun, arch: Architecture, energy: Mapping[str, float]) -> La
         energy_total_pj=fsum(energy.values()),
         roofline=_roofline(roofline.layer_position(run, arch), counters, [roofline.off_chip_of(run, arch)[0]], arch.clock),
         accumulator_overflows=counters.accumulator_overflows,
+        weights=_weights(run, run.machine or arch),
+        input_density=_input_density(run),
     )  # fmt: skip
+
+
+def _stage(run: LayerRun, layer: LayerResult, arch: Architecture) -> Stage:
+    far = layer.level_traffic(roofline.off_chip_of(run, arch)[0]).total
+    spent = Spent(layer.cycles, layer.seconds, layer.macs, layer.effective_macs, layer.energy_total_pj, far)
+    return Stage(layer.name, spent, run.layer.odds.exit, run.layer.odds.gate)
+
+
+def _expected(stages: Sequence[Stage]) -> Expected:
+    ends = [
+        Leave(after=end.after, share=end.share, cycles=end.spent.cycles, seconds=end.spent.seconds,
+              energy_pj=end.spent.energy_pj)
+        for end in leaves(stages)
+    ]  # fmt: skip
+    return Expected(**asdict(expected(stages)), leaves=ends)
+
+
+def _input_density(run: LayerRun) -> float | None:
+    if not run.layer.macs:
+        return None
+    return run.layer.input_values.density if run.input_density is None else run.input_density
+
+
+def _weights(run: LayerRun, arch: Architecture) -> WeightRecord | None:
+    """What a layer's weights are, and what they take on ``arch``; None for a layer without any."""
+    layer, engine = run.layer, arch.engine
+    if layer.weight_shape is None:
+        return None
+    elements = prod(layer.weight_shape)
+    nonzero = run.nonzero_weights if run.nonzero_weights is not None else round(layer.weight.density * elements)
+    stored = elements, elements * layer.precision.weight.bits, 0
+    if isinstance(engine, SparseSpec) and "stored_value_bits" in run.counters.unit_counts:
+        stored = _compressed(run.counters.unit_counts, engine)
+    elif isinstance(engine, SystolicSpec) and engine.sparsity and run.skipped_macs:
+        kept, each = elements * engine.sparsity.n // engine.sparsity.m, engine.sparsity.index_bits
+        stored = kept, kept * (layer.precision.weight.bits + each), kept * each
+    return WeightRecord(
+        parameters=layer.parameters, elements=elements, nonzero=nonzero,
+        addresses=stored[0], stored_bits=stored[1], index_bits=stored[2],
+    )  # fmt: skip
+
+
+def _compressed(counts: Mapping[str, int], engine: SparseSpec) -> tuple[int, int, int]:
+    """(entries, all bits, those of indices and pointers) of a sparse engine's matrices; a bias is a column of theirs."""
+    values, indices, pointers, padding = (
+        counts[f"stored_{part}_bits"] for part in ("value", "index", "pointer", "padding")
+    )
+    entry_bits = engine.weight_bits + engine.index_bits
+    padded = padding // entry_bits
+    bits = values + indices + pointers + padding
+    return values // engine.weight_bits + padded, bits, indices + pointers + padded * engine.index_bits
 
 
 def _totals(runs: Sequence[LayerRun], arch: Architecture, layers: Sequence[LayerResult]) -> Totals:
@@ -318,6 +384,7 @@ def _provenance(network: Network, arch: Architecture, seed: int, command: str) -
     )
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

@@ -7,8 +7,8 @@ the TPU paper's, a MAC as one operation a byte of weights read; the height count
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 from accelsim.analysis.roofline import VECTOR, Roof, machine_roofs
 from accelsim.arch.spec import Architecture
@@ -24,8 +24,9 @@ Machine = (
 
 @dataclass(frozen=True)
 class Point:
-    """A layer (or, where ``layer`` is empty, a whole network) under its roof. An intensity of None is
-    unbounded.
+    """A layer, a whole network (``layer`` is empty), or a network at the port of the level ``level``, under its roof.
+
+    An intensity of None is unbounded.
     """
 
     network: str
@@ -41,6 +42,7 @@ class Point:
     roof_gops: float
     peak_gops: float
     bound: str
+    level: str = ""
 
     def x(self, axis: Axis) -> float | None:
         """The intensity on that axis, None where it is unbounded."""
@@ -53,11 +55,16 @@ class Point:
 
 @dataclass(frozen=True)
 class MachineRoof:
-    """A roof and whose it is. ``simulated``: results were run on it; else it is drawn for comparison."""
+    """A roof and whose it is. ``simulated``: results were run on it; else it is drawn for comparison.
+
+    ``level`` names the level whose bandwidth it has where a figure has several; ``inner`` is that of one on chip.
+    """
 
     machine: str
     roof: Roof
     simulated: bool
+    level: str = ""
+    inner: bool = False
 
     def ridge(self, axis: Axis) -> float | None:
         """Where the roof turns flat, in the unit of the axis."""
@@ -101,6 +108,45 @@ def network_point(result: Result, label: str) -> Point:
     highest = max(result.machine.roofs, key=lambda roof: roof.peak_gops, default=None)
     name = highest.name if highest else ""
     return _point(result, label, "", name, totals.macs, 1.0, totals.seconds, totals.roofline)
+
+
+def level_points(result: Result, label: str) -> list[Point]:
+    """The whole network at the port of every level that has a bandwidth: its ops over the bytes that cross there."""
+    whole, bound = network_point(result, label), _bandwidths(result)
+    worked_ops = whole.attained_gops * 1e9 * whole.seconds
+    points = []
+    for level, traffic in result.totals.traffic_bytes.items():
+        crossed = traffic.read + traffic.write
+        if level in bound and crossed:
+            intensity = worked_ops / crossed
+            roof = min(whole.peak_gops, intensity * bound[level] / 1e9)
+            memory = "memory" if roof < whole.peak_gops else "compute"
+            changes: dict[str, Any] = {"intensity_ops_per_byte": intensity, "roof_gops": roof, "bound": memory}
+            points.append(replace(whole, **changes, macs_per_weight_byte=None, level=level))
+    return points
+
+
+def level_roofs(results: Iterable[Result]) -> list[MachineRoof]:
+    """The highest roof of every machine, once with the bandwidth of each of its levels, the far one first."""
+    found = []
+    for result in results:
+        highest = max(result.machine.roofs, key=lambda roof: roof.peak_gops, default=None)
+        if highest is None:
+            continue
+        for level, bandwidth in _bandwidths(result).items():
+            roof = Roof(highest.name, highest.peak_gops, bandwidth)
+            inner = level != result.machine.off_chip
+            found.append(MachineRoof(result.architecture, roof, True, level, inner))
+    return list(dict.fromkeys(found))
+
+
+def _bandwidths(result: Result) -> dict[str, float]:
+    """Bytes a second of the levels that are limited."""
+    return {
+        level.name: level.bandwidth_bytes_per_second
+        for level in result.machine.levels
+        if level.bandwidth_bytes_per_second is not None
+    }
 
 
 def _point(
@@ -149,17 +195,20 @@ def other_roofs(machines: Iterable[Machine]) -> list[MachineRoof]:
 
 
 def roofline_rows(results: Sequence[Result], machines: Sequence[Machine] = ()) -> list[dict[str, Cell]]:
-    """Everything that the figure can show: a row a layer, a network and a roof (column ``kind``)."""
+    """Everything that the figure can show: a row a layer, a network, a network at a level, a roof (``kind``)."""
     rows: list[dict[str, Cell]] = []
     for result, label in zip(results, result_labels(results), strict=True):
         points = [*layer_points(result, label), network_point(result, label)]
         rows += [{"kind": "layer" if p.layer else "network", **asdict(p), **_no_roof()} for p in points]
+        rows += [{"kind": "level", **asdict(p), **_no_roof()} for p in level_points(result, label)]
     blank = dict.fromkeys(Point.__dataclass_fields__)
-    for place in (*simulated_roofs(results), *other_roofs(machines)):
+    inner = [place for place in level_roofs(results) if place.inner]
+    for place in (*simulated_roofs(results), *inner, *other_roofs(machines)):
         named: dict[str, Cell] = {
             "architecture": place.machine,
             "roof": place.roof.name,
             "peak_gops": place.roof.peak_gops,
+            "level": place.level,
         }
         rows.append({"kind": "roof", **blank, **named, **_roof_cells(place)})
     return rows

@@ -26,6 +26,8 @@ from accelsim.report.roofline_data import (
     MachineRoof,
     Point,
     layer_points,
+    level_points,
+    level_roofs,
     network_point,
     other_roofs,
     result_labels,
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-Shown = Literal["layers", "networks"]
+Shown = Literal["layers", "networks", "levels"]
 X_LABELS: dict[Axis, str] = {
     "ops_per_byte": "Operational intensity (ops per off-chip byte)",
     "macs_per_weight_byte": "Operational intensity (MACs per byte of weights)",
@@ -69,6 +71,11 @@ class Scene:
         """End of the axis, the band of infinite intensity included."""
         span = log10(self.x_high / self.x_low)
         return self.x_high * 10 ** (span * BAND / (1 - BAND)) if self.unbounded else self.x_high
+
+    @property
+    def levels(self) -> bool:
+        """Whether points are networks at memory levels."""
+        return any(point.level for group in self.points for point in group)
 
     @property
     def x_infinite(self) -> float:
@@ -103,7 +110,8 @@ def draw_roofline(
     ----------
     machines:     roofs for comparison; an architecture, or a pair of one and the name of its roof (such as
     ``int8``). axis:         what intensity counts, see `accelsim.report.roofline_data`.
-    show:         a marker a layer, or one a network.
+    show:         a marker a layer, one a network, or one a network and memory level: its ops over the bytes that cross
+                  the level's port, under a slope of that level's bandwidth.
     width:        ``single`` (3.5 in), ``double`` (7.16 in) or inches; ``height_in`` in inches.
     labels:       names of the results in the legend.
     name_layers:  name this many layers of each result, those that take most time, where there is room.
@@ -135,9 +143,12 @@ def compose(
     """Everything that is to be drawn, as numbers."""
     names = list(labels) if labels is not None else result_labels(results)
     pairs = list(zip(results, names, strict=True))
-    points = [layer_points(r, n) if show == "layers" else [network_point(r, n)] for r, n in pairs]
+    if show == "levels" and axis != "ops_per_byte":
+        raise InputError(Fault("roofline", "axis", f"is {axis}, but every level counts ops a byte; leave one out"))
+    points = [_points(r, n, show) for r, n in pairs]
     points = [[point for point in group if point.has_place(axis)] for group in points]
-    roofs = [*simulated_roofs(results, axis), *other_roofs(machines)]
+    simulated = level_roofs(results) if show == "levels" else simulated_roofs(results, axis)
+    roofs = [*simulated, *other_roofs(machines)]
     if show == "networks":
         roofs = [roof for roof in roofs if roof.roof.name != VECTOR]
     xs = [x for group in points for point in group if (x := point.x(axis))]
@@ -153,6 +164,12 @@ def compose(
     return Scene(axis, points, roofs, x_low, x_high, y_low, y_high, unbounded)
 
 
+def _points(result: Result, name: str, show: Shown) -> list[Point]:
+    if show == "layers":
+        return layer_points(result, name)
+    return level_points(result, name) if show == "levels" else [network_point(result, name)]
+
+
 def _span(values: Sequence[float], below: float, above: float) -> tuple[float, float]:
     low, high = (min(values), max(values)) if values else (1.0, 10.0)
     return low / below, high * above
@@ -164,7 +181,7 @@ def _frame(axes: Axes, scene: Scene) -> None:
     scale, unit = scene.scale
     axes.set(xscale="log", yscale="log", xlim=(scene.x_low, scene.x_end))
     axes.set_ylim(scene.y_low / scale, scene.y_high / scale)
-    axes.set_xlabel(X_LABELS[scene.axis])
+    axes.set_xlabel("Operational intensity (ops per byte at the level)" if scene.levels else X_LABELS[scene.axis])
     axes.set_ylabel(f"Attained performance ({unit})")
     x_ticks = ticks(scene.x_low, scene.x_high / (2 if scene.unbounded else 1), room=8)  # clear of the ∞
     infinite = [scene.x_infinite] if scene.unbounded else []
@@ -209,10 +226,10 @@ def _line_style(scene: Scene, roof: MachineRoof) -> dict[str, Any]:
         return {"color": style.FAINT, "lw": 0.9, "ls": "-", "zorder": 1}
     machines = list(dict.fromkeys(r.machine for r in scene.roofs if r.simulated))
     return {
-        "color": style.INK,
-        "lw": 1.0,
+        "color": style.MUTED if roof.inner else style.INK,
+        "lw": 0.8 if roof.inner else 1.0,
         "ls": DASHES[machines.index(roof.machine) % len(DASHES)],
-        "zorder": 2,
+        "zorder": 1.9 if roof.inner else 2,
     }
 
 
@@ -231,7 +248,7 @@ def _lines(axes: Axes, scene: Scene) -> None:
         line = _line_style(scene, roof)
         axes.plot(xs, ys, solid_joinstyle="miter", **line)
         ridge = roof.ridge(scene.axis)
-        if ridge:
+        if ridge and not roof.inner:
             height = roof.roof.peak_gops / scale
             axes.plot(
                 [ridge],
@@ -252,6 +269,9 @@ def _markers(axes: Axes, scene: Scene, show: Shown) -> float:
     scale, _ = scene.scale
     longest = max((p.share_of_time for group in scene.points for p in group), default=1.0)
     area = min(LARGEST_PT2 / longest, MOST_PT2_A_SHARE) if longest else MOST_PT2_A_SHARE
+    for index, group in enumerate(scene.points if show == "levels" else []):  # a network's points belong together
+        heights = [point.attained_gops / scale for point in group]
+        axes.plot([scene.x(point) for point in group], heights, color=style.colour(index), lw=0.6, zorder=2.5)
     everything = [(point, index) for index, group in enumerate(scene.points) for point in group]
     for point, index in sorted(everything, key=lambda item: -item[0].share_of_time):
         axes.scatter(
@@ -326,7 +346,8 @@ def _label(axes: Axes, scene: Scene, show: Shown, area: float, name_layers: int)
     for roof in heads:
         _label_ridge(axes, scene, roof, crowd)
     for roof in order:
-        _label_peak(axes, scene, roof, crowd)
+        if not roof.inner:
+            _label_peak(axes, scene, roof, crowd)
     bandwidths: set[tuple[str, float | None]] = set()
     for roof in order:
         key = (roof.machine, roof.roof.bandwidth_bytes_per_second)
@@ -334,11 +355,12 @@ def _label(axes: Axes, scene: Scene, show: Shown, area: float, name_layers: int)
             bandwidths.add(key)
             _label_slope(axes, scene, roof, crowd)
     for roof in order:
-        if roof not in heads:
+        if roof not in heads and not roof.inner:
             _label_ridge(axes, scene, roof, crowd)
     _label_regions(axes, scene, order, crowd)
     for index, group in enumerate(scene.points):
-        for point in sorted(group, key=lambda point: -point.share_of_time)[:name_layers]:
+        named = len(group) if show == "levels" else name_layers
+        for point in sorted(group, key=lambda point: -point.share_of_time)[:named]:
             _label_point(axes, scene, point, area, show, style.colour(index), crowd)
 
 
@@ -351,20 +373,26 @@ def _crowd(axes: Axes, scene: Scene, show: Shown, area: float) -> Crowd:
         places = [(scene.x(point), point.attained_gops / scale) for point in points]
         crowd.discs = np.asarray(axes.transData.transform(places))
         crowd.radii = np.array([0.56 * _size(p, show, area) ** 0.5 * pixels_a_point + 0.6 for p in points])
-    crowd.lines = np.vstack(
-        [_dense(axes, *_roof_path(scene, roof)) for roof in scene.roofs] or [np.empty((0, 2))]
-    )
+    paths = [_roof_path(scene, roof) for roof in scene.roofs]
+    for group in scene.points if show == "levels" else []:
+        paths.append(([scene.x(p) for p in group], [p.attained_gops / scale for p in group]))
+    crowd.lines = np.vstack([dense(axes, *path) for path in paths if path[0]] or [np.empty((0, 2))])
     return crowd
 
 
-def _dense(axes: Axes, xs: Sequence[float], ys: Sequence[float]) -> Any:
+def dense(axes: Axes, xs: Sequence[float], ys: Sequence[float]) -> Any:
+    """Points in pixels, two apart, along the line through ``xs`` and ``ys``: what labels should not cover."""
     corners = axes.transData.transform(np.column_stack([xs, ys]))
+    if len(corners) < 2:
+        return corners
     parts = [np.linspace(a, b, 2 + int(np.hypot(*(b - a)) / 2)) for a, b in pairwise(corners)]
     return np.vstack(parts)
 
 
 def _is_head(scene: Scene, roof: MachineRoof) -> bool:
     """Whether a roof is the highest of its machine: that one carries the machine's name."""
+    if roof.inner:
+        return False
     same = (other.roof.peak_gops for other in scene.roofs if other.machine == roof.machine)
     return roof.roof.peak_gops >= max(same)
 
@@ -405,7 +433,8 @@ def _label_slope(axes: Axes, scene: Scene, roof: MachineRoof, crowd: Crowd) -> N
         x = low * (high / low) ** share
         y = roof.height(x, scene.axis) / scale
         spots += [Spot(x, y, 0, 1.5, "center", "bottom", angle), Spot(x, y, 0, -2.0, "center", "top", angle)]
-    place(axes, compact(bandwidth, "B/s"), spots, crowd, **_words(roof))
+    words = f"{roof.level.replace('_', ' ')} {compact(bandwidth, 'B/s')}".strip()
+    place(axes, words, spots, crowd, **_words(roof))
 
 
 def _label_ridge(axes: Axes, scene: Scene, roof: MachineRoof, crowd: Crowd) -> None:
@@ -427,7 +456,8 @@ def _label_ridge(axes: Axes, scene: Scene, roof: MachineRoof, crowd: Crowd) -> N
 
 def _label_regions(axes: Axes, scene: Scene, order: Sequence[MachineRoof], crowd: Crowd) -> None:
     """Where one machine's ridge parts the figure, say which side is bound by what."""
-    ridges = {roof.ridge(scene.axis) for roof in order if roof.simulated and roof.roof.name != VECTOR}
+    main = [roof for roof in order if roof.simulated and not roof.inner]
+    ridges = {roof.ridge(scene.axis) for roof in main if roof.roof.name != VECTOR}
     ridge = next(iter(ridges)) if len(ridges) == 1 else None
     if ridge is None or not scene.x_low < ridge < scene.x_end:
         return
@@ -453,4 +483,7 @@ def _label_point(
         Spot(x, y, gap * 0.8, gap * 0.8, "left"), Spot(x, y, gap * 0.8, -gap * 0.8, "left", "top"),
         Spot(x, y, -gap * 0.8, gap * 0.8, "right"), Spot(x, y, -gap * 0.8, -gap * 0.8, "right", "top"),
     ]  # fmt: skip
-    place(axes, point.layer or point.network, spots, crowd, False, color=colour, fontsize=style.SMALL_PT)
+    if point.level:  # beside the line that joins a network's points, not on it
+        spots = [*spots[2:], *spots[:2]]
+    words = point.level.replace("_", " ") or point.layer or point.network
+    place(axes, words, spots, crowd, False, color=colour, fontsize=style.SMALL_PT)

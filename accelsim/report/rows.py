@@ -19,12 +19,12 @@ def layer_row(result: Result, layer: LayerResult) -> dict[str, Cell]:
     """Everything about one layer. All layers of a result have the same columns in the same order."""
     whole = result.totals.cycles
     return {
-        "name": layer.name, "op": layer.op, "engine": layer.engine,
+        "name": layer.name, "op": layer.op, "engine": layer.engine, "machine": result.machine_of(layer),
         "input_shapes": _shapes(layer.input_shapes), "output_shapes": _shapes(layer.output_shapes),
         **{dim: layer.dims.get(dim) for dim in DIMS},
         **{f"{tensor}_format": name for tensor, name in layer.precision},
         **layer_counters(result, layer),
-        "share_of_time": layer.cycles / whole if whole else 0.0,
+        "share_of_time": layer.cycles / whole if whole else 0.0, "probability": layer.probability,
         "mapping": json.dumps(layer.mapping, separators=(",", ":")),
     }  # fmt: skip
 
@@ -43,8 +43,18 @@ def layer_counters(result: Result, layer: LayerResult) -> dict[str, Cell]:
         row[f"{level}_{tensor}_write_bytes"] = crossed.write if crossed else 0
     row.update({f"energy_{part}_pj": layer.energy_pj.get(part, 0.0) for part in result.totals.energy_pj})
     row.update({"energy_total_pj": layer.energy_total_pj, **_roofline(layer.roofline)})
-    row.update({f"port_{state}_cycles": layer.port_cycles.get(state, 0) for state in _port_states(result)})
-    return {**row, "accumulator_overflows": layer.accumulator_overflows}
+    row.update({f"port_{state}_cycles": layer.port_cycles.get(state, 0) for state in _keys(result, "port_cycles")})
+    row.update({f"unit_{name}": layer.unit_counts.get(name, 0) for name in _keys(result, "unit_counts")})
+    return {**row, "accumulator_overflows": layer.accumulator_overflows, "input_density": layer.input_density, **_weights(layer)}
+
+
+def _weights(layer: LayerResult) -> dict[str, Cell]:
+    kept = layer.weights
+    names = {
+        "nonzero_parameters": "nonzero_parameters", "weight_addresses": "addresses",
+        "weight_stored_bits": "stored_bits", "weight_index_bits": "index_bits",
+    }  # fmt: skip
+    return {column: getattr(kept, name) if kept else 0 for column, name in names.items()}
 
 
 def total_counters(totals: Totals) -> dict[str, Cell]:
@@ -60,6 +70,13 @@ def total_counters(totals: Totals) -> dict[str, Cell]:
     row.update({f"energy_{part}_pj": energy for part, energy in totals.energy_pj.items()})
     row.update({"energy_total_pj": totals.energy_total_pj, "power_w": totals.power_w})
     return {**row, **_roofline(totals.roofline), "accumulator_overflows": totals.accumulator_overflows}
+
+
+def expected_figures(result: Result) -> dict[str, Cell]:
+    """What an input takes on average, of a network with exits or gates."""
+    mean = result.expected
+    names = ("cycles", "seconds", "macs", "effective_macs", "energy_pj", "off_chip_bytes")
+    return {f"expected_{name}": getattr(mean, name) for name in names} if mean else {}
 
 
 def settings(result: Result) -> dict[str, Cell]:
@@ -98,8 +115,8 @@ def _place(order: Sequence[str], word: str) -> int:
     return order.index(word) if word in order else len(order)
 
 
-def _port_states(result: Result) -> dict[str, None]:
-    return dict.fromkeys(state for layer in result.layers for state in layer.port_cycles)
+def _keys(result: Result, table: str) -> dict[str, None]:
+    return dict.fromkeys(key for layer in result.layers for key in getattr(layer, table))
 
 
 def to_csv(rows: list[dict[str, Cell]]) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDE = 25.0  # a span of speed-ups from which on the axis is logarithmic
+WIDE = 12.0  # a span of speed-ups from which on the axis is logarithmic
 MEAN = "geomean"
 
 

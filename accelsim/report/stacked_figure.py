@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ from accelsim.errors import Fault, InputError
 from accelsim.report import style
 from accelsim.report.figure_data import Shown, Stack, energy_stack, stall_stack
 from accelsim.report.model import Result
-from accelsim.report.words import compact, percent, shorten
+from accelsim.report.words import percent, scaled, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +22,7 @@ OTHER = "other"
 LEAST_SHARE = 0.002  # of all bars together: parts below are drawn as one
 FEW = 9  # bars that have room for words
 LONGEST_NAME = 22
+GROUP_GAP = 0.5  # between groups of bars, in bars
 USES = {
     "busy": style.BLUE,
     "memory": style.VERMILLION,
@@ -53,6 +56,7 @@ def draw_energy(
 ) -> tuple[Figure, Axes]:
     """Energy by component. ``show`` is ``layers`` for one result, ``networks`` for several unless given."""
     shown = show or default_show(results, "energy")
+    results, groups = group_bars(results, shown, labels)
     stack = energy_stack(results, shown, labels)
     colours = component_colours(stack.parts, {result.machine.off_chip for result in results})
     return draw_stack(
@@ -64,6 +68,7 @@ def draw_energy(
         1e-12,
         shares=shares,
         many=shown == "layers",
+        groups=groups,
     )
 
 
@@ -87,9 +92,10 @@ def draw_stalls(
 ) -> tuple[Figure, Axes]:
     """Cycles by what they were for. Networks are shown as shares of their time unless told otherwise."""
     shown = show or default_show(results, "stalls")
+    results, groups = group_bars(results, shown, labels)
     stack = stall_stack(results, shown, labels)
     relative = shown == "networks" if shares is None else shares
-    return draw_stack(figure, stack, USES, "Cycles", "", 1.0, shares=relative, many=shown == "layers")
+    return draw_stack(figure, stack, USES, "Cycles", "", 1.0, shares=relative, many=shown == "layers", groups=groups)
 
 
 def default_show(results: Sequence[Result], kind: str) -> Shown:
@@ -97,6 +103,40 @@ def default_show(results: Sequence[Result], kind: str) -> Shown:
     if not results:
         raise InputError(Fault(f"plot {kind}", "", "there is no result to draw"))
     return "layers" if len(results) == 1 else "networks"
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Bars that stand together under one name: ``networks`` has it for every bar, ``machines`` the bar's own."""
+
+    networks: tuple[str, ...] = ()
+    machines: tuple[str, ...] = ()
+
+    def places(self, count: int) -> list[float]:
+        """Where ``count`` bars stand: one apart, groups half a bar further."""
+        if not self.networks:
+            return [float(i) for i in range(count)]
+        changes = [0, *(a != b for a, b in zip(self.networks, self.networks[1:], strict=False))]
+        return [i + GROUP_GAP * sum(changes[: i + 1]) for i in range(count)]
+
+    def middles(self, places: Sequence[float]) -> list[tuple[str, float]]:
+        """Every group's name and the middle of its bars."""
+        named = groupby(zip(self.networks, places, strict=True), key=lambda pair: pair[0])
+        spans = [(name, [place for _, place in pairs]) for name, pairs in named]
+        return [(name, (span[0] + span[-1]) / 2) for name, span in spans]
+
+
+def group_bars(
+    results: Sequence[Result], shown: Shown, labels: Sequence[str] | None
+) -> tuple[Sequence[Result], Groups]:
+    """Results of several networks on several machines, network by network; no groups where that tells nothing."""
+    networks = list(dict.fromkeys(result.network for result in results))
+    pairs = {(result.network, result.architecture) for result in results}
+    one_each = len(networks) in (1, len(results)) or len({machine for _, machine in pairs}) == 1
+    if shown != "networks" or labels is not None or one_each or len(pairs) < len(results):
+        return results, Groups()
+    ordered = sorted(results, key=lambda result: networks.index(result.network))
+    return ordered, Groups(tuple(r.network for r in ordered), tuple(r.architecture for r in ordered))
 
 
 def draw_stack(
@@ -109,19 +149,21 @@ def draw_stack(
     *,
     shares: bool,
     many: bool,
+    groups: Groups = Groups(),
 ) -> tuple[Figure, Axes]:
     """Draw bars whose values times ``scale`` are in ``unit``."""
-    axes = figure.add_subplot()
+    axes, places = figure.add_subplot(), groups.places(len(stack.bars))
+    room_pt = 72 * (figure.get_figwidth() - 0.5) / (max(places, default=0) + 1.2)
     shown = gathered(stack)
     drawn = shown.shares() if shares else shown
     highest = max(drawn.totals, default=0.0) * (1.0 if shares else scale)
     factor, prefixed = axis_scale(highest, unit)
     step = 1.0 if shares else scale / factor
-    base = [0.0] * len(stack.bars)
+    base = [0.0] * len(places)
     for part, values in drawn.parts.items():
         heights = [value * step for value in values]
         axes.bar(
-            range(len(base)),
+            places,
             heights,
             bottom=base,
             width=0.86 if many else 0.68,
@@ -131,13 +173,15 @@ def draw_stack(
             label=part_words(part),
         )
         if shares and not many and len(base) <= FEW:
-            _inside(axes, base, heights, colours.get(part, style.GREY))
+            _inside(axes, places, base, heights, colours.get(part, style.GREY), room_pt)
         base = [low + height for low, height in zip(base, heights, strict=True)]
     axes.set_ylabel(f"Share of {quantity.lower()}" if shares else f"{quantity}{prefixed}")
     _y_axis(axes, shares, base)
-    name_bars(axes, stack.bars, figure.get_figwidth())
+    name_bars(axes, groups.machines or stack.bars, figure.get_figwidth(), places)
+    if groups.networks:
+        _name_groups(figure, axes, groups.middles(places))
     if not many and len(base) <= FEW:
-        _totals(axes, base, [compact(total * scale, unit) for total in stack.totals])
+        _totals(axes, places, base, _short_totals([total * scale for total in stack.totals], unit, room_pt))
     legend(figure, axes)
     return figure, axes
 
@@ -168,22 +212,36 @@ def part_words(part: str) -> str:
     return part.replace("_", " ")
 
 
-def name_bars(axes: Axes, names: Sequence[str], width_in: float) -> None:
-    """Names under the bars: level where they fit, else upright, and only as many as have room."""
-    room_pt = 72 * (width_in - 0.5) / max(1, len(names))
+def name_bars(axes: Axes, names: Sequence[str], width_in: float, places: Sequence[float] = ()) -> None:
+    """Names under the bars: level where they fit, else aslant or upright, and only as many as have room."""
+    places = places or range(len(names))
+    last = places[-1] if places else 0
+    room_pt = 72 * (width_in - 0.5) / (last + 1)
     short = [shorten(name, LONGEST_NAME) for name in names]
     longest = max(map(len, short), default=0)
-    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.set_xlim(-0.6, last + 0.6)
     axes.tick_params(axis="x", length=0)
     if longest * 3.9 <= room_pt - 4:
-        axes.set_xticks(range(len(names)), short)
+        axes.set_xticks(places, short)
         return
-    if longest * 3.9 * 0.71 <= room_pt + 12:
-        axes.set_xticks(range(len(names)), short, rotation=30, ha="right", rotation_mode="anchor")
+    if longest * 3.9 * 0.71 <= room_pt + 16:
+        axes.set_xticks(places, short, rotation=30, ha="right", rotation_mode="anchor")
         return
     stride = max(1, ceil(7.4 / room_pt))
-    axes.set_xticks(range(0, len(names), stride), short[::stride], rotation=90)
+    axes.set_xticks(places[::stride], short[::stride], rotation=90)
     axes.tick_params(axis="x", labelsize=style.SMALL_PT - 0.5, pad=1)
+
+
+def _name_groups(figure: Figure, axes: Axes, middles: Sequence[tuple[str, float]]) -> None:
+    """Names of groups below those of the bars, as far down as these reach."""
+    figure.draw_without_rendering()
+    lowest = min(label.get_window_extent().y0 for label in axes.get_xticklabels())
+    below_pt = (lowest - axes.get_window_extent().y0) * 72 / figure.dpi - 2
+    for name, middle in middles:
+        axes.annotate(
+            name, (middle, 0), (0, below_pt), xycoords=("data", "axes fraction"), textcoords="offset points",
+            ha="center", va="top", fontweight="bold",
+        )  # fmt: skip
 
 
 def legend(figure: Figure, axes: Axes) -> None:
@@ -218,15 +276,28 @@ def _y_axis(axes: Axes, shares: bool, heights: Sequence[float]) -> None:
     axes.grid(axis="y", color="#E4E4E4", lw=0.4)
 
 
-def _inside(axes: Axes, base: Sequence[float], heights: Sequence[float], colour: str) -> None:
+def _inside(
+    axes: Axes, places: Sequence[float], base: Sequence[float], heights: Sequence[float], colour: str, room_pt: float
+) -> None:
+    """Shares in percent inside the parts that have room; without decimals where the bars are narrow."""
     ink = "white" if colour in DARK else style.INK
-    for x, (low, height) in enumerate(zip(base, heights, strict=True)):
-        if height >= 0.07:
-            axes.text(x, low + height / 2, percent(height), ha="center", va="center", color=ink, size=style.SMALL_PT)
+    for x, low, height in zip(places, base, heights, strict=True):
+        if height >= 0.08:
+            words = percent(height) if 0.68 * room_pt >= 18 else f"{100 * height:.0f}"
+            axes.text(x, low + height / 2, words, ha="center", va="center", color=ink, size=style.SMALL_PT)
 
 
-def _totals(axes: Axes, heights: Sequence[float], words: Sequence[str]) -> None:
-    for x, (height, text) in enumerate(zip(heights, words, strict=True)):
+def _short_totals(totals: Sequence[float], unit: str, room_pt: float) -> list[str]:
+    """Totals in three digits, or in two where the bars stand too close."""
+    for digits in (3, 2):
+        words = [scaled(total, unit, digits).rstrip() for total in totals]
+        if max(map(len, words)) * 3.9 + 2 <= room_pt:
+            break
+    return words
+
+
+def _totals(axes: Axes, places: Sequence[float], heights: Sequence[float], words: Sequence[str]) -> None:
+    for x, height, text in zip(places, heights, words, strict=True):
         axes.annotate(
             text,
             (x, height),

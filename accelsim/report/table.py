@@ -59,7 +59,7 @@ class Fold:
 
     def cells(self, result: Result) -> dict[str, str]:
         """What can be said of several layers at once, by the heading of its column."""
-        off_chip = sum(layer.level_traffic(result.machine.off_chip).total for layer in self.layers)
+        off_chip = sum(result.off_chip_traffic(layer).total for layer in self.layers)
         return {
             "cycles": f"{self.cycles:,}",
             "time%": _share(self.cycles, result),
@@ -105,7 +105,7 @@ def layer_table(result: Result, width: int, rows: int | None = ROWS, glyphs: Gly
     """The table of layers that cost something, with as many columns as ``width`` has room for."""
     items = list(folded([layer for layer in result.layers if costs(layer)], rows))
     names = [item.label(glyphs) if isinstance(item, Fold) else item.name for item in items]
-    cells = {column: [_cell(column, result, item, glyphs) for item in items] for column in COLUMNS}
+    cells = {column: [_cell(column, result, item, glyphs) for item in items] for column in _columns(result)}
     longest = max((len(name) for name in names), default=SHORTEST_NAME)
     columns, room = fitting(cells, width, min(longest, SHORTEST_NAME))
     table = Table(box=glyphs.rule, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
@@ -237,13 +237,21 @@ COLUMNS: tuple[Column, ...] = (
     Column("", 12, _bar, "left"),
     Column("util%", 2, lambda _r, layer, _g: _utilization(layer)),
     Column("main stall", 3, lambda _r, layer, _g: _stall(layer)),
-    Column("off-chip", 5, lambda r, layer, _g: size(layer.level_traffic(r.machine.off_chip).total)),
+    Column("off-chip", 5, lambda r, layer, _g: size(r.off_chip_traffic(layer).total)),
     Column("op/B", 6, lambda _r, layer, _g: _intensity(layer)),
     Column("attained", 9, lambda _r, layer, _g: rate(layer.roofline.attained_gops) if layer.cycles else "-"),
     Column("roof%", 10, lambda _r, layer, _g: _roof_share(layer)),
     Column("energy", 7, lambda _r, layer, _g: scaled(layer.energy_total_pj * 1e-12, "J")),
     Column("bound", 4, lambda _r, layer, _g: _bound(layer), "left"),
 )
+
+
+MACHINE = Column("on", 4, lambda r, layer, _g: r.machine_of(layer), "left")
+
+
+def _columns(result: Result) -> tuple[Column, ...]:
+    """Which machine ran a layer is said where there is more than one."""
+    return (COLUMNS[0], MACHINE, *COLUMNS[1:]) if result.machine.others else COLUMNS
 
 
 GAP = 4  # columns between small tables
@@ -302,9 +310,26 @@ def _figures(result: Result, glyphs: Glyphs) -> Table:
         ("attained", f"{rate(totals.attained_gops)}{of_peak}"),
         ("intensity", f"{words}: roof {rate(roof.roof_gops)}, bound by {roof.bound}"),
         ("energy", energy),
+        *_expected(result),
+        *([] if result.accuracy is None else [("top-1", f"{result.accuracy:.2%} of {result.batch} samples")]),
     ):
         grid.add_row(Text(label, style="dim"), glyphs.clean(value))
     return grid
+
+
+def _expected(result: Result) -> list[tuple[str, str]]:
+    """What an input takes on average, and who leaves where."""
+    mean, full = result.expected, result.totals
+    if mean is None:
+        return []
+    share = f"{percent(mean.seconds / full.seconds)}% of the full run's" if full.seconds else ""
+    words = f"{scaled(mean.seconds, 's', 4)} ({share}), {scaled(mean.energy_pj * 1e-12, 'J')}, {mean.macs:,.0f} MACs"
+    lines = [("expected", words)]
+    for leave in mean.leaves if len(mean.leaves) > 1 else ():
+        where = f"after {leave.after}" if leave.after else "at the end"
+        spent = f"{scaled(leave.seconds, 's', 4)}, {scaled(leave.energy_pj * 1e-12, 'J')}"
+        lines.append(("", f"{percent(leave.share)}% leave {where}: {spent}"))
+    return lines
 
 
 def _small_table(glyphs: Glyphs, title: str, *headings: str) -> Table:

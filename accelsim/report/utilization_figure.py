@@ -115,7 +115,7 @@ def read_trace(path: str | Path) -> dict[str, Any]:
 
 def draw_heat_map(about: Mapping[str, Any], *, figure: Figure) -> tuple[Figure, Any]:
     """Rows of PEs over time, and columns: the darker, the larger the share of their PEs that is at work."""
-    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     array, seconds = about["array"], about["cycles"] / about["clock_hz"]
     factor, prefixed = axis_scale(seconds, "s")
@@ -132,8 +132,7 @@ def draw_heat_map(about: Mapping[str, Any], *, figure: Figure) -> tuple[Figure, 
             np.asarray(array[key]),
             aspect="auto",
             cmap=inks,
-            vmin=0,
-            vmax=1,
+            norm=PowerNorm(0.5, vmin=0, vmax=1),  # a few PEs at work are not none
             interpolation="nearest",
             extent=(0, seconds / factor, lines, 0),
             rasterized=True,
@@ -144,8 +143,9 @@ def draw_heat_map(about: Mapping[str, Any], *, figure: Figure) -> tuple[Figure, 
             axes.spines[side].set_visible(True)
     _mark_layers(panels[0], about, factor, figure.get_figwidth())
     panels[-1].set_xlabel(f"Time{prefixed}")
-    bar = figure.colorbar(image, ax=list(panels), pad=0.015, aspect=28, ticks=[0, 0.5, 1])
-    bar.ax.set_yticklabels(["0%", "50%", "100%"])
+    bar = figure.colorbar(image, ax=list(panels), pad=0.015, aspect=28, ticks=[0, 0.05, 0.25, 0.5, 1])
+    bar.ax.set_yticklabels(["0%", "5%", "25%", "50%", "100%"])
+    bar.ax.minorticks_off()
     bar.set_label("PEs at work", labelpad=1)
     bar.outline.set_linewidth(0.6)
     figure.draw_without_rendering()  # lays out, once: the axis of layers would move the panels at every drawing

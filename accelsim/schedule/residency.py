@@ -11,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import prod
 
-from accelsim.arch.spec import Architecture, Tensor
+from accelsim.arch.nodes import split
+from accelsim.arch.spec import Architecture, NfuSpec, Tensor
 from accelsim.mapping.machine import Placement
 from accelsim.units import ceil_div
 from accelsim.workload.network import Layer, Network, TensorRef
-from accelsim.workload.ops import BatchNorm, Concat, Conv2d, Matmul, Op, Reshape, Slice, Split
+from accelsim.workload.ops import BatchNorm, Concat, Conv2d, Matmul, Op, Reshape, Slice, Split, TransformOutput
 
 RENAMING: tuple[type[Op], ...] = (Reshape, Split, Concat, Slice)
 
@@ -59,7 +60,7 @@ def absorbed_layers(network: Network, arch: Architecture) -> dict[str, str]:
         producer = by_name[layer.inputs[0].source]
         chain_host = host.get(producer.name, producer.name)
         alone = consumers[layer.inputs[0]] == [layer.name]
-        foldable = isinstance(layer.op, BatchNorm) and isinstance(producer.op, Conv2d)
+        foldable = isinstance(layer.op, BatchNorm) and isinstance(producer.op, Conv2d | TransformOutput)
         computes = not isinstance(by_name[chain_host].op, RENAMING)
         if alone and computes and (foldable or layer.op.op in inline):
             host[layer.name] = chain_host
@@ -102,8 +103,18 @@ def _preloaded(network: Network, arch: Architecture) -> bool:
     level = arch.holder("weight")
     if level is None or not level.preloaded:
         return False
-    bits = sum(prod(layer.weight_shape or (0,)) * layer.precision.weight.bits for layer in network.layers)
+    bits = sum(_copies(layer, arch) * prod(layer.weight_shape or (0,)) * layer.precision.weight.bits for layer in network.layers)
     return level.size is None or bits <= 8 * level.size
+
+
+def _copies(layer: Layer, arch: Architecture) -> int:
+    """Nodes that hold the same weights: those that work on other rows of the same outputs."""
+    if getattr(arch.engine, "nodes", 1) == 1 or not isinstance(layer.op, Conv2d):
+        return 1
+    assert isinstance(arch.engine, NfuSpec)
+    groups, shape = layer.op.group_count(layer.input_shapes[0][1]), layer.output_shapes[0]
+    unroll = arch.engine.unroll
+    return split(arch.engine.nodes, (groups, shape[1] // groups, shape[2]), (unroll.K, unroll.P)).rows
 
 
 def _room(layer: Layer, arch: Architecture, size: int) -> int:

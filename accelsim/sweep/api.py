@@ -13,6 +13,7 @@ from accelsim.sweep.table import DEFAULT, SweepTable
 
 if TYPE_CHECKING:
     from accelsim.sweep.search import SearchResult
+    from accelsim.sweep.trial import Measure
 
 Source = str | Path
 
@@ -21,9 +22,9 @@ def sweep(
     network: Source | Iterable[Source], arch: Source | Iterable[Source] | None = None,
     vary: Mapping[str, Any] | None = None, *, where: str | Sequence[str] = (), objective: str | Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None, batch: int | None = None, layers: Iterable[str] = (),
-    mapping: Source | None = None, values: bool = False, seed: int = 0, tilings: str | None = None,
-    bound: bool = True, top: int = 1, jobs: int = 1, store: Source | None = None, scheduler: str | None = None,
-    progress: bool | Progress = False,
+    mapping: Source | None = None, recipe: Source | None = None, values: bool = False, seed: int = 0,
+    tilings: str | None = None, bound: bool = True, top: int = 1, jobs: int = 1, store: Source | None = None,
+    scheduler: str | None = None, progress: bool | Progress = False,
 ) -> SweepTable:  # fmt: skip
     """Simulate every point of a space.
 
@@ -37,6 +38,7 @@ def sweep(
     objective : what to look for, the smaller the better unless ``max:``: ``"cycles"``, ``"max:utilization"``,
                 ``"cycles*energy_total_pj"``.
     overrides : keys set for every point, as ``--set``.
+    recipe    : compress the networks by it before they run; ``compression.prune.density`` and its kin may be varied.
     tilings   : instead of mapping it as usual, try every tiling of this layer; ``vary`` may restrict
                 ``mapping.LAYER.tile.X``. Those that cannot be among the ``top`` best are not run if ``bound``.
     jobs, scheduler : processes of this machine, or a Dask scheduler's address.
@@ -47,6 +49,7 @@ def sweep(
     options = {
         "where": _texts(where), "objectives": _texts(objective), "settings": overrides, "batch": batch,
         "layers": layers, "mapping": None if mapping is None else str(mapping), "values": values, "seed": seed,
+        "recipe": None if recipe is None else str(recipe),
         "tilings": tilings, "bound": bound, "top": top,
     }  # fmt: skip
     spec = _spec(network, arch, vary, options)
@@ -87,35 +90,47 @@ def _texts(given: str | Sequence[str]) -> Sequence[str]:
 
 
 def search(
-    network: Source | Iterable[Source], arch: Source | Iterable[Source] | None = None,
+    network: Source | Iterable[Source] | Measure, arch: Source | Iterable[Source] | None = None,
     vary: Mapping[str, Any] | None = None, *, trials: int, objective: str | Sequence[str] = (),
     where: str | Sequence[str] = (), overrides: Mapping[str, Any] | None = None, sampler: str | None = None,
     store: str | None = None, study: str | None = None, batch: int | None = None, layers: Iterable[str] = (),
-    mapping: Source | None = None, values: bool = False, seed: int = 0, progress: bool | Progress = False,
+    mapping: Source | None = None, recipe: Source | None = None, values: bool = False, seed: int = 0,
+    progress: bool | Progress = False,
 ) -> SearchResult:  # fmt: skip
     """Look for good points with Optuna, without visiting all of them; parameters as for `sweep`.
 
     Parameters
     ----------
+    network : as for `sweep`; or a function that takes a point (key -> value) and returns its figures (column -> number),
+              simulated, compressed or measured in whatever way. Then there is no ``arch``, the keys of ``vary`` are
+              any words, and ``objective`` and ``where`` know them and the columns. Where the function raises
+              `InfeasibleError` or `InputError` the point counts as one that cannot be.
     trials  : how many points to try; a study that is there already goes on to so many more.
     sampler : ``tpe``, ``nsga2``, ``cmaes``, ``grid`` or ``random``; tpe for one objective, nsga2 for several.
     store   : any URL that Optuna takes, or a file for SQLite; nothing is kept where it is left out.
     study   : the study's name in the store.
     """
-    options = {
+    options: dict[str, Any] = {
         "where": _texts(where), "objectives": _texts(objective), "settings": overrides, "batch": batch,
         "layers": layers, "mapping": None if mapping is None else str(mapping), "values": values, "seed": seed,
+        "recipe": None if recipe is None else str(recipe),
     }  # fmt: skip
-    spec = _spec(network, arch, vary, options)
-    return search_spec(spec, trials=trials, sampler=sampler, store=store, study=study, progress=progress)
+    measure = network if callable(network) else None
+    if measure is not None:
+        spec = make_spec([""], [""], vary or {}, source="search", free=True, **options)
+    else:
+        spec = _spec(network, arch, vary, options)
+    return search_spec(
+        spec, trials=trials, sampler=sampler, store=store, study=study, progress=progress, measure=measure
+    )
 
 
 def search_spec(
     spec: Spec, *, trials: int, sampler: str | None = None, store: str | None = None, study: str | None = None,
-    progress: bool | Progress = False,
+    progress: bool | Progress = False, measure: Measure | None = None,
 ) -> SearchResult:  # fmt: skip
     """Search a checked space."""
     from accelsim.sweep.search import run_search
 
     shown = _progress(spec, progress)
-    return run_search(spec, trials=trials, sampler=sampler, store=store, study=study, progress=shown)
+    return run_search(spec, trials=trials, sampler=sampler, store=store, study=study, progress=shown, measure=measure)

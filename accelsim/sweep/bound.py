@@ -83,17 +83,18 @@ def _rows(work: Work, tiles: Ints) -> Ints:
     for column, dim in enumerate(Dims._fields):
         sizes, back = np.unique(tiles[:, column], return_inverse=True)
         counts = [
-            _rows_along(work.unit, dim, getattr(work.nest.dims, dim), int(size), work.precision) for size in sizes
+            _rows_along(work, dim, int(size)) for size in sizes
         ]
         rows *= np.array(counts, dtype=np.int64)[back.ravel()]
     return rows
 
 
-def _rows_along(unit: Any, dim: str, size: int, tile: int, precision: Precision) -> int:
+def _rows_along(work: Work, dim: str, tile: int) -> int:
     """Steps of an NFU along one dimension, over all tiles along it."""
+    unit: Any = work.unit
     total = 0
-    for piece, count in _pieces(size, tile).items():
-        rows = unit.tile_rows(Dims(**{dim: piece}), precision)
+    for piece, count in _pieces(getattr(work.nest.dims, dim), tile).items():
+        rows = unit.tile_rows(Dims(**{dim: piece}), work.precision, work.nest)
         total += rows.passes * rows.chunks * count
     return total
 

@@ -24,6 +24,7 @@ _SAID_BY_FILE = (
     "batch",
     "layer",
     "mapping",
+    "recipe",
     "assignments",
     "values",
     "tilings",
@@ -43,7 +44,7 @@ def spec_from(options: argparse.Namespace, **tilings: Any) -> Spec:
     return make_spec(
         options.networks, options.arch, parse_vary(options.vary), where=options.where, objectives=options.objective,
         settings=parse_overrides(options.assignments), batch=options.batch, layers=options.layer,
-        mapping=options.mapping, values=options.values, seed=options.seed, **tilings,
+        mapping=options.mapping, recipe=options.recipe, values=options.values, seed=options.seed, **tilings,
     )  # fmt: skip
 
 

@@ -43,6 +43,7 @@ class Job:
     mapping: MappingFile
     values: bool
     seed: int
+    figures: MappingABC[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Batch:
 def make_batch(numbered: Sequence[tuple[int, Inputs]]) -> Batch:
     """Pack points for a worker."""
     networks = {inputs.network_id: inputs.network for _, inputs in numbered}
-    jobs = tuple(Job(number, i.network_id, i.arch, i.mapping, i.values, i.seed) for number, i in numbered)
+    jobs = tuple(Job(number, i.network_id, i.arch, i.mapping, i.values, i.seed, i.figures) for number, i in numbered)
     return Batch(jobs, {name: pickle.dumps(network) for name, network in networks.items()})
 
 
@@ -79,10 +80,11 @@ class Evaluator:
 
     def metrics(self, network: Network, job: Job) -> dict[str, Any]:
         """The totals of a run, as `accelsim.report.rows` names them."""
-        from accelsim.report.rows import total_counters
+        from accelsim.report.rows import expected_figures, total_counters
 
         memory = self._memory(job)
-        return total_counters(simulate(network, job.arch, job.mapping, job.values, job.seed, memory).totals)
+        result = simulate(network, job.arch, job.mapping, job.values, job.seed, memory)
+        return {**total_counters(result.totals), **expected_figures(result), **job.figures}
 
     def _network(self, name: str, networks: MappingABC[str, bytes]) -> Network:
         return _keep(self._networks, name, lambda: pickle.loads(networks[name]))
@@ -182,7 +184,7 @@ def _runs(
 def _fixed_run(network: Network, arch: Architecture, mapping: MappingFile) -> LayerRun | None:
     """The run of a single nest whose mapping leaves nothing to choose; None where there is anything else to do."""
     from accelsim.engines.base import LayerRun
-    from accelsim.engines.mapped import MappedEngine, _structural_macs
+    from accelsim.engines.mapped import MappedEngine, structural_macs
     from accelsim.engines.registry import engine_of
     from accelsim.engines.walk import Carry
     from accelsim.mapping.fit import require_fit
@@ -203,7 +205,7 @@ def _fixed_run(network: Network, arch: Architecture, mapping: MappingFile) -> La
     require_fit(layer.name, nest, made.tile, arch, unit, precision, made.dataflow, place, made.keep)
     schedule = build_schedule(layer.name, nest, made, Widths.of(precision), place)
     counters = unit.run(schedule, precision, place, Carry.start(arch))
-    counters = replace(counters, effective_macs=_structural_macs(layer, counters.macs))
+    counters = replace(counters, effective_macs=structural_macs(layer, counters.macs))
     dims = nest.dims._asdict()
     return LayerRun(layer, engine.name, dims, made.to_dict(), counters, unit.macs_per_cycle(precision))
 

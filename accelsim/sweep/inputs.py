@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,11 +21,13 @@ import accelsim
 from accelsim import catalogue
 from accelsim.arch.loader import read_architecture
 from accelsim.arch.spec import Architecture
+from accelsim.compression.override import is_compressed, recipe_document, recipe_value
 from accelsim.errors import Fault, InputError, nearest
 from accelsim.mapping.loopnest import DIMS, lower
 from accelsim.mapping.mapping import MappingFile
 from accelsim.sweep.space import Assignment
 from accelsim.sweep.spec import Spec
+from accelsim.workload.expand import expanded
 from accelsim.workload.network import Layer, Network, ValueSource
 from accelsim.yaml_io import Document, load_document, with_override
 
@@ -41,6 +43,9 @@ _NOT_THE_MODEL = (
     "__init__.py",
 )
 _STILL_THE_MODEL = ("report/model.py", "report/result.py", "report/rows.py")
+
+
+MOST_WEIGHTS = 1 << 28  # of compressed networks that are kept
 
 
 @cache
@@ -74,7 +79,8 @@ class Point:
 class Inputs:
     """What a simulation takes, resolved; ``network_id`` names the network's content.
 
-    The seed counts in cycles mode too: an engine whose time depends on its operands makes them from it.
+    The seed counts in cycles mode too: an engine whose time depends on its operands makes them from it. ``figures``:
+    what compression says of the network beside what is simulated, such as its accuracy.
     """
 
     network: Network
@@ -83,6 +89,7 @@ class Inputs:
     mapping: MappingFile
     values: bool = False
     seed: int = 0
+    figures: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def key(self) -> bytes:
@@ -95,6 +102,7 @@ class Inputs:
             "machines": {name: _arch_content(machine) for name, machine in self.mapping.machines.items()},
             "mode": "values" if self.values else "cycles",
             "seed": self.seed,
+            "figures": dict(self.figures),
         }
         return hashlib.sha256(canonical(content).encode()).digest()
 
@@ -134,6 +142,8 @@ def _layer_content(layer: Layer) -> dict[str, Any]:
         "values": {name: _source_content(source) for name, source in sources.items() if source is not None},
         "requantize": asdict(layer.requantize),
         "epilogue": layer.epilogue,
+        "odds": asdict(layer.odds),
+        "quantization": asdict(layer.quantization),
     }
 
 
@@ -173,7 +183,7 @@ class Resolver:
 
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
-        self._networks: dict[str, tuple[Network, str] | InputError] = {}
+        self._networks: dict[str, _Read | InputError] = {}
         self._archs: dict[str, Architecture | InputError] = {}
         self._documents: dict[str, Document] = {}
         self.notes: dict[str, None] = {}
@@ -182,7 +192,7 @@ class Resolver:
         """Resolve a point; raises `InputError` with the faults of all its inputs."""
         overrides = {**self.spec.settings, **point.assignment}
         faults: list[Fault] = []
-        network: tuple[Network, str] | None = None
+        network: _Read | None = None
         arch: Architecture | None = None
         mapping: MappingFile | None = None
         try:
@@ -201,21 +211,38 @@ class Resolver:
             faults += error.faults
         if faults or network is None or arch is None or mapping is None:
             raise InputError(faults)
-        return Inputs(*network, arch, mapping, self.spec.values, self.spec.seed)
+        whole, mapping = expanded(network[0])[0], mapping.for_parts(network[0])
+        return Inputs(whole, network[1], arch, mapping, self.spec.values, self.spec.seed, network[2])
 
-    def network(self, source: str, overrides: Mapping[str, Any]) -> tuple[Network, str]:
-        """The network with its ``workload.`` keys set and its layers chosen, and its id."""
-        own = {key: value for key, value in overrides.items() if key.startswith("workload.")}
+    def network(self, source: str, overrides: Mapping[str, Any]) -> _Read:
+        """The network with its ``workload.`` keys set, compressed if that is asked for, and its layers chosen; its id,
+        and its figures.
+        """
+        own = {key: value for key, value in overrides.items() if key.startswith(("workload.", "compression."))}
         return _remembered(self._networks, canonical([source, own]), lambda: self._read_network(source, own))
 
-    def _read_network(self, source: str, overrides: Mapping[str, Any]) -> tuple[Network, str]:
+    def _read_network(self, source: str, overrides: Mapping[str, Any]) -> _Read:
         batch = None if "workload.batch" in overrides else self.spec.batch
-        network, notes = catalogue.load_network(source, batch=batch, overrides=overrides, values=self.spec.values)
-        self.notes.update(dict.fromkeys(notes))
+        figures: dict[str, float] = {}
+        if is_compressed(self.spec.recipe, overrides):
+            network, figures = compressed(source, self.spec.recipe, batch, overrides)
+            self._make_room(network)
+        else:
+            network, notes = catalogue.load_network(source, batch=batch, overrides=overrides, values=self.spec.values)
+            self.notes.update(dict.fromkeys(notes))
         wanted = self.spec.layers or ((self.spec.tilings.layer,) if self.spec.tilings else ())
         if wanted:
             network = network.select(_known_layers(network, wanted))
-        return network, network_id(network)
+        return _Read(network, network_id(network), figures)
+
+    def _make_room(self, coming: Network) -> None:
+        """Networks with their weights in memory are large: the oldest go."""
+        held = [(key, read.network.parameters) for key, read in self._networks.items() if isinstance(read, _Read)]
+        surplus = coming.parameters + sum(size for _, size in held) - MOST_WEIGHTS
+        for key, size in held:
+            if surplus > 0:
+                del self._networks[key]
+                surplus -= size
 
     def arch(self, source: str, overrides: Mapping[str, Any]) -> Architecture:
         """The architecture with its ``arch.`` keys set."""
@@ -230,6 +257,23 @@ class Resolver:
         if source not in self._documents:
             self._documents[source] = load_document(catalogue.locate(source, folder, what))
         return self._documents[source]
+
+
+class _Read(NamedTuple):
+    network: Network
+    id: str
+    figures: Mapping[str, float]
+
+
+def compressed(
+    source: str, recipe: str | None, batch: int | None, overrides: Mapping[str, Any]
+) -> tuple[Network, dict[str, float]]:
+    """A network as its recipe makes it, and what that says of it: top-1 where there are labels, parameters, bits."""
+    from accelsim.compression.compress import compress
+
+    made = compress(source, recipe, batch=batch, overrides=overrides)
+    figures: dict[str, float] = {} if made.accuracy_after is None else {"accuracy": made.accuracy_after}
+    return made.network, figures | {"stored_weight_bits": sum(size.total_bits for size in made.sizes)}
 
 
 def _remembered(known: dict[str, Read | InputError], key: str, read: Callable[[], Read]) -> Read:
@@ -281,6 +325,8 @@ class SpaceBase:
             if key in given:
                 return given[key]
         root, _, rest = key.partition(".")
+        if root == "compression":
+            return recipe_value(recipe_document(self.resolver.spec.recipe, self.resolver.spec.settings), key)
         if root not in self._trees:
             self._trees[root] = self._tree(root)
         return _find(self._trees[root], rest, key)

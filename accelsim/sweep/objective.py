@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isfinite
 from typing import Any
 
+from accelsim.analysis.pareto import BETTER_LARGE
 from accelsim.sweep.expression import EvaluationError, Expression
-
-MAXIMIZED = frozenset({"utilization", "attained_gops", "intensity_ops_per_byte", "macs_per_weight_byte"})
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Objective:
         if colon and head.strip() in ("min", "max"):
             return cls(Expression.parse(rest), head.strip() == "max")
         expression = Expression.parse(text)
-        return cls(expression, expression.text in MAXIMIZED)
+        return cls(expression, expression.text in BETTER_LARGE)
 
     def value(self, row: Mapping[str, Any]) -> float:
         """Its value in a row; `EvaluationError` where the row has none."""
@@ -44,20 +43,3 @@ class Objective:
 
     def __str__(self) -> str:
         return f"{'max' if self.maximize else 'min'}:{self.expression}"
-
-
-def pareto(costs: Sequence[Sequence[float]]) -> list[int]:
-    """Indices of the costs that no other beats in everything; of equal ones the first.
-
-    Sorted first, so that only those kept can beat what comes: n log n, and n times the size of the front.
-    """
-    front: list[int] = []
-    for index in sorted(range(len(costs)), key=lambda i: (tuple(costs[i]), i)):
-        if not any(_dominates(costs[kept], costs[index]) for kept in front):
-            front.append(index)
-    return sorted(front)
-
-
-def _dominates(first: Sequence[float], second: Sequence[float]) -> bool:
-    """At least as good everywhere (then the other adds nothing)."""
-    return all(a <= b for a, b in zip(first, second, strict=True))

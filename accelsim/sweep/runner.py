@@ -80,7 +80,8 @@ def list_points(spec: Spec, resolver: Resolver) -> tuple[list[Point], int]:
 
 def point_label(point: Point) -> dict[str, Any]:
     """A point in words: the first columns of its row."""
-    return {"network": point.network, "architecture": point.arch, **point.assignment}
+    inputs = {"network": point.network, "architecture": point.arch} if point.network else {}
+    return {**inputs, **point.assignment}
 
 
 @dataclass

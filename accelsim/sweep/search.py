@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from accelsim.errors import Fault, InputError, join_allowed, nearest
-from accelsim.sweep.evaluate import make_batch, run_batch
 from accelsim.sweep.expression import EvaluationError
-from accelsim.sweep.inputs import Point, Resolver, SpaceBase
+from accelsim.sweep.inputs import Point
 from accelsim.sweep.objective import Objective
 from accelsim.sweep.progress import Progress, Silent
 from accelsim.sweep.runner import Best, point_label
@@ -27,6 +26,7 @@ from accelsim.sweep.space import Axis
 from accelsim.sweep.spec import Spec
 from accelsim.sweep.store import Outcome
 from accelsim.sweep.table import SweepTable, make_rows, statuses
+from accelsim.sweep.trial import Measure, Measured, Simulated, Trier
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -47,16 +47,19 @@ class SearchResult(SweepTable):
 
 def run_search(
     spec: Spec, *, trials: int, sampler: str | None = None, store: str | None = None, study: str | None = None,
-    progress: Progress | None = None,
+    progress: Progress | None = None, measure: Measure | None = None,
 ) -> SearchResult:  # fmt: skip
     """Try ``trials`` more points of ``spec``; those outside the space's constraints do not count.
+
+    ``measure`` gives the figures of a point instead of a simulation.
 
     Raises
     ------
     InputError  bad input, a sampler that cannot do it, Optuna missing, a study of another kind.
     """
     with _quiet(), progress or Silent() as shown:
-        return _Search(spec, _open_study(spec, sampler, store, study), shown).run(trials)
+        trier = Simulated(spec) if measure is None else Measured(measure)
+        return _Search(spec, _open_study(spec, sampler, store, study), shown, trier, store).run(trials)
 
 
 @contextmanager
@@ -157,18 +160,13 @@ class _Search:
     spec: Spec
     study: Study
     progress: Progress
+    trier: Trier
+    store: str | None = None
     labels: list[dict[str, Any]] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
-    known: dict[bytes, Outcome] = field(default_factory=dict)
     excluded: int = 0
-    simulated: int = 0
 
     def __post_init__(self) -> None:
-        self.resolver = Resolver(self.spec)
-        for network in self.spec.networks:
-            for arch in self.spec.archs:
-                self.resolver.inputs(Point(network, arch))  # the inputs themselves must be in order
-        self.bases: dict[tuple[str, str], SpaceBase] = {}
         self.best = Best(self.spec)
 
     def run(self, trials: int) -> SearchResult:
@@ -176,8 +174,8 @@ class _Search:
         try:
             self.study.optimize(self._try, callbacks=[lambda study, _: self._stop_when_done(study, trials)])
         except KeyboardInterrupt:
-            told = f"interrupted: {len(self.outcomes)} of {trials} trials are done"
-            raise KeyboardInterrupt(told) from None
+            kept = f"kept in {self.store}; the same command goes on" if self.store else "lost: use --store FILE"
+            raise KeyboardInterrupt(f"interrupted: {len(self.outcomes)} of {trials} trials are done, {kept}") from None
         return self._result()
 
     def _stop_when_done(self, study: Study, trials: int) -> None:
@@ -192,7 +190,7 @@ class _Search:
         if not self._inside(point):
             self.excluded += 1
             raise TrialPruned("outside the constraints")
-        outcome = self._outcome(point)
+        outcome = self.trier.outcome(point)
         label = {"trial": trial.number, **point_label(point)}
         self.labels.append(label)
         self.outcomes.append(outcome)
@@ -214,7 +212,7 @@ class _Search:
     def _suggest(self, trial: Trial) -> Point:
         network = _one_of(trial, "network", self.spec.networks)
         arch = _one_of(trial, "architecture", self.spec.archs)
-        base = self.bases.setdefault((network, arch), SpaceBase(self.resolver, network, arch))
+        base = self.trier.base(Point(network, arch))
         assignment: dict[str, Any] = {}
         for axis in self.spec.space.axes:
             choices = axis.choices(base, assignment)
@@ -223,35 +221,22 @@ class _Search:
         return Point(network, arch, assignment)
 
     def _inside(self, point: Point) -> bool:
-        base = self.bases[point.network, point.arch]
+        base = self.trier.base(point)
         try:
             return all(c.value(lambda key: base.value(key, point.assignment)) for c in self.spec.space.where)
         except EvaluationError as error:
             raise InputError(Fault("where", "", str(error))) from None
 
-    def _outcome(self, point: Point) -> Outcome:
-        """What comes of a point; one that was tried before is not run again."""
-        try:
-            inputs = self.resolver.inputs(point)
-        except InputError as error:
-            if any(fault.message.startswith("unknown key") for fault in error.faults):
-                raise
-            return Outcome("illegal", "; ".join(str(fault) for fault in error.faults))
-        if inputs.key not in self.known:
-            self.known[inputs.key] = run_batch(make_batch([(0, inputs)]))[0][1]
-            self.simulated += 1
-        return self.known[inputs.key]
-
     def _result(self) -> SearchResult:
         keys = ("trial", *self.spec.keys)
         rows = make_rows(self.labels, self.outcomes, keys, self.spec.limits)
         counts = {
-            "points": len(rows), **statuses(rows), "simulated": self.simulated,
-            "reused": len(rows) - self.simulated - sum(o.status == "illegal" for o in self.outcomes),
+            "points": len(rows), **statuses(rows), "simulated": self.trier.simulated,
+            "reused": len(rows) - self.trier.simulated - sum(o.status == "illegal" for o in self.outcomes),
             "excluded": self.excluded,
         }  # fmt: skip
         objectives: tuple[Objective, ...] = self.best.objectives
-        return SearchResult(keys, rows, counts, objectives, tuple(self.resolver.notes), self.study)
+        return SearchResult(keys, rows, counts, objectives, self.trier.notes, self.study)
 
 
 def _one_of(trial: Trial, name: str, names: Sequence[str]) -> str:

@@ -15,7 +15,9 @@ from accelsim.sweep.objective import Objective
 from accelsim.sweep.table import LEAD, Row, SweepTable
 
 MOST_ROWS = 12
+MANY_KEYS = 5  # from which on a table has only what was asked for, and cycles
 _ALWAYS = ("cycles", "utilization", "energy_total_pj")
+_UNDERSTOOD = ("arch", "engine", "memory", "mapping", "layers", "workload", "compression", "quantize", "by_layer", "passes")
 _WORDS = {
     "points": "points", "ok": "ran", "over_limit": "over a limit", "infeasible": "infeasible", "illegal": "illegal",
     "defect": "failed", "simulated": "simulated", "reused": "known before", "bounded": "bounded away",
@@ -26,7 +28,7 @@ _WORDS = {
 def print_sweep(table: SweepTable, console: Console) -> None:
     """The counts; then the front of several objectives, or the best rows of one."""
     console.print(Text(counts_line(table.counts)))
-    rows = table.front if len(table.objectives) > 1 else table.ranked()
+    rows = _once(table, table.front if len(table.objectives) > 1 else table.ranked())
     if not rows:
         reason = next((str(row["reason"]) for row in table.rows if row["reason"]), "")
         console.print(Text(f"no point ran{': ' + reason if reason else ''}"))
@@ -46,17 +48,41 @@ def counts_line(counts: Mapping[str, int]) -> str:
 
 
 def _table(table: SweepTable, rows: list[Row]) -> Table:
-    shown = [key for key in (*LEAD, *table.keys) if len({str(row[key]) for row in table.rows}) > 1]
-    goals = [objective for objective in table.objectives if objective.expression.text not in _ALWAYS]
+    shown = _columns(table)
+    always = [name for name in _ALWAYS if any(name in row for row in rows)]
+    if len(shown) > MANY_KEYS:
+        always = [name for name in always if name == "cycles" or name in {str(o.expression) for o in table.objectives}]
+    goals = [objective for objective in table.objectives if objective.expression.text not in always]
     drawn = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for key in shown:
-        drawn.add_column(key, justify="right", overflow="fold")
-    for heading in (*(str(goal.expression) for goal in goals), *_ALWAYS):
+    headings = [",\n".join(map(heading_of, keys)) for keys in shown]
+    for heading in (*headings, *(str(goal.expression) for goal in goals), *always):
         drawn.add_column(heading, justify="right", overflow="fold")
     for row in rows:
-        cells = [_cell(row[key]) for key in shown] + [_goal(goal, row) for goal in goals]
-        drawn.add_row(*cells, *(_cell(row.get(name)) for name in _ALWAYS))
+        cells = [_cell(row.get(keys[0])) for keys in shown] + [_goal(goal, row) for goal in goals]
+        drawn.add_row(*cells, *(_cell(row.get(name)) for name in always))
     return drawn
+
+
+def _once(table: SweepTable, rows: list[Row]) -> list[Row]:
+    """Every point once: a search may try one again."""
+    keys = [key for key in (*LEAD, *table.keys) if key != "trial"]
+    return list({tuple(str(row.get(key)) for key in keys): row for row in reversed(rows)}.values())[::-1]
+
+
+def _columns(table: SweepTable) -> list[tuple[str, ...]]:
+    """The keys that differ between rows; those that always have the same value as one another stand together."""
+    columns: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for key in (*LEAD, *table.keys):
+        cells = tuple(str(row.get(key)) for row in table.rows)
+        if len(set(cells)) > 1:
+            columns[cells] = (*columns.get(cells, ()), key)
+    return list(columns.values())
+
+
+def heading_of(key: str) -> str:
+    """``arch.engine.rows`` -> ``rows``, ``mapping.conv2.tile.K`` -> ``conv2`` over ``tile.K``: as narrow as is clear."""
+    parts = [part for part in key.split(".") if part not in _UNDERSTOOD] or [key]
+    return "\n".join([parts[0], ".".join(parts[1:])] if len(parts) > 1 else parts)
 
 
 def _goal(objective: Objective, row: Row) -> str:

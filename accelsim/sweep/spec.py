@@ -69,6 +69,7 @@ class SweepFile(BaseModel):
     batch: PositiveInt | None = None
     layers: list[str] = []
     mapping: str | None = None
+    recipe: str | None = None
     values: bool = False
     seed: int = 0
     set: dict[str, Any] = {}
@@ -104,6 +105,7 @@ class Spec:
     batch: int | None = None
     layers: tuple[str, ...] = ()
     mapping: str | None = None
+    recipe: str | None = None
     values: bool = False
     seed: int = 0
     tilings: Tilings | None = None
@@ -121,13 +123,14 @@ class _Builder:
 
     document: Document
     faults: list[Fault] = field(default_factory=list)
+    free: bool = False  # keys are the user's own, not those of the inputs
 
     def fault(self, path: KeyPath, message: str) -> None:
         self.faults.append(self.document.fault(path, message))
 
     def key(self, path: KeyPath, key: str) -> None:
         root = key.split(".")[0]
-        if "." not in key or root not in ROOTS:
+        if not self.free and ("." not in key or root not in ROOTS):
             allowed = join_allowed(f"{name}.KEY" for name in ROOTS)
             self.fault(path, f"is no key, must be {allowed}{nearest(root, ROOTS) if root not in ROOTS else ''}")
 
@@ -184,13 +187,16 @@ class _Builder:
                 self.fault((*path, index), str(error))
         return tuple(found)
 
-    def where(self, path: KeyPath, texts: Sequence[str]) -> tuple[list[Expression], list[Expression]]:
-        """Constraints on inputs, and limits on results."""
+    def where(
+        self, path: KeyPath, texts: Sequence[str], varied: Iterable[str] = ()
+    ) -> tuple[list[Expression], list[Expression]]:
+        """Constraints on inputs, and limits on results; of free keys those that are ``varied`` are inputs."""
+        own = {key for keys in varied for key in _keys(keys)}
         inputs, limits = list[Expression](), list[Expression]()
         for index, text in enumerate(texts):
             expression = self.expression((*path, index), text)
             if expression is not None:
-                on_inputs = all(key.split(".")[0] in ROOTS for key in expression.keys)
+                on_inputs = all(key in own if self.free else key.split(".")[0] in ROOTS for key in expression.keys)
                 (inputs if on_inputs else limits).append(expression)
         return inputs, limits
 
@@ -233,6 +239,7 @@ def spec_of(document: Document) -> Spec:
         archs=tuple(_located(name, document) for name in file.arch),
         space=space, objectives=objectives, limits=tuple(limits), settings=dict(file.set), batch=file.batch,
         layers=tuple(file.layers), mapping=_located(file.mapping, document) if file.mapping else None,
+        recipe=_located(file.recipe, document) if file.recipe else None,
         values=file.values, seed=file.seed, tilings=tilings, name=file.name,
     )  # fmt: skip
 
@@ -263,16 +270,19 @@ def make_spec(
     networks: Iterable[str], archs: Iterable[str], vary: Mapping[str, Any], *, where: Sequence[str] = (),
     objectives: Sequence[str] = (), settings: Mapping[str, Any] | None = None, batch: int | None = None,
     layers: Iterable[str] = (), mapping: str | None = None, values: bool = False, seed: int = 0,
-    tilings: str | None = None, bound: bool = True, top: int = 1, source: str = FLAGS,
+    tilings: str | None = None, bound: bool = True, top: int = 1, source: str = FLAGS, free: bool = False,
+    recipe: str | None = None,
 ) -> Spec:  # fmt: skip
     """A sweep from plain values: ``vary`` maps a key, or several with commas between, to VALUES.
 
+    ``free`` keys are any words: they go to a function of the user's.
+
     With ``tilings`` naming a layer, ``mapping.LAYER.tile.X`` in ``vary`` says which sizes its tiles may have.
     """
-    build = _Builder(Document({}, source))
+    build = _Builder(Document({}, source), free=free)
     own = {key: given for key, given in vary.items() if tilings and _is_tiling_key(key, tilings)}
     axes = [build.axis((key,), _keys(key), given) for key, given in vary.items() if key not in own]
-    inside, limits = build.where(("where",), where)
+    inside, limits = build.where(("where",), where, vary)
     goals = build.objectives(("objective",), objectives)
     space = build.space(axes, inside)
     layer = None
@@ -283,7 +293,7 @@ def make_spec(
     return Spec(
         networks=tuple(networks), archs=tuple(archs), space=space, objectives=goals, limits=tuple(limits),
         settings=dict(settings or {}), batch=batch, layers=tuple(layers), mapping=mapping, values=values,
-        seed=seed, tilings=layer,
+        seed=seed, tilings=layer, recipe=recipe,
     )  # fmt: skip
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accelsim.analysis.pareto import pareto_front
 from accelsim.errors import Fault, InputError
 from accelsim.report.files import write_file
 from accelsim.report.rows import to_csv
 from accelsim.sweep.expression import EvaluationError, Expression
-from accelsim.sweep.objective import Objective, pareto
+from accelsim.sweep.objective import Objective
 from accelsim.sweep.store import Cell, Outcome
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class SweepTable:
     def front(self) -> list[Row]:
         """The rows that no other beats in every objective."""
         costed = self._costed()
-        return [costed[index][1] for index in pareto([costs for costs, _ in costed])]
+        return [costed[index][1] for index in sorted(pareto_front([costs for costs, _ in costed]))]
 
     def _costed(self) -> list[tuple[tuple[float, ...], Row]]:
         costed = []
@@ -118,9 +119,10 @@ def make_rows(
 ) -> list[Row]:  # fmt: skip
     """One row a point: all rows have the same columns in the same order."""
     metrics = dict.fromkeys(name for outcome in outcomes for name in outcome.metrics)
+    lead = [name for name in LEAD if any(name in label for label in labels)]
     rows = []
     for label, outcome in zip(labels, outcomes, strict=True):
-        row: Row = {name: label.get(name) for name in (*LEAD, *keys)}
+        row: Row = {name: label.get(name) for name in (*lead, *keys)}
         row.update({"status": outcome.status, "reason": outcome.reason})
         row.update({name: outcome.metrics.get(name) for name in metrics})
         rows.append(_limited(row, limits) if outcome.status == "ok" and limits else row)

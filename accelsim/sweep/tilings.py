@@ -126,7 +126,7 @@ def work_of(inputs: Inputs) -> Work:
             levers=("choose a convolution, a linear layer or a product", "an engine that follows a mapping"),
         )  # fmt: skip
     assert isinstance(engine, MappedEngine)
-    layer = engine._as_built(layer) if hasattr(engine, "_as_built") else layer
+    layer = engine.built(layer)
     fixed = inputs.mapping.of(layer.name)
     unit = engine.unit_of(layer.name, fixed)
     unit.refuse(layer.name, nest, layer.precision)

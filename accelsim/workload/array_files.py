@@ -42,6 +42,8 @@ def read_array(file: Path, name: str | None = None) -> Array | SparseArray:
     """What ``file`` holds, or its array ``name``; raises ValueError with one line that says what is wrong with it."""
     try:
         with file.open("rb") as stream:  # ours to close: numpy forgets to, when a zip is damaged
+            _require_contents(file, stream.read(6))
+            stream.seek(0)
             return _opened(stream, name)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or error}") from None
@@ -50,11 +52,56 @@ def read_array(file: Path, name: str | None = None) -> Array | SparseArray:
         raise ValueError(f"cannot be read: {first_line}") from None
 
 
-def _opened(stream: BinaryIO, name: str | None) -> Array | SparseArray:
-    start = stream.read(6)
+def check_labels(labels: Array, classes: int | None = None) -> Array:
+    """Labels as int64; raises ValueError where one is no whole number from 0 on, or is not below ``classes``."""
+    if labels.dtype.kind not in "iuf" or (labels != np.trunc(labels)).any() or (labels < 0).any():
+        raise ValueError("has labels that are no whole numbers from 0 on")
+    if classes is not None and labels.size and labels.max() >= classes:
+        raise ValueError(f"has the label {int(labels.max())}, and the network's output has {classes} classes: 0 to {classes - 1}")
+    return labels.astype(np.int64)
+
+
+def read_arrays(file: Path, name: str | None = None) -> dict[str, Array]:
+    """Every array of ``file`` by its name, that of an ``.npy`` empty; or its array ``name`` alone, without it.
+
+    Raises ValueError with one line that says what is wrong with the file.
+    """
+    found = read_array(file, name) if name is not None or not _holds_several(file) else None
+    if found is not None:
+        return {"": found.dense() if isinstance(found, SparseArray) else found}
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            return {key: _named(archive, key) for key in archive.files}
+    except Exception as error:  # numpy's and zipfile's readers raise whatever damaged bytes provoke
+        raise ValueError(f"cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
+
+
+def _holds_several(file: Path) -> bool:
+    """Whether it is an archive of arrays, and not one sparse matrix."""
+    try:
+        with file.open("rb") as stream:
+            if not stream.read(6).startswith(b"PK"):
+                return False
+            stream.seek(0)
+            with np.load(stream, allow_pickle=False) as archive:
+                return not {"format", "shape", "data"} <= set(archive.files)
+    except Exception:  # what is wrong with it is said when it is read
+        return False
+
+
+def _require_contents(file: Path, start: bytes) -> None:
+    """Raise ValueError unless the first bytes are those of an .npy or .npz, and of the one that the file's name says."""
+    suffix = file.suffix.lower()
     if start != b"\x93NUMPY" and not start.startswith(b"PK"):
-        raise ValueError("it is neither .npy nor .npz; pickles are never loaded")
-    stream.seek(0)
+        other = suffix in (".mtx", ".smtx")
+        hint = f"accelsim convert {file.name} -o FILE.yaml makes a network of it" if other else "pickles are never loaded"
+        raise ValueError(f"it is neither .npy nor .npz; {hint}")
+    found = ".npz" if start.startswith(b"PK") else ".npy"
+    if suffix in (".npy", ".npz") and suffix != found:
+        raise ValueError(f"it is an {found} file by its contents, an {suffix} file by its name")
+
+
+def _opened(stream: BinaryIO, name: str | None) -> Array | SparseArray:
     loaded = np.load(stream, allow_pickle=False)
     if isinstance(loaded, np.ndarray):
         if name is not None:

@@ -202,12 +202,30 @@ def real_numbers(values: Array, scale: Affine) -> npt.NDArray[np.float32]:
     return ((values.astype(np.int64) - scale.zero_point).astype(np.float32)) * np.float32(scale.scale)
 
 
-def quantized(values: Array, scale: Affine, to: NumberFormat) -> Array:
-    """ONNX's QuantizeLinear: ``saturate(round(x / scale) + zero_point)`` in float32, half to even; nan as 0."""
+def quantized(values: Array, scale: Affine, to: NumberFormat, zero_point_first: bool = False) -> Array:
+    """ONNX's QuantizeLinear: ``saturate(round(x / scale) + zero_point)`` in float32, half to even; nan as 0.
+
+    With ``zero_point_first`` it is added before the rounding: a half goes to the other side if it is odd.
+    """
     with np.errstate(all="ignore"):
-        ratio = np.rint(values.astype(np.float32) / np.float32(scale.scale)).astype(np.float64)
+        ratio = values.astype(np.float32) / np.float32(scale.scale)
+        if zero_point_first:
+            return rounded_to(ratio + np.float32(scale.zero_point), to)
+        ratio = np.rint(ratio).astype(np.float64)
     ratio = np.where(np.isnan(ratio), 0.0, ratio) + scale.zero_point
     return np.asarray(np.clip(ratio, float(to.lowest), float(to.highest)).astype(to.storage))
+
+
+def rounded_to(values: Array, to: NumberFormat) -> Array:
+    """Nearest whole numbers, half to even, saturated; nan as 0."""
+    whole = np.rint(np.where(np.isnan(values), 0.0, values))
+    return np.asarray(np.clip(whole, float(to.lowest), float(to.highest)).astype(to.storage))
+
+
+def fused_multiply_add(values: Any, factor: Any, term: Any) -> npt.NDArray[np.float32]:
+    """``values * factor + term`` of float32 numbers, rounded once: their product is exact in float64."""
+    wide, by, more = (np.asarray(x, np.float64) for x in (values, factor, term))
+    return np.asarray(wide * by + more, np.float32)
 
 
 # ---- factors -----------------------------------------------------------------------------------------------------

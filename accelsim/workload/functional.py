@@ -24,20 +24,26 @@ mul                        round(q1 * q2 / 2**(b-1)), then times q3 and so on; b
 div                        round(q1 * 2**(b-1) / q2), the inverse of mul; x/0 saturates, 0/0 is 0; by a
                            constant round(q / v)
 pow                        a curve of both; a constant exponent is taken as it is
-relu, abs, neg, clip       on the integers (a clip records no bounds: it saturates, no more)
+relu, abs, neg             on the integers
+clip                       between its bounds, low * 2**(b-4) and high * 2**(b-4), where it has some
 relu6                      min(max(q, 0), 6 * 2**(b-4))
 leaky_relu, prelu          round(alpha * q) below 0; alpha is 0.01, for prelu 0.25, if the network has none
+                           (``weight`` of a prelu: its slopes)
 elu, gelu, silu,           curves; elu with alpha 1; gelu by the error function; hard_swish
-hard_swish, sigmoid,       x * relu6(x + 3) / 6; hard_sigmoid max(0, min(1, alpha * x + 0.5)) with
+hard_swish, sigmoid,       x * hard_sigmoid(x), alpha 1/6; hard_sigmoid max(0, min(1, alpha * x + 0.5)) with
 hard_sigmoid, tanh, exp,   alpha 0.2; sqrt below 0 gives 0; log up to 0 and 1/0 saturate
 erf, sqrt, log, reciprocal
 softmax                    a curve
-layernorm                  a curve: (x - mean) / sqrt(variance + 1e-5), scale 1, shift 0
+layernorm                  a curve: (x - mean) / sqrt(variance + epsilon); scale 1, shift 0, or ``weight`` and
+                           ``bias``
 lrn                        a curve: x / (1 + 1e-4 / size * sum of squares)**0.75 over ``size`` channels
-batchnorm                  identity: it is folded into the weights before they are quantized
+batchnorm                  identity: it is folded into the weights before they are quantized; where it has a
+                           ``weight`` and a ``bias``, x * weight + bias
 reduce_sum, reduce_mean,   the sum; round(sum / count); the largest
 reduce_max
 embedding                  rows of the table
+transform_input            the transformed tiles of q less the zero point, exactly
+transform_output           the tiles that the sums give, and the bias, requantized as an accumulator
 concat, split, slice,      the elements as they are; pad adds zeros, upsample repeats
 reshape, flatten, pad,
 transpose, upsample
@@ -57,6 +63,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accelsim.errors import Fault, InputError
+from accelsim.workload.algorithms import planes_to_image, tiles_to_planes
 from accelsim.workload.fixed_point import (
     Array,
     centred,
@@ -72,8 +79,9 @@ from accelsim.workload.fixed_point import (
     to_fixed,
     to_real,
 )
+from accelsim.workload.fused import fused, is_fused
 from accelsim.workload.mac import mac_reference, sums_of_products, window_tap
-from accelsim.workload.network import Layer, Network
+from accelsim.workload.network import Affine, Layer, Network
 from accelsim.workload.ops import (
     Activation,
     BatchNorm,
@@ -92,6 +100,8 @@ from accelsim.workload.ops import (
     Slice,
     Softmax,
     Split,
+    TransformInput,
+    TransformOutput,
     Transpose,
     Upsample,
 )
@@ -99,7 +109,9 @@ from accelsim.workload.precision import NumberFormat
 from accelsim.workload.recurrent import CellState, initial_state, recurrent_cell
 from accelsim.workload.values import (
     bias_values,
+    constant_values,
     input_values,
+    is_given,
     peephole_values,
     projection_values,
     weight_values,
@@ -111,17 +123,17 @@ __all__ = [
 ]  # fmt: skip
 
 Results = tuple[Array, ...]
-_EPSILON = 1e-5
 
 
 def evaluate(layer: Layer, inputs: Results, weights: Array | None = None) -> Results:
     """The outputs of a layer without MACs, by the table above. ``weights`` is an embedding's table."""
     bits, kind = layer.precision.input.bits, type(layer.op)
     if layer.quantization.inputs:
-        return _evaluate_scaled(layer, inputs)
+        return _evaluate_scaled(layer, inputs, weights)
     if kind is Embedding:
-        assert weights is not None, f"{layer.name} looks rows up in its weights, which are not given"
         return (_stored(_embedding(layer, inputs[0], weights), layer),)
+    if kind is TransformOutput:
+        return (_transform_output(layer, inputs[0]),)
     integers = layer.precision.output.is_integer and all(x.dtype.kind in "iu" for x in inputs)
     if not integers:
         inputs = tuple(_as_float(x, bits) for x in inputs)
@@ -130,19 +142,36 @@ def evaluate(layer: Layer, inputs: Results, weights: Array | None = None) -> Res
         return tuple(_stored(result, layer) for result in results)
 
 
-def _evaluate_scaled(layer: Layer, inputs: Results) -> Results:
+def _evaluate_scaled(layer: Layer, inputs: Results, weights: Array | None) -> Results:
     """By the scales of `Quantization`: on the numbers that the integers stand for, in float32."""
-    scales, out = layer.quantization, layer.precision.output
-    if type(layer.op) in _KEEPS and out.is_integer and {*scales.inputs} == {scales.output}:
-        return tuple(x.astype(out.storage, copy=False) for x in _MOVES[type(layer.op)](layer, inputs))
-    pairs = zip(inputs, scales.inputs, strict=True)
-    numbers = tuple(real_numbers(x, scale) if x.dtype.kind in "iu" else x for x, scale in pairs)
+    scales, out, kind = layer.quantization, layer.precision.output, type(layer.op)
+    if kind in _KEEPS and out.is_integer and {*scales.inputs} == {scales.output} and not is_given(layer.weight):
+        return tuple(x.astype(out.storage, copy=False) for x in _MOVES[kind](layer, inputs))
+    constant = constant_values(layer).operand
+    operands = inputs if constant is None else (*inputs, constant)
+    on_integers = is_fused(layer, operands)
+    made = fused(layer, operands) if on_integers else None
+    if made is not None:
+        return (made,)
+    numbers = tuple(
+        real_numbers(x, scale) if x.dtype.kind in "iu" else x for x, scale in zip(inputs, scales.inputs, strict=False)
+    )
     with np.errstate(all="ignore"):
-        kind = type(layer.op)
-        results = _MOVES[kind](layer, numbers) if kind in _MOVES else _RULES[kind](layer, numbers, False)
+        if kind is Embedding:
+            results: Results = (_embedding(layer, inputs[0], weights),)
+        else:
+            results = _MOVES[kind](layer, numbers) if kind in _MOVES else _RULES[kind](layer, numbers, False)
     if scales.output is None or not out.is_integer:
         return tuple(x.astype(np.float32) for x in results)
-    return tuple(quantized(x, scales.output, out) for x in results)
+    return tuple(quantized(x, scales.output, out, zero_point_first=on_integers) for x in results)
+
+
+def _real_constant(layer: Layer) -> Array | None:
+    """The constant operand, slopes or scales of a layer without MACs, as real numbers."""
+    constant, scales = constant_values(layer).operand, layer.quantization.inputs
+    if constant is None or constant.dtype.kind == "f":
+        return constant
+    return real_numbers(constant, scales[len(layer.inputs)] if len(scales) > len(layer.inputs) else Affine())
 
 
 def _as_float(values: Array, bits: int) -> Array:
@@ -248,16 +277,22 @@ def _constant(layer: Layer, values: Array, integers: bool) -> Array:
     """With a constant: a number to add or compare is a real one; a factor has no scale."""
     op, bits = layer.op, layer.precision.input.bits
     assert isinstance(op, Elementwise)
-    value = 1.0 if op.value is None else op.value
+    given = _real_constant(layer)
+    value = np.asarray((1.0 if op.value is None else op.value) if given is None else given, np.float64)
+
+    def combined(pairs: Mapping[str, _Pair], one: Array, constant: Any) -> Array:
+        first, second = (constant, one) if op.constant_first else (one, constant)
+        return np.asarray(pairs[op.op](first, second, layer))
+
     if not integers:
-        return np.asarray(_FLOAT_PAIRS[op.op](values, np.float32(value), layer))
+        return combined(_FLOAT_PAIRS, values, value.astype(np.float32))
     if op.op in ("mul", "div"):
-        product = values * np.float64(value) if op.op == "mul" else values / np.float64(value)
-        return to_fixed(product, 0, layer.precision.output)
+        return to_fixed(combined(_FLOAT_PAIRS, values.astype(np.float64), value), 0, layer.precision.output)
     if op.op == "pow":
-        return to_fixed(np.power(to_real(values, bits), value), _fraction_out(layer), layer.precision.output)
-    constant = to_fixed(np.array(value), fraction_bits(bits), NumberFormat("int", 63))
-    return np.asarray(_INTEGER_PAIRS[op.op](values.astype(np.int64), constant, layer))
+        power = combined(_FLOAT_PAIRS, to_real(values, bits), value)
+        return to_fixed(power, _fraction_out(layer), layer.precision.output)
+    constant = to_fixed(value, fraction_bits(bits), NumberFormat("int", 63))
+    return combined(_INTEGER_PAIRS, values.astype(np.int64), constant)
 
 
 def _integer_div(a: Array, b: Array, layer: Layer) -> Array:
@@ -326,7 +361,7 @@ _CURVED: dict[str, _Function] = {
     "tanh": lambda x, _: np.tanh(x),
     "gelu": lambda x, _: 0.5 * x * (1 + _erf(x * 0.5**0.5)),
     "silu": lambda x, _: x * _sigmoid(x),
-    "hard_swish": lambda x, _: x * np.clip(x + 3, 0, 6) / 6,
+    "hard_swish": lambda x, _: x * np.clip(x * x.dtype.type(1 / 6) + x.dtype.type(0.5), 0, 1),
     "exp": lambda x, _: np.exp(x),
     "erf": lambda x, _: _erf(x),
     "sqrt": lambda x, _: np.sqrt(x),
@@ -339,17 +374,32 @@ _ALPHA = {"leaky_relu": 0.01, "prelu": 0.25, "elu": 1.0, "hard_sigmoid": 0.2}
 def _activation(layer: Layer, inputs: Results, integers: bool) -> Results:
     op, values = layer.op, inputs[0]
     assert isinstance(op, Activation)
-    alpha = _ALPHA.get(op.op, 0.0) if op.alpha is None else op.alpha
+    slopes = _real_constant(layer)
+    alpha: Any = slopes if slopes is not None else _ALPHA.get(op.op, 0.0) if op.alpha is None else op.alpha
+    if op.op == "clip" and not (op.low is None and op.high is None):
+        return (_clipped(values, layer, integers),)
     if not integers:
         return ((_LINEAR.get(op.op) or _CURVED[op.op])(values, alpha),)
-    if values.dtype.itemsize <= 2 and values.size > 1 << 8 * values.dtype.itemsize:
+    if slopes is None and values.dtype.itemsize <= 2 and values.size > 1 << 8 * values.dtype.itemsize:
         low = int(np.iinfo(values.dtype).min)  # fewer values than elements: compute each value once
         table = np.arange(low, int(np.iinfo(values.dtype).max) + 1)
         return (_activated(table, alpha, layer)[values.astype(np.int64) - low],)
     return (_activated(values.astype(np.int64), alpha, layer),)
 
 
-def _activated(values: npt.NDArray[np.int64], alpha: float, layer: Layer) -> Array:
+def _clipped(values: Array, layer: Layer, integers: bool) -> Array:
+    """Between the bounds, which are real numbers as a relu6's are."""
+    op, bits = layer.op, layer.precision.input.bits
+    assert isinstance(op, Activation)
+    to = NumberFormat("int", 63)
+    low, high = (
+        bound if bound is None else to_fixed(np.asarray(bound), fraction_bits(bits), to) if integers else np.float32(bound)
+        for bound in (op.low, op.high)
+    )
+    return np.asarray(np.clip(values.astype(np.int64) if integers else values, low, high))
+
+
+def _activated(values: npt.NDArray[np.int64], alpha: Any, layer: Layer) -> Array:
     name, bits, out = layer.op.op, layer.precision.input.bits, layer.precision.output
     if name == "relu6":
         return np.clip(values, 0, 6 << fraction_bits(bits))
@@ -373,17 +423,35 @@ def _curved_result(values: Array, layer: Layer, integers: bool) -> Array:
 
 def _layer_norm(layer: Layer, inputs: Results, integers: bool) -> Results:
     values, bits = inputs[0], layer.precision.input.bits
-    count = values.shape[-1]
+    assert isinstance(layer.op, LayerNorm)
+    count, small = values.shape[-1], layer.op.epsilon
     if not integers or bits > 16 or count >= 1 << 16:
         values = to_real(values, bits) if integers else values
         centred = values - values.mean(axis=-1, keepdims=True)
         variance = np.square(centred).mean(axis=-1, keepdims=True)
-        return (_curved_result(centred / np.sqrt(variance + values.dtype.type(_EPSILON)), layer, integers),)
+        normal = centred / np.sqrt(variance + values.dtype.type(small))
+        return (_curved_result(_scaled_and_shifted(layer, normal), layer, integers),)
     wide = values.astype(np.int64)  # exact sums: the result does not hang on their order
     total = wide.sum(axis=-1, keepdims=True)
     spread = count * np.square(wide).sum(axis=-1, keepdims=True) - np.square(total)
-    epsilon = _EPSILON * float(count * count << 2 * fraction_bits(bits))
-    return (_curved_result((count * wide - total) / np.sqrt(spread + epsilon), layer, integers),)
+    normal = (count * wide - total) / np.sqrt(spread + small * float(count * count << 2 * fraction_bits(bits)))
+    return (_curved_result(_scaled_and_shifted(layer, normal), layer, integers),)
+
+
+def _scaled_and_shifted(layer: Layer, values: Array) -> Array:
+    """By the trained numbers of a normalization, where they are given (one a channel, along the last axis)."""
+    scale, shift = _real_constant(layer), constant_values(layer).shift
+    values = values if scale is None else values * scale.astype(values.dtype)
+    return values if shift is None else values + shift.astype(values.dtype)
+
+
+def _batch_norm(layer: Layer, inputs: Results) -> Results:
+    """Nothing where it is folded into the weights before it; else its factor and shift, one a channel (axis 1)."""
+    if not is_given(layer.weight):
+        return inputs
+    image = _as_float(inputs[0], layer.precision.input.bits)
+    moved = _scaled_and_shifted(layer, np.moveaxis(image, 1, -1))
+    return (np.ascontiguousarray(np.moveaxis(moved, -1, 1)),)
 
 
 def _local_response(layer: Layer, inputs: Results, integers: bool) -> Results:
@@ -397,11 +465,6 @@ def _local_response(layer: Layer, inputs: Results, integers: bool) -> Results:
     total = sum(squares[:, place : place + channels] for place in range(op.size))
     scale = (1 + values.dtype.type(1e-4 / op.size) * total) ** values.dtype.type(0.75)
     return (_curved_result(values / scale, layer, integers),)
-
-
-def _identity(layer: Layer, inputs: Results) -> Results:
-    del layer
-    return inputs
 
 
 def _concat(layer: Layer, inputs: Results) -> Results:
@@ -443,7 +506,8 @@ def _pad(layer: Layer, inputs: Results) -> Results:
     return (np.pad(inputs[0], ((0, 0), (0, 0), (top, bottom), (left, right))),)
 
 
-def _embedding(layer: Layer, indices: Array, table: Array) -> Array:
+def _embedding(layer: Layer, indices: Array, table: Array | None) -> Array:
+    assert table is not None, f"{layer.name} looks rows up in its weights, which are not given"
     outside = (indices < 0) | (indices >= table.shape[0])
     if outside.any():
         found = indices.ravel()[int(np.argmax(outside))]
@@ -454,8 +518,25 @@ def _embedding(layer: Layer, indices: Array, table: Array) -> Array:
     return np.asarray(table[indices.astype(np.int64)])
 
 
+def _transform_input(layer: Layer, inputs: Results, integers: bool) -> Results:
+    op, image = layer.op, inputs[0]
+    assert isinstance(op, TransformInput)
+    values = image.astype(np.int64) - op.zero_point if integers else image
+    return (tiles_to_planes(op.algorithm, op.window, values, op.pad, op.tiles(image.shape)),)
+
+
+def _transform_output(layer: Layer, sums: Array) -> Array:
+    """What a convolution's accumulators become, these made of its algorithm's sums."""
+    op = layer.op
+    assert isinstance(op, TransformOutput)
+    image = planes_to_image(op.algorithm, op.window, sums, (op.P, op.Q))
+    accumulators, bias = image.astype(np.int64 if op.integers else np.float64), bias_values(layer)
+    biased = accumulators if bias is None else accumulators + bias.reshape(-1, 1, 1)
+    return requantize(biased, layer, 1)
+
+
 _MOVES: dict[type[Op], Callable[[Layer, Results], Results]] = {
-    BatchNorm: _identity,
+    BatchNorm: _batch_norm,
     Concat: _concat,
     Split: _split,
     Slice: _slice,
@@ -474,6 +555,7 @@ _RULES: dict[type[Op], Callable[[Layer, Results, bool], Results]] = {
     LayerNorm: _layer_norm,
     LocalResponseNorm: _local_response,
     Reduce: _reduce,
+    TransformInput: _transform_input,
 }
 
 

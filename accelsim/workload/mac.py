@@ -69,12 +69,16 @@ def _convolved(image: Array, weights: Array, op: Conv2d, shape: tuple[int, ...])
     padded = _padded(
         image, op.pad, (p, q), op.stride, (op.dilation[0] * (op.R - 1), op.dilation[1] * (op.S - 1))
     )
-    matrices = weights.astype(image.dtype).reshape(groups, k // groups, depth, op.R, op.S)
-    sums = np.zeros((n, groups, k // groups, p * q), image.dtype)
-    for r in range(op.R):
-        for s in range(op.S):
-            tap = window_tap(padded, r * op.dilation[0], s * op.dilation[1], (p, q), op.stride)
-            sums += matrices[:, :, :, r, s] @ tap.reshape(n, groups, depth, p * q)
+    matrices = weights.astype(image.dtype).reshape(groups, k // groups, depth * op.R * op.S)
+    sums = np.empty((n, groups, k // groups, p * q), image.dtype)
+    for sample, total in zip(padded, sums, strict=True):  # the windows of one sample at a time: they are large
+        windows = np.empty((image.shape[1], op.R, op.S, p, q), image.dtype)
+        for r in range(op.R):
+            for s in range(op.S):
+                windows[:, r, s] = window_tap(
+                    sample[None], r * op.dilation[0], s * op.dilation[1], (p, q), op.stride
+                )[0]
+        np.matmul(matrices, windows.reshape(groups, -1, p * q), out=total)
     return sums
 
 

@@ -96,6 +96,23 @@ class Provided(ValueSource):
         return id(self)
 
 
+class Transformed(ValueSource):
+    """Weights that follow from those of another layer: ``spatial``'s, by the transform of its algorithm of convolution.
+
+    No YAML can say this: it is made where a layer with an algorithm is expanded (`accelsim.workload.expand`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    spatial: Any
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __hash__(self) -> int:
+        return id(self)
+
+
 @dataclass(frozen=True, eq=False)
 class Held:
     """A `ValueProvider` of an array in memory."""
@@ -151,6 +168,18 @@ class Quantization:
 
 
 @dataclass(frozen=True)
+class Odds:
+    """How often a layer runs, where that depends on the input: see `accelsim.analysis.expected`.
+
+    ``exit``: share of the inputs that reach the layer and need nothing after it. ``gate``: share of the inputs for which
+    it runs, or of its channels that are computed.
+    """
+
+    exit: float = 0.0
+    gate: float = 1.0
+
+
+@dataclass(frozen=True)
 class Layer:
     """One node of a network, with everything that follows from its place in the graph.
 
@@ -170,6 +199,7 @@ class Layer:
     requantize: Requantize = Requantize()
     epilogue: tuple[str, ...] = ()
     quantization: Quantization = Quantization()
+    odds: Odds = Odds()
 
     @property
     def macs(self) -> int:
@@ -187,6 +217,11 @@ class Layer:
     def vector_ops(self) -> int:
         return self.op.vector_ops(self.input_shapes)
 
+    @property
+    def states_scales(self) -> bool:
+        """Whether the layer says itself what its integers are scaled by, rather than leaving it to the hardware."""
+        return self.requantize != Requantize() or self.quantization != Quantization()
+
 
 @dataclass(frozen=True)
 class LayerSketch:
@@ -201,6 +236,7 @@ class LayerSketch:
     bias: ValueSource | None = None
     requantize: Requantize = Requantize()
     quantization: Quantization = Quantization()
+    odds: Odds = Odds()
 
 
 @dataclass(frozen=True)
@@ -263,7 +299,16 @@ class Network:
                     inputs[name] = shape[1:]
                 refs.append(TensorRef(name) if outside else ref)
             layers.append(replace(layer, inputs=tuple(refs)))
-        return replace(self, inputs=inputs, layers=tuple(layers))
+        sketches = tuple(sketch_of(layer) for layer in layers)
+        return replace(self, inputs=inputs, layers=tuple(layers), sketches=sketches)
+
+
+def sketch_of(layer: Layer) -> LayerSketch:
+    """What `build_network` makes ``layer`` of."""
+    return LayerSketch(
+        layer.name, layer.op, tuple(str(ref) for ref in layer.inputs), layer.precision, layer.weight, layer.input_values,
+        layer.bias, layer.requantize, layer.quantization, layer.odds,
+    )  # fmt: skip
 
 
 class GraphError(ValueError):
@@ -303,7 +348,7 @@ def build_network(
         layers.append(
             Layer(sketch.name, sketch.op, refs[index], input_shapes, output_shapes, sketch.precision,
                   sketch.weight, sketch.input_values, sketch.bias, sketch.requantize,
-                  quantization=sketch.quantization)
+                  quantization=sketch.quantization, odds=sketch.odds)
         )  # fmt: skip
     if faults:
         raise GraphError(sorted(faults))

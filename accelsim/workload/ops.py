@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from accelsim.units import NonNegativeInt, PositiveInt, ceil_div
+from accelsim.workload.algorithms import Algorithm, Fast, tile_counts, transforms_of, unsuited
 
 Shape = tuple[int, ...]
 
@@ -79,7 +80,11 @@ def _window_out(size: int, window: int, stride: int, pad: int, dilation: int, ce
 
 
 class Conv2d(Op):
-    """2-D convolution. Weights are K x C/groups x R x S."""
+    """2-D convolution. Weights are K x C/groups x R x S.
+
+    ``algorithm`` is how it is computed (`accelsim.workload.expand`); what it computes, its weights and its MACs as
+    defined do not depend on it.
+    """
 
     op: Literal["conv2d"] = "conv2d"
     K: PositiveInt | None = None
@@ -91,6 +96,18 @@ class Conv2d(Op):
     groups: PositiveInt | Literal["depthwise"] = 1
     bias: bool = True
     ceil: bool = False
+    algorithm: Algorithm = "direct"
+
+    @model_validator(mode="after")
+    def _algorithm_suits(self) -> Conv2d:
+        reason = self.unsuited(self.algorithm)
+        if reason:
+            raise ValueError(f"algorithm {self.algorithm} {reason}")
+        return self
+
+    def unsuited(self, algorithm: Algorithm) -> str:
+        """Why ``algorithm`` cannot compute this convolution; empty where it can."""
+        return unsuited(algorithm, (self.R, self.S), self.stride, self.dilation, self.groups)
 
     def group_count(self, channels: int) -> int:
         """Number of groups for an input of ``channels``."""
@@ -330,6 +347,8 @@ class Activation(Op):
         "exp", "erf", "sqrt", "clip", "abs", "neg", "reciprocal", "log",
     ]  # fmt: skip
     alpha: float | None = None
+    low: float | None = None  # bounds of a clip
+    high: float | None = None
     trained: NonNegativeInt = 0  # slopes of a prelu
 
     def parameters(self, inputs: tuple[Shape, ...]) -> int:
@@ -361,6 +380,7 @@ class LayerNorm(Op):
     """Normalization over the last axis (two passes for mean and variance, then scale and shift: 6 operations an element)."""
 
     op: Literal["layernorm"] = "layernorm"
+    epsilon: float = Field(default=1e-5, ge=0)
 
     def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
         return (inputs[0],)
@@ -588,9 +608,94 @@ class Recurrent(Op):
         return inputs[0][0] * self.steps(inputs[0]) * self.hidden * per_unit
 
 
+class _Tiled(Op):
+    """A side of an algorithm of convolution: what it transforms tiles of."""
+
+    algorithm: Fast
+    R: PositiveInt = 3
+    S: PositiveInt = 3
+
+    @model_validator(mode="after")
+    def _window_suits(self) -> _Tiled:
+        reason = transforms_of(self.algorithm).unsuited(self.window)
+        if reason:
+            raise ValueError(f"algorithm {self.algorithm} {reason}, not {self.R} x {self.S}")
+        return self
+
+    @property
+    def window(self) -> tuple[int, int]:
+        return self.R, self.S
+
+
+class TransformInput(_Tiled):
+    """The tiles of an image as an algorithm of convolution transforms them, less ``zero_point``: planes x C channels.
+
+    The input's padding is the convolution's. Rows and columns of the output are tiles; those at the edge may stick out.
+    """
+
+    op: Literal["transform_input"] = "transform_input"
+    pad: Padding = (0, 0, 0, 0)
+    zero_point: int = 0
+
+    def tiles(self, shape: Shape) -> tuple[int, int]:
+        """Tiles down and across."""
+        top, bottom, left, right = self.pad
+        outputs = (shape[2] + top + bottom - self.R + 1, shape[3] + left + right - self.S + 1)
+        if min(outputs) < 1:
+            raise ValueError(f"the {self.R}x{self.S} window is larger than the padded input {shape[2]}x{shape[3]}")
+        return tile_counts(self.algorithm, self.window, outputs)
+
+    def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        _require_rank(self, inputs[0], 4, "[channels, height, width]")
+        n, c = inputs[0][:2]
+        return ((n, c * transforms_of(self.algorithm).planes, *self.tiles(inputs[0])),)
+
+    def vector_ops(self, inputs: tuple[Shape, ...]) -> int:
+        n, c = inputs[0][:2]
+        return n * c * prod(self.tiles(inputs[0])) * transforms_of(self.algorithm).input_ops
+
+
+class TransformOutput(_Tiled):
+    """Images of P x Q outputs made of an algorithm's sums of products, planes x K channels of tiles; adds the bias.
+
+    ``integers``: the sums are exact, of weights scaled to whole numbers (`accelsim.workload.winograd`).
+    """
+
+    op: Literal["transform_output"] = "transform_output"
+    P: PositiveInt
+    Q: PositiveInt
+    integers: bool = False
+    bias: bool = True
+
+    @model_validator(mode="after")
+    def _integers_suit(self) -> TransformOutput:
+        if self.integers and transforms_of(self.algorithm).floats_only:
+            raise ValueError(f"integers is true, but {self.algorithm} is for floats")
+        return self
+
+    def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        _require_rank(self, inputs[0], 4, "[planes x K, tiles down, tiles across]")
+        n, channels, *tiles = inputs[0]
+        planes = transforms_of(self.algorithm).planes
+        if channels % planes:
+            raise ValueError(f"has {channels} input channels, {self.algorithm} takes a multiple of {planes}")
+        wanted = tile_counts(self.algorithm, self.window, (self.P, self.Q))
+        if tuple(tiles) != wanted:
+            raise ValueError(f"takes {wanted[0]}x{wanted[1]} tiles for {self.P}x{self.Q} outputs, has {tiles[0]}x{tiles[1]}")
+        return ((n, channels // planes, self.P, self.Q),)
+
+    def parameters(self, inputs: tuple[Shape, ...]) -> int:
+        return self.output_shapes(inputs)[0][1] if self.bias else 0
+
+    def vector_ops(self, inputs: tuple[Shape, ...]) -> int:
+        algorithm = transforms_of(self.algorithm)
+        return prod(inputs[0]) // algorithm.planes * algorithm.output_ops(self.integers)
+
+
 OPERATORS: tuple[type[Op], ...] = (
     Conv2d, LocallyConnected2d, Linear, Matmul, Pool2d, GlobalPool, Elementwise, Activation, Softmax, LayerNorm,
     BatchNorm, LocalResponseNorm, Reduce, Concat, Split, Slice, Reshape, Transpose, Upsample, Pad, Embedding, Recurrent,
+    TransformInput, TransformOutput,
 )  # fmt: skip
 
 OPERATOR_BY_NAME: dict[str, type[Op]] = {

@@ -20,7 +20,8 @@ Floats: the same in float32, accumulators taken as they are.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -42,6 +43,7 @@ from accelsim.workload.precision import NumberFormat
 
 _CELL = NumberFormat("int", 16)
 _CELL_FRACTION = 12
+Curve = Callable[[npt.NDArray[np.float64]], npt.NDArray[Any]]
 
 
 class CellState(NamedTuple):
@@ -77,7 +79,7 @@ def recurrent_cell(
     assert isinstance(op, Recurrent)
     if from_input.dtype.kind == "i":
         from_input, from_state = from_input.astype(np.int64), from_state.astype(np.int64)
-    unit = arithmetic or (_FixedUnit(layer) if layer.precision.output.is_integer else _FloatUnit(layer))
+    unit = arithmetic or (FixedUnit(layer) if layer.precision.output.is_integer else _FloatUnit(layer))
     with np.errstate(over="ignore"):  # exp of a large float: the gate is shut
         if op.op == "gru":
             return _gru(unit, np.split(from_input, 3, axis=1), np.split(from_state, 3, axis=1), state)
@@ -120,10 +122,14 @@ def _sigmoid(x: Array) -> Array:
     return np.asarray(1 / (1 + np.exp(-x)))
 
 
-class _FixedUnit:
-    """On integers. Products of two 16-bit gates and a 16-bit state stay far within 64 bits."""
+class FixedUnit:
+    """On integers. Products of two 16-bit gates and a 16-bit state stay far within 64 bits.
 
-    def __init__(self, layer: Layer) -> None:
+    ``sigmoid`` and ``tanh`` of real numbers may be a hardware's own, before they are rounded.
+    """
+
+    def __init__(self, layer: Layer, sigmoid: Curve = _sigmoid, tanh: Curve = np.tanh) -> None:
+        self._curves = sigmoid, tanh
         bits = min(layer.precision.output.bits, layer.precision.input.bits, 16)
         self.out = layer.precision.output
         self.gate = NumberFormat("int", bits)
@@ -141,10 +147,10 @@ class _FixedUnit:
         return to_fixed(values, self.fraction, self.gate).astype(np.int64)
 
     def sigmoid(self, accumulator: Array) -> Array:
-        return self._one(_sigmoid(self._gate(accumulator)))
+        return self._one(self._curves[0](self._gate(accumulator)))
 
     def tanh(self, accumulator: Array) -> Array:
-        return self._one(np.tanh(self._gate(accumulator)))
+        return self._one(self._curves[1](self._gate(accumulator)))
 
     def looked(self, weights: Array, cell: Array) -> Array:
         wide, finer = cell.astype(np.int64), self.fraction - _CELL_FRACTION
@@ -156,7 +162,7 @@ class _FixedUnit:
         return saturate(shift_rounded(kept + admitted, 2 * self.fraction), _CELL)
 
     def shown(self, show: Array, cell: Array) -> Array:
-        curved = self._one(np.tanh(cell.astype(np.float64) / (1 << _CELL_FRACTION)))
+        curved = self._one(self._curves[1](cell.astype(np.float64) / (1 << _CELL_FRACTION)))
         return saturate(shift_rounded(show * curved, self.fraction), self.out)
 
     def scaled(self, reset: Array, accumulator: Array) -> Array:

@@ -16,6 +16,7 @@ seed       integers of up to 8 bits: uniform over the format; wider ones: unifor
            fits); floats: normal, weights scaled by 1/sqrt(fan-in), float32. With a density below 1,
            exactly round(density * size) elements at random places are nonzero.
 embedding  an input that an embedding reads: int64, uniform over its rows.
+transform  the products of an algorithm of convolution: the convolution's own weights, transformed.
 ========== ==================================================================================================
 
 A tensor's stream depends on the seed, its name and its role, on nothing else: neither the order of work nor
@@ -26,23 +27,38 @@ the layer.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod, sqrt
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.errors import Fault, InputError
+from accelsim.errors import Fault, InfeasibleError, InputError
+from accelsim.workload.algorithms import transforms_of
 from accelsim.workload.array_files import Array, SparseArray, read_array
-from accelsim.workload.fixed_point import default_shift, reduction_length
-from accelsim.workload.network import Layer, Network, Provided, TensorRef, ValueSource
-from accelsim.workload.ops import Conv2d, Embedding, Linear, LocallyConnected2d, Matmul, Op, Recurrent, Shape
+from accelsim.workload.fixed_point import centred, default_shift, reduction_length
+from accelsim.workload.network import Held, Layer, Network, Provided, TensorRef, Transformed, ValueSource
+from accelsim.workload.ops import (
+    BatchNorm,
+    Conv2d,
+    Embedding,
+    LayerNorm,
+    Linear,
+    LocallyConnected2d,
+    Matmul,
+    Op,
+    Recurrent,
+    Shape,
+    TransformOutput,
+)
 from accelsim.workload.precision import NumberFormat, Precision
 
 __all__ = [
-    "bias_values", "default_shift", "input_values", "peephole_values", "projection_values", "weight_values",
+    "Constants", "bias_values", "constant_values", "default_shift", "fitted_input", "input_values", "is_given",
+    "peephole_values", "projection_values", "weight_values",
 ]  # fmt: skip
 
 Role = Literal["weight", "input", "bias", "projection", "peephole"]
@@ -57,18 +73,31 @@ _LAYOUT: dict[type[Op], str] = {
 }
 _WIDE = 1 << 11  # seeded integers wider than 8 bits stay within this magnitude
 _DEFAULT = ValueSource()
+_QUANTIZE_FIRST = "; floats become integers by accelsim compress NETWORK --recipe RECIPE.yaml -o FILE.yaml"
+MOST_SEEDED = 1 << 32
+"""Elements of the largest tensor that is drawn: values stand in the memory of the machine that simulates."""
 
 
 def weight_values(layer: Layer, seed: int) -> Array:
     """Weights of ``layer`` in the shape `Layer.weight_shape` and the storage type of ``precision.weight``."""
     shape = layer.weight_shape
     assert shape is not None, f"{layer.name} has no weights"
+    if isinstance(layer.weight, Transformed):
+        return _transformed(layer.weight.spatial, seed).astype(layer.precision.weight.storage).reshape(shape)
     fan_in = 1 if isinstance(layer.op, Embedding) else reduction_length(layer)
     layout = _LAYOUT.get(type(layer.op), "")
     if isinstance(layer.op, Matmul):
         layout = "N x K" if layer.op.transpose_b else "K x N"
     wanted = _Wanted(layer.name, "weight", shape, layer.precision.weight, layer.weight, fan_in, layout=layout)
     return _values(wanted, seed)
+
+
+def _transformed(spatial: Layer, seed: int) -> Array:
+    """A convolution's weights as its algorithm multiplies them: planes x K x C, their zero point taken off before."""
+    assert isinstance(spatial.op, Conv2d)
+    weights = centred(spatial, (), weight_values(spatial, seed))[1]
+    assert weights is not None
+    return transforms_of(spatial.op.algorithm).transform_weights(weights)
 
 
 def projection_values(layer: Layer, seed: int) -> Array:
@@ -87,11 +116,52 @@ def peephole_values(layer: Layer, seed: int) -> Array:
     return _beside_weights(layer, "peephole", (3, op.hidden), 1, seed)
 
 
-def input_values(network: Network, seed: int) -> dict[str, Array]:
-    """Every graph input with its batch, in the storage type of its first reader's ``precision.input``."""
+class Constants(NamedTuple):
+    """Trained numbers of a layer without MACs: an operand, slopes or scales; and a normalization's shifts."""
+
+    operand: Array | None = None
+    shift: Array | None = None
+
+
+def constant_values(layer: Layer) -> Constants:
+    """The constants that ``weight`` and ``bias`` of a layer without MACs give; raises `InputError` where they do not fit.
+
+    They broadcast over the output, batch first (a batch normalization's: one a channel); integers stand for numbers by
+    the scale after the inputs' in `Quantization`.
+    """
+    if layer.macs or isinstance(layer.op, Embedding):
+        return Constants()
+    shift = _constant(layer, "bias", layer.bias) if layer.bias is not None else None
+    return Constants(_constant(layer, "weight", layer.weight), shift)
+
+
+def _constant(layer: Layer, role: Role, source: ValueSource) -> Array | None:
+    if not is_given(source):
+        return None
+    wanted = _Wanted(layer.name, role, (), NumberFormat("fp", 32), source)
+    stored = _stored(wanted)
+    values = stored.dense() if isinstance(stored, SparseArray) else stored
+    shape = layer.output_shapes[0]
+    over = shape[1:2] if isinstance(layer.op, BatchNorm) else shape
+    try:
+        fits = np.broadcast_shapes(values.shape, over) == over
+    except ValueError:
+        fits = False
+    if not fits:
+        raise wanted.fault(f"has the shape {_times(values.shape)}, must broadcast over {_times(over)}")
+    return values if values.dtype.kind in "iu" else _fitted(values, wanted, source.file)
+
+
+def input_values(network: Network, seed: int, given: Mapping[str, Array] | None = None) -> dict[str, Array]:
+    """Every graph input with its batch, in the storage type of its first reader's ``precision.input``.
+
+    ``given`` are values of inputs that need neither file nor seed (see `accelsim.frontends.inputs`).
+    """
     faults = _unused_files(network)
-    result = {}
+    result = dict(given or {})
     for name, shape in network.inputs.items():
+        if name in result:
+            continue
         try:
             result[name] = _input(network, name, (network.batch, *shape), seed)
         except InputError as error:
@@ -101,9 +171,15 @@ def input_values(network: Network, seed: int) -> dict[str, Array]:
     return result
 
 
+def drawn_input(layer: Layer, seed: int) -> Array:
+    """What ``layer`` reads first, drawn at the density that it states, as its multipliers take it."""
+    source = ValueSource(density=layer.input_values.density)
+    return _seeded(_Wanted(layer.name, "input", layer.input_shapes[0], layer.precision.input, source), seed)
+
+
 def bias_values(layer: Layer) -> Array | None:
     """The bias as int64 (float64 for a float accumulator); None unless ``layer.bias`` names a file."""
-    if layer.bias is None or not _is_given(layer.bias):
+    if layer.bias is None or not is_given(layer.bias) or isinstance(layer.op, BatchNorm | LayerNorm):
         return None
     shape = _bias_shape(layer)
     if shape is None:
@@ -153,13 +229,13 @@ class _Wanted:
         return InputError(Fault(str(place) if place else "values", self.key, message))
 
 
-def _is_given(source: ValueSource) -> bool:
+def is_given(source: ValueSource) -> bool:
     """Whether the values are there, rather than to be drawn."""
     return source.file is not None or isinstance(source, Provided)
 
 
 def _values(wanted: _Wanted, seed: int) -> Array:
-    return _from_file(wanted) if _is_given(wanted.source) else _seeded(wanted, seed)
+    return _from_file(wanted) if is_given(wanted.source) else _seeded(wanted, seed)
 
 
 def _beside_weights(layer: Layer, role: Role, shape: Shape, fan_in: int, seed: int) -> Array:
@@ -173,7 +249,7 @@ def _bias_shape(layer: Layer) -> Shape | None:
         return layer.output_shapes[0][1:]
     if isinstance(layer.op, Recurrent):
         return (layer.op.gates * layer.op.hidden,)
-    if isinstance(layer.op, Conv2d):
+    if isinstance(layer.op, Conv2d | TransformOutput):
         return (layer.output_shapes[0][1],)
     return (layer.output_shapes[0][-1],) if isinstance(layer.op, Linear | Matmul) else None
 
@@ -192,13 +268,24 @@ def _input(network: Network, name: str, shape: Shape, seed: int) -> Array:
         return _seeded(_Wanted(name, "input", shape, Precision().input, _DEFAULT), seed)
     first, place = readers[0]
     sources = list(dict.fromkeys(s for s in (_input_source(*reader) for reader in readers) if s != _DEFAULT))
-    given = [s for s in sources if _is_given(s)]
+    given = [s for s in sources if is_given(s)]
     if len(given) > 1:
         raise InputError(
             Fault(str(s.file), name, "is one of several files for the same input") for s in given
         )
     source = given[0] if given else sources[0] if sources else _DEFAULT
     return _values(_input_wanted(name, shape, first, place, source), seed)
+
+
+def fitted_input(network: Network, name: str, values: Array, place: str) -> Array:
+    """``values`` as the graph input ``name`` with its batch: checked and stored as its first reader takes them."""
+    first = next(layer for layer in network.layers if TensorRef(name) in layer.inputs)
+    source = Provided(provider=Held(values))
+    wanted = _input_wanted(name, (network.batch, *network.inputs[name]), first, first.inputs.index(TensorRef(name)), source)
+    try:
+        return _from_file(wanted)
+    except InputError as error:
+        raise InputError(Fault(place, name, fault.message) for fault in error.faults) from None
 
 
 def _input_source(layer: Layer, place: int) -> ValueSource:
@@ -232,7 +319,7 @@ def _unused_files(network: Network) -> list[Fault]:
         Fault(str(layer.input_values.file), f"{layer.name}.input",
               f"is given, but layer {layer.inputs[0].source} computes the input; drop it, or write after: []")
         for layer in network.layers
-        if _is_given(layer.input_values) and layer.inputs and layer.inputs[0].source not in network.inputs
+        if is_given(layer.input_values) and layer.inputs and layer.inputs[0].source not in network.inputs
     ]  # fmt: skip
 
 
@@ -247,6 +334,13 @@ def _generator(wanted: _Wanted, seed: int) -> np.random.Generator:
 def _seeded(wanted: _Wanted, seed: int) -> Array:
     random = _generator(wanted, seed)
     size, density = prod(wanted.shape), wanted.source.density
+    if size > MOST_SEEDED:
+        raise InfeasibleError(
+            f"layer {wanted.name} in values mode",
+            demand=f"{size:,} seeded values of its {wanted.role}",
+            bound=f"tensors of {MOST_SEEDED:,} at most",
+            levers=("run without --values", "a smaller layer"),
+        )
     if wanted.source.structure is not None:
         return _structured(wanted, random, *wanted.source.structure)
     if density == 1:
@@ -433,7 +527,7 @@ def _whole(
         return values
     wide = values.astype(np.float64)
     whole = np.isfinite(wide) & (wide == np.trunc(wide))
-    _refuse(~whole, values, f"a whole number, {allowed}", wanted, file, sparse)
+    _refuse(~whole, values, f"a whole number, {allowed}", wanted, file, sparse, _QUANTIZE_FIRST)
     _refuse((wide < float(low)) | (wide >= float(high + 1)), values, allowed, wanted, file, sparse)
     return wide
 
@@ -445,7 +539,7 @@ def _check_numbers(values: Array, wanted: _Wanted, file: Path | None) -> None:
 
 def _refuse(
     bad: npt.NDArray[np.bool_], values: Array, allowed: str, wanted: _Wanted, file: Path | None,
-    sparse: SparseArray | None = None,
+    sparse: SparseArray | None = None, hint: str = "",
 ) -> None:  # fmt: skip
     """Raise for the first ``bad`` element, if there is one."""
     if not bad.any():
@@ -455,7 +549,7 @@ def _refuse(
     count = int(np.count_nonzero(bad))
     more = f"; and {count - 1} more" if count > 1 else ""
     found = values.ravel()[first]
-    raise wanted.fault(f"element {[int(i) for i in place]} is {found}, must be {allowed}{more}", file)
+    raise wanted.fault(f"element {[int(i) for i in place]} is {found}, must be {allowed}{more}{hint}", file)
 
 
 def _load(file: Path, wanted: _Wanted, name: str | None) -> Array | SparseArray:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from accelsim.api import load_network, simulate, simulate_full
+from accelsim.api import load_arch, load_network, simulate, simulate_full
 from accelsim.cli import main
 from accelsim.compression.compress import Compression, compress
+from accelsim.compression.engines import refuse_differences, run_on_engines
 from accelsim.compression.float_run import run_on, top1
-from accelsim.errors import InputError
+from accelsim.errors import InfeasibleError, InputError
 from accelsim.workload.functional import run_reference
 
 ROOT = Path(__file__).parents[2]
@@ -34,15 +36,13 @@ def test_accuracy_is_real(result: tuple[Compression, Path], data: dict[str, Any]
     assert again == found.accuracy_after
 
 
-@pytest.mark.parametrize(
-    ("arch", "overrides"), [("tpu_v1", {}), ("eie", {}), ("diannao", {"arch.engine.arithmetic": None})]
-)
+@pytest.mark.parametrize("arch", ["tpu_v1", "eie", "diannao"])
 def test_engines_give_the_references_integers(
-    arch: str, overrides: dict[str, Any], result: tuple[Compression, Path], data: dict[str, Any]
+    arch: str, result: tuple[Compression, Path], data: dict[str, Any]
 ) -> None:
     slow = arch == "diannao"
     network = compress("digits", _fewer(result[1].parent)).network if slow else load_network(result[1])
-    run = simulate_full(network, arch, values=True, overrides=overrides)
+    run = simulate_full(network, arch, values=True)
     expected = run_reference(network, 0)
     for name, output in run.outputs.items():
         np.testing.assert_array_equal(output, expected[name][0])
@@ -103,7 +103,8 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["compress", "digits", "--recipe", str(RECIPE), "-o", str(target), "--arch", "tpu_v1"]) == 0
     shown = capsys.readouterr().out
     assert "top-1: float 98." in shown
-    assert "index space" in shown
+    assert "/ original  accuracy" in shown
+    assert "tpu_v1: " in shown
     assert sorted(path.name for path in target.parent.iterdir()) == ["d.npz", "d.yaml"]
     assert main(["check", str(target), str(RECIPE)]) == 0
     assert main(["schema", "recipe"]) == 0
@@ -124,6 +125,8 @@ FAULTS = [
     ("calibration: {file: nan.npy}\npasses:\n  - {kind: quantize}\n", "is nan, must be a finite number"),
     ("calibration: {file: zero.npy}\npasses:\n  - {kind: quantize}\n", "has a scale of zero"),
     ("calibration: {file: none.npy}\npasses:\n  - {kind: quantize}\n", "cannot be read: No such file"),
+    ("test: {file: seven.npz, array: x, labels: far}\npasses:\n  - {kind: quantize}\n", "has the label 77, and the network's"),
+    ("test: {file: seven.npz, array: x, labels: half}\npasses:\n  - {kind: quantize}\n", "has labels that are no whole numbers"),
     ("calibration: {file: wide.npy}\npasses:\n  - {kind: quantize}\n", "has samples of shape [1, 9, 9], digits takes [1, 8, 8]"),
 ]  # fmt: skip
 
@@ -136,6 +139,7 @@ def test_faults_are_named_and_nothing_is_written(
     np.save(tmp_path / "nan.npy", np.full((1, 1, 8, 8), np.nan, np.float32))
     np.save(tmp_path / "zero.npy", np.zeros((2, 1, 8, 8), np.float32))
     np.save(tmp_path / "wide.npy", np.ones((2, 1, 9, 9), np.float32))
+    np.savez(tmp_path / "seven.npz", x=np.ones((2, 1, 8, 8)), far=np.array([3, 77]), half=np.array([0.5, 1]))
     recipe = tmp_path / "r.yaml"
     recipe.write_text(HEAD + text, encoding="utf-8")
     status = main(["compress", "digits", "--recipe", str(recipe), "-o", str(tmp_path / "out.yaml")])
@@ -166,3 +170,95 @@ def test_weights_that_are_no_numbers_are_named(bad: float, tmp_path: Path) -> No
 def test_a_written_name_must_end_in_a_known_suffix(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compress", "digits", "--recipe", str(RECIPE), "-o", "x.txt"]) == 2
     assert "must end in .yaml, .npz or .onnx" in capsys.readouterr().err
+
+
+def test_three_engines_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "few.yaml"
+    text = RECIPE.read_text(encoding="utf-8").replace("../../workloads", str(ROOT / "workloads"))
+    recipe.write_text(text.replace("labels: test_labels", "labels: test_labels, samples: 40"), encoding="utf-8")
+    archs = [word for arch in ("tpu_v1", "diannao", "eie") for word in ("--arch", arch)]
+    command = ["compress", "digits", "--recipe", str(recipe), "-o", str(tmp_path / "d.yaml"), *archs, "--values"]
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    stated = shown.split("compressed ")[1].split()[0]
+    for arch in ("tpu_v1", "diannao", "eie"):
+        row = next(line for line in shown.splitlines() if line.startswith(arch) and "every bit" in line)
+        assert "10 layers, every bit the reference's" in row
+        assert stated in row
+
+
+def test_an_engine_that_differs_is_said(result: tuple[Compression, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    made = result[0]
+    assert made.test is not None
+    runs = run_on_engines(made.network, made.test[:2], None, {"tpu_v1": load_arch("tpu_v1")})
+    assert not runs["tpu_v1"].differing
+    monkeypatch.setattr("accelsim.compression.engines.run_on", lambda n, x: {"fc2": (run_on(n, x)["fc2"][0] + 1,)})
+    runs = run_on_engines(made.network, made.test[:2], None, {"tpu_v1": load_arch("tpu_v1")})
+    with pytest.raises(InfeasibleError, match="others in 1 of 1 layers: fc2"):
+        refuse_differences(runs)
+
+
+def test_values_of_floats_want_a_quantize_pass(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "digits", "--arch", "tpu_v1", "--values"]) == 2
+    shown = capsys.readouterr().err
+    assert "conv1: multiplies fp32 x fp32, and with --values the architecture takes int8" in shown
+    assert "quantize the network first: accelsim compress" in shown
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(HEAD + "passes:\n  - {kind: prune, density: 0.5}\n", encoding="utf-8")
+    command = ["compress", "digits", "--recipe", str(recipe), "-o", str(tmp_path / "d.yaml")]
+    assert main([*command, "--values"]) == 2
+    assert "needs the architectures to run on, --arch ARCH" in capsys.readouterr().err
+    assert main([*command, "--arch", "tpu_v1", "--values"]) == 2
+    assert not (tmp_path / "d.yaml").exists()
+
+
+# ---- inputs and labels that a user gives ------------------------------------------------------------------------
+
+
+def test_inputs_and_labels_give_top1(result: tuple[Compression, Path], data: dict[str, Any], tmp_path: Path) -> None:
+    x, labels = data["test_images"][:60], data["test_labels"][:60]
+    np.savez(tmp_path / "some.npz", images=x, labels=labels)
+    run = simulate_full(result[1], "tpu_v1", values=True, inputs=[tmp_path / "some.npz"])
+    outputs = run_on(result[0].network, x)
+    assert run.result.batch == 60
+    assert run.result.accuracy == top1(outputs, result[0].network, labels)
+    np.testing.assert_array_equal(run.outputs["fc2"], outputs["fc2"][0])
+    again = simulate(result[1], "tpu_v1", values=True, inputs={"conv1.input": x, "labels": labels})
+    assert again.accuracy == run.result.accuracy
+    command = ["simulate", str(result[1]), "--arch", "tpu_v1", "--values", "--out", str(tmp_path / "run")]
+    zoo = f"{ROOT / 'workloads' / 'digits_data.npz'}"
+    assert main([*command, "--input", f"conv1.input={zoo}:test_images", "--labels", f"{zoo}:test_labels"]) == 0
+    assert json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))["accuracy"] == result[0].accuracy_after
+
+
+BAD_INPUTS = [
+    (["--input", "none.npy"], "none.npy: cannot be read: No such file"),
+    (["--input", "two.npz"], "two.npz: a: is no input of digits_compressed; must be named conv1.input"),
+    (["--input", "two.npz:c"], 'it holds no array "c", but a, b'),
+    (["--input", "wide.npy"], "wide.npy: conv1.input: has the shape 2 x 1 x 9 x 9, must be"),
+    (["--input", "nan.npy"], "nan.npy: conv1.input: element [0, 0, 0, 1] is nan, must be a finite number"),
+    (["--input", "text.npy"], "text.npy: conv1.input: holds values of type <U1"),
+    (["--input", "good.npy", "--labels", "good.npy"], "labels: has the shape [128], must be one label a sample: 2"),
+    (["--labels", "good.npy"], "--labels: needs --values and the samples that it labels, --input FILE"),
+    (["--input", "big.npy"], "big.npy: conv1.input: element [0, 0, 0, 0] is 300, must be 0 to 255"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), BAD_INPUTS, ids=[message[:24] for _, message in BAD_INPUTS])
+def test_faults_of_inputs(
+    words: list[str], message: str, result: tuple[Compression, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    good = np.zeros((2, 1, 8, 8), np.float32)
+    bad = good.copy()
+    bad[0, 0, 0, 1] = np.nan
+    big = np.full((2, 1, 8, 8), 300)
+    arrays = {"good": good, "nan": bad, "wide": np.zeros((2, 1, 9, 9)), "text": good.astype("U1"), "big": big}
+    for name, array in arrays.items():
+        np.save(f"{name}.npy", array)
+    np.savez("two.npz", a=good, b=good)
+    assert main(["simulate", str(result[1]), "--arch", "tpu_v1", "--values", *words]) == 2
+    shown = capsys.readouterr().err
+    assert message in shown
+    assert "Traceback" not in shown

@@ -38,7 +38,7 @@ RESIDUAL = """
     c = Conv<pads=[1,1,1,1]>(d, wd)  r = Relu(c)  rq = QuantizeLinear(r, ys, yz)  rd = DequantizeLinear(rq, ys, yz)
     e = Conv<pads=[1,1,1,1]>(d, wd)  eq = QuantizeLinear(e, es, yz)  ed = DequantizeLinear(eq, es, yz)
     a = Add(rd, ed)  ar = Relu(a)  aq = QuantizeLinear(ar, as, yz)  ad = DequantizeLinear(aq, as, yz)
-    m = MaxPool<kernel_shape=[2,2], strides=[2,2]>(ad)  mq = QuantizeLinear(m, as, yz)
+    mp = MaxPool<kernel_shape=[2,2], strides=[2,2]>(ad)  mq = QuantizeLinear(mp, as, yz)
     md = DequantizeLinear(mq, as, yz)
     p = AveragePool<kernel_shape=[2,2], strides=[2,2]>(md)  pq = QuantizeLinear(p, as, yz)
     pd = DequantizeLinear(pq, as, yz)
@@ -90,7 +90,7 @@ CHANNELS = {
         (QLINEAR, IMAGE, {}), (QLINEAR, IMAGE, CHANNELS), (QLINEAR, IMAGE, {"wz": np.int8(-5)}),
         (QLINEAR, IMAGE, {"yz": np.int8(-9), "ys": np.float32(3.3)}), (QLINEAR, IMAGE, {"ys": np.float32(0.01)}),
         (QDQ, IMAGE, {}), (QDQ, IMAGE, CHANNELS), (QDQ, IMAGE, {"yz": np.int8(-128), "ys": np.float32(5.31)}),
-        (RESIDUAL, IMAGE, {}), (SIGMOID, IMAGE, {"ws": np.float32(0.00051)}), (PRODUCT, "float[1,6] x", {}),
+        (SIGMOID, IMAGE, {"ws": np.float32(0.00051)}), (PRODUCT, "float[1,6] x", {}),
     ],
 )  # fmt: skip
 def test_integers_are_onnx_references(body: str, inputs: str, others: dict[str, Any], tmp_path: Path) -> None:
@@ -104,23 +104,56 @@ def test_integers_are_onnx_references(body: str, inputs: str, others: dict[str, 
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("body", [QLINEAR, RESIDUAL], ids=["QLinear", "QDQ"])
-def test_the_array_gives_the_same_integers(body: str, tmp_path: Path) -> None:
-    path = saved(tmp_path, body)
-    run = simulate_full(path, "tpu_v1", values=True, seed=5)
+BARE = "c = ConvInteger(x, w, xz) y = Cast<to=1>(c)"
+
+
+@pytest.mark.parametrize("arch", ["tpu_v1", "diannao", "dadiannao"])
+@pytest.mark.parametrize(
+    ("body", "inputs"), [(QLINEAR, IMAGE), (RESIDUAL, IMAGE), (SIGMOID, IMAGE), (BARE, "uint8[1,3,8,8] x")],
+    ids=["QLinear", "QDQ", "sigmoid", "ConvInteger"],
+)  # fmt: skip
+def test_engines_give_the_same_integers(body: str, inputs: str, arch: str, tmp_path: Path) -> None:
+    """Also those with a fixed point of their own, which gives way and is said to."""
+    path = saved(tmp_path, body, inputs)
+    run = simulate_full(path, arch, values=True, seed=5)
     expected = run_reference(load_network(path, values=True)[0], 5)
-    assert {"y", "k", "r"} & set(run.outputs)
+    assert {"y", "k", "r", "c"} & set(run.outputs)
     for name, output in run.outputs.items():
         np.testing.assert_array_equal(output, expected[name][0])
+    assert any("state scales of their own" in note for note in run.notes) == (arch != "tpu_v1")
 
 
-def test_onnxruntime_agrees_where_nothing_ties(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("body", "inputs", "product", "pixels"), [(QLINEAR, IMAGE, "r", 64), (BARE, "uint8[1,3,8,8] x", "c", 36)],
+    ids=["QLinear", "ConvInteger"],
+)  # fmt: skip
+def test_cycles_mode_knows_of_scales_that_it_does_not_read(
+    body: str, inputs: str, product: str, pixels: int, tmp_path: Path
+) -> None:
+    """DianNao's sums are as wide as the layer's own in both modes, in the buffer and on their way."""
+    path, tile = saved(tmp_path, body, inputs), {f"mapping.{product}.tile.R": 1}
+    both = [simulate_full(path, "diannao", values=values, overrides=tile).result.layers for values in (True, False)]
+    for ours, theirs in zip(*both, strict=True):
+        assert (ours.cycles, ours.stall_cycles, ours.traffic_bytes) == (theirs.cycles, theirs.stall_cycles, theirs.traffic_bytes)
+    partial = [layer.traffic_bytes["NBout"]["partial_sum"].read for layer in both[0] if layer.macs]
+    assert partial == [2 * pixels * 16 * 4]  # two of three rows of taps resume rows of 16 sums of 4 bytes
+
+
+@pytest.mark.parametrize(("body", "last"), [(QLINEAR, "p"), (RESIDUAL, "k")], ids=["QLinear", "QDQ"])
+def test_onnxruntime_agrees(body: str, last: str, tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime")
-    path = saved(tmp_path, QLINEAR)
+    path = saved(tmp_path, body)
     network = load_network(path, values=True)[0]
     x = RNG.normal(0, 40, (1, 3, 8, 8)).astype(np.float32)
     session = runtime.InferenceSession(path.read_bytes())
-    np.testing.assert_array_equal(real_outputs(network, run_on(network, x))["p"], session.run(None, {"x": x})[0])
+    np.testing.assert_array_equal(real_outputs(network, run_on(network, x))[last], session.run(None, {"x": x})[0])
+
+
+def test_integers_are_not_compressed_again(tmp_path: Path) -> None:
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("schema: accelsim.recipe/1\npasses:\n  - {kind: quantize}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="is quantized already, its integers have scales; compress the float network"):
+        compress(saved(tmp_path, QLINEAR), recipe)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accelsim.api import load_arch, simulate, simulate_full
+from accelsim.api import Simulation, load_arch, simulate, simulate_full
 from accelsim.arch.spec import Architecture
 from accelsim.catalogue import load_mapping
+from accelsim.engines import stretch as stretch_module
 from accelsim.engines.nfu import Nfu, NfuEngine
 from accelsim.engines.nfu_fixed import activate, segment_table
 from accelsim.engines.registry import engine_of
@@ -229,6 +230,38 @@ def test_stretched_layers_equal_whole_ones(bandwidth: str) -> None:
     assert counted.traffic == whole.traffic
 
 
+@given(
+    st.integers(1, 3), st.integers(1, 2), st.integers(1, 2), st.integers(97, 120), st.integers(1, 3), st.integers(0, 99)
+)
+@settings(max_examples=10, deadline=None)
+def test_stretched_layers_give_the_values_of_whole_ones(
+    rows: int, taps: int, stride: int, columns: int, batch: int, seed: int
+) -> None:
+    """The same layer with its schedule written out, and counted on: one fixed point, one order, one count of overflows."""
+    op = LocallyConnected2d(K=20, R=taps, S=3, stride=stride, bias=False)
+    shape = (18, (rows - 1) * stride + taps, (columns - 1) * stride + 3)
+    net = network(op, shape, batch)
+    fixed = {"mapping.layer.tile.C": 16, "mapping.layer.tile.S": 2, "mapping.layer.tile.P": 1, "mapping.layer.tile.Q": 1}
+
+    def run() -> Simulation:
+        return simulate_full(net, DIANNAO, values=True, seed=seed, overrides=fixed)
+
+    whole = run()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stretch_module, "MANY_TILES", 1)
+        counted = run()
+    assert counted.result.layers[0].mapping["tile"]["Q"] == 1
+    assert np.array_equal(counted.outputs["layer"], whole.outputs["layer"])
+    ours, theirs = counted.result.layers[0], whole.result.layers[0]
+    assert ours.accumulator_overflows == theirs.accumulator_overflows > 0
+    assert (ours.macs, ours.effective_macs, ours.busy_cycles) == (theirs.macs, theirs.effective_macs, theirs.busy_cycles)
+
+
+def test_weights_that_no_memory_holds_are_refused_in_values_mode() -> None:
+    with pytest.raises(InfeasibleError, match=r"719,824,748,544 seeded values of its weight"):
+        simulate("diannao_conv5", DIANNAO, values=True)
+
+
 def sigmoid(x: Any) -> Any:
     return 1 / (1 + np.exp(-x))
 
@@ -261,6 +294,60 @@ def without_memory(arch: Architecture) -> Architecture:
     return arch.model_copy(
         update={"memory": [arch.memory[0].model_copy(update={"bandwidth": None}), *arch.memory[1:]]}
     )
+
+
+@pytest.mark.parametrize(
+    ("level", "rate", "cycles"),
+    [
+        ("SB", 512, 32),  # 16 rows of 512 bytes are filled, and read: 16,384 bytes
+        ("SB", 1024, 16),
+        ("SB", 1023, 17),
+        ("NBin", 32, 32),  # 512 bytes come, and 16 rows of 32 bytes are read
+        ("NBout", 2, 32),  # a row of 32 bytes is written and sent
+        ("NBout", 3, 22),  # 64 bytes in 21 1/3 cycles
+    ],
+)
+def test_ports_on_chip_carry_rows_and_transfers(level: str, rate: int, cycles: int) -> None:
+    """A classifier of 256 x 16 in one tile: 16 rows of operands, longer where a port is too slow for its bytes."""
+    arch = without_memory(load_arch("diannao", overrides={f"arch.memory.{level}.bandwidth": f"{rate} B/cycle"}))
+    layer = simulate(network(Linear(out=16, bias=False), (256,)), arch).layers[0]
+    assert layer.busy_cycles == 16
+    assert layer.stall_cycles["memory"] == cycles - 16
+    assert layer.cycles == cycles + 3
+
+
+
+@given(
+    CONVOLUTIONS, st.dictionaries(st.sampled_from(["dram", "NBin", "SB", "NBout"]), st.sampled_from([1, 3, 40, 500])),
+    st.sampled_from([{}, {"C": 4}, {"R": 1, "Q": 2}]), st.sampled_from(["registers", "buffer"]), st.integers(0, 99),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_no_port_carries_more_than_it_can(
+    case: tuple[Conv2d, tuple[int, ...]], rates: dict[str, int], tile: dict[str, int], sums: str, latency: int
+) -> None:
+    """At every level, on chip and off: cycles >= bytes / bandwidth, whatever waits for whatever."""
+    changes: dict[str, Any] = {f"arch.memory.{level}.bandwidth": f"{rate} B/cycle" for level, rate in rates.items()}
+    changes |= {"arch.engine.sums": sums, "arch.memory.dram.latency": f"{latency} cycles"}
+    arch = load_arch("diannao", overrides=changes)
+    layer = simulate(network(*case), arch, overrides={f"mapping.layer.tile.{dim}": n for dim, n in tile.items()}).layers[0]
+    for level, rate in rates.items():
+        assert layer.cycles * rate >= sum(t.read + t.write for t in layer.traffic_bytes[level].values()) - 8
+    assert layer.cycles == layer.busy_cycles + sum(layer.stall_cycles.values())
+
+
+@given(CONVOLUTIONS, st.sampled_from([20, 80, 300]), st.sampled_from([4, 64]))
+@settings(max_examples=25, deadline=None)
+def test_tiles_are_not_so_small_that_each_waits(case: tuple[Conv2d, tuple[int, ...]], latency: int, rate: int) -> None:
+    """The chosen tile against the whole layer as one, which waits for a late memory once: nearly as good, or
+    better; a group may wait for its own.
+    """
+    changes = {"arch.memory.dram.latency": f"{latency} cycles", "arch.memory.dram.bandwidth": f"{rate} B/cycle"}
+    arch = load_arch("diannao", overrides=changes)
+    roomy = [arch.memory[0], *(level.model_copy(update={"size": 1 << 26}) for level in arch.memory[1:])]
+    arch = arch.model_copy(update={"memory": roomy})
+    chosen = simulate(network(*case), arch).layers[0]
+    whole = {f"mapping.layer.tile.{dim}": size for dim, size in chosen.dims.items()}
+    assert chosen.cycles <= simulate(network(*case), arch, overrides=whole).layers[0].cycles + (1 + 2 * chosen.dims["G"]) * latency
 
 
 @given(

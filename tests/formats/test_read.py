@@ -61,7 +61,7 @@ def test_smtx(tmp_path: Path) -> None:
         (
             "w.mtx",
             "%%MatrixMarket matrix coordinate real general\n2 2 1\n3 1 1.0\n",
-            "row index 2, must be 0 to 1",
+            "row index 3 in its element 1, must be 1 to 2",
         ),
         (
             "w.mtx",

@@ -143,7 +143,7 @@ def test_float_weights_have_accelsims_layout(tmp_path: Path) -> None:
     for found, expected in ((arrays["m"].weight, w.T), (arrays["m"].bias, b), (arrays["n"].weight, v)):
         assert found is not None
         np.testing.assert_array_equal(found, expected)
-    assert arrays["y"].more["operand_1"] == 1
+    assert arrays["y"].operand == 1
 
 
 def test_made_weights_of_a_light_model() -> None:

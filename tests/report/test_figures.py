@@ -10,6 +10,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,9 +23,9 @@ from accelsim.analysis.pareto import pareto_front
 from accelsim.cli import main
 from accelsim.errors import InputError
 from accelsim.report import figure_data, style
-from accelsim.report.points_figure import find_points
+from accelsim.report.points_figure import find_points, front_steps
 from accelsim.report.result import Result
-from accelsim.report.stacked_figure import axis_scale, gathered
+from accelsim.report.stacked_figure import axis_scale, gathered, group_bars
 from accelsim.report.trace import SCHEMA
 
 BASELINE = Path(__file__).parent / "baseline"
@@ -87,6 +88,7 @@ PICTURES: dict[str, Callable[[Sample], tuple[Any, Any]]] = {
     "energy_layers": lambda s: plot.energy(s.net, width="double"),
     "energy_networks": lambda s: plot.energy(s.apps[:4], shares=True),
     "stalls_networks": lambda s: plot.stalls(s.apps),
+    "stalls_groups": lambda s: plot.stalls([r for app in s.apps[:4] for r in pair(app, 1.3)]),
     "stalls_slide": lambda s: plot.stalls(s.apps, width="slide"),
     "utilization": lambda s: plot.utilization([s.net, s.fast], over_time=True),
     "heat_map": lambda _: plot.heat_map(trace()),
@@ -215,6 +217,21 @@ def test_the_front_is_what_no_other_beats() -> None:
     assert pareto_front([(1, 1), (1, 1), (0, 2)]) == [2, 0]
 
 
+@pytest.mark.parametrize(("x", "y"), [("a", "b"), ("a", "max:b"), ("max:a", "b"), ("max:a", "max:b")])
+def test_the_line_of_a_front_bounds_what_it_beats(x: str, y: str) -> None:
+    random = np.random.default_rng(7)
+    table = [{"a": float(a), "b": float(b)} for a, b in random.uniform(1, 2, (60, 2))]
+    found = find_points(table, x, y)
+    front = [(found.xs[i], found.ys[i]) for i in found.front]
+    signs = [-1 if text.startswith("max:") else 1 for text in (x, y)]
+    line = front_steps(*zip(*front, strict=True), maximize_x=x.startswith("max:"))
+    for corner in zip(*line, strict=True):  # every corner is beaten by, or is, a point of the front, and beats none of it
+        worse = [all(s * c >= s * f for s, c, f in zip(signs, corner, point, strict=True)) for point in front]
+        better = [all(s * c < s * f for s, c, f in zip(signs, corner, point, strict=True)) for point in front]
+        assert any(worse)
+        assert not any(better)
+
+
 def test_tables_come_from_csv_too(tmp_path: Path) -> None:
     path = tmp_path / "sweep.csv"
     path.write_text("cycles,energy_total_pj,status,note\n10,2.5,ok,a\n20,1,ok,b\n1,1,infeasible,c\n,4,ok,d\n")
@@ -254,6 +271,22 @@ def test_the_heat_maps_data(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(InputError, match="is no trace of accelsim simulate --trace"):
         plot.heat_map(path)
+
+
+def test_bars_of_a_network_stand_together(tpu_apps: list[Result]) -> None:
+    results = [r for app in tpu_apps[:3] for r in pair(app, 1.3)]
+    turned = results[::2] + results[1::2]  # machine by machine
+    found, groups = group_bars(turned, "networks", None)
+    assert list(found) == results
+    assert groups.machines == ("tpu_v1", "faster") * 3
+    places = groups.places(6)
+    assert [b - a for a, b in pairwise(places)] == [1, 1.5, 1, 1.5, 1]
+    assert [name for name, _ in groups.middles(places)] == [app.network for app in tpu_apps[:3]]
+    assert [middle for _, middle in groups.middles(places)] == [0.5, 3.0, 5.5]
+    for plain in (tpu_apps, pair(results[0], 2), results[:1], [*results, results[0]]):
+        assert not group_bars(plain, "networks", None)[1].networks
+    assert not group_bars(results, "networks", ["x"] * 6)[1].networks
+    assert not group_bars(results, "layers", None)[1].networks
 
 
 def test_little_parts_are_drawn_as_one() -> None:

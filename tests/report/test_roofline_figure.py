@@ -26,7 +26,7 @@ from accelsim.engines.base import LayerRun
 from accelsim.errors import InputError
 from accelsim.report import style
 from accelsim.report.result import Result
-from accelsim.report.roofline_data import other_roofs, result_labels, roofline_csv
+from accelsim.report.roofline_data import level_points, level_roofs, other_roofs, result_labels, roofline_csv
 from accelsim.report.roofline_figure import compose, draw_roofline, legend_columns, tick_label, ticks
 
 Make = Callable[[str, Sequence[LayerRun]], Result]
@@ -43,6 +43,7 @@ def pixels(path: Path) -> Any:
 PICTURES: dict[str, dict[str, Any]] = {
     "single": {"show": "layers", "name_layers": 2},
     "apps": {"show": "networks", "axis": "macs_per_weight_byte", "name_layers": 1},
+    "levels": {"show": "levels"},
 }
 
 
@@ -50,7 +51,7 @@ PICTURES: dict[str, dict[str, Any]] = {
 def test_looks_as_it_did(
     name: str, resnet50: Result, tpu_apps: list[Result], machines: list[Architecture], tmp_path: Path
 ) -> None:
-    figure, _ = draw_roofline([resnet50] if name == "single" else tpu_apps, machines, **PICTURES[name])
+    figure, _ = draw_roofline(tpu_apps if name == "apps" else [resnet50], machines, **PICTURES[name])
     drawn, expected = tmp_path / f"{name}.png", BASELINE / f"{name}.png"
     with style.house_style():
         figure.savefig(drawn, dpi=150)
@@ -165,12 +166,34 @@ def test_other_suffixes_are_refused_before_drawing(drawn: tuple[Any, Any], tmp_p
 
 def test_data_has_layers_networks_and_roofs(resnet50: Result, machines: list[Architecture]) -> None:
     rows = list(csv.DictReader(io.StringIO(roofline_csv([resnet50], machines))))
-    assert [row["kind"] for row in rows] == ["layer"] * 57 + ["network"] + ["roof"] * 4
+    assert [row["kind"] for row in rows] == ["layer"] * 57 + ["network"] + ["level"] * 2 + ["roof"] * 5
     conv1 = rows[0]
     assert float(conv1["attained_gops"]) == resnet50.layer("conv1").roofline.attained_gops
     assert next(row for row in rows if row["layer"] == "pool1")["intensity_ops_per_byte"] == ""
     assert {row["architecture"] for row in rows if row["kind"] == "roof"} == {"tpu_v1", "haswell", "k80"}
     assert float(rows[-1]["ridge_macs_per_weight_byte"]) == pytest.approx(8.75)
+
+
+@pytest.mark.parametrize("arch", ["tpu_v1", "gemmini_16x16", "eyeriss_like", "diannao"])
+def test_no_network_stands_above_the_slope_of_any_level(arch: str) -> None:
+    result = accelsim.simulate("alexnet", arch)
+    points = level_points(result, "alexnet")
+    roofs = {roof.level: roof for roof in level_roofs([result])}
+    assert points[0].level == result.machine.off_chip
+    assert points[0].intensity_ops_per_byte == pytest.approx(result.totals.roofline.intensity_ops_per_byte)
+    for point in points:
+        bandwidth = roofs[point.level].roof.bandwidth_bytes_per_second
+        assert point.intensity_ops_per_byte is not None
+        assert bandwidth is not None
+        assert point.attained_gops <= point.intensity_ops_per_byte * bandwidth / 1e9 * (1 + 1e-9)
+        assert point.attained_gops <= point.roof_gops * (1 + 1e-9)
+    inner = [roof for roof in roofs.values() if roof.inner]
+    assert len(inner) == len(points) - 1
+
+
+def test_levels_count_ops_a_byte_alone(resnet50: Result) -> None:
+    with pytest.raises(InputError, match="axis: is macs_per_weight_byte, but every level counts ops a byte"):
+        draw_roofline([resnet50], show="levels", axis="macs_per_weight_byte")
 
 
 def test_a_roof_can_be_picked(machines: list[Architecture]) -> None:

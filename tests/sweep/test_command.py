@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from accelsim.check import check_file
 from accelsim.cli import main
 
 
@@ -47,3 +48,22 @@ def test_status(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFi
     assert len(capsys.readouterr().err.splitlines()) == 3
     assert main([*sweep, "--vary", "arch.engine.rows=[2]", "--out", str(tmp_path / "t.txt")]) == 2
     assert "must end in .csv or .parquet" in capsys.readouterr().err
+
+
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_examples_are_in_order(path: Path) -> None:
+    assert check_file(path) == []
+
+
+def test_check_knows_sweep_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "s.yaml").write_text(
+        "schema: accelsim.sweep/1\nnetwork: lenet5\narch: tpu_v1\nvary:\n  archh.engine.rows: [1, 2]\n"
+        'objective: [cycles, "max:"]\n'
+    )
+    assert main(["check", str(tmp_path / "s.yaml")]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert first.startswith(f"{tmp_path}/s.yaml:5:3: vary.archh.engine.rows: is no key")
+    assert second.startswith(f"{tmp_path}/s.yaml:6:21: objective[1]: is ''")

@@ -228,25 +228,20 @@ def kills() -> Any:
     return module
 
 
-def test_kill_minus_nine_twice_and_finish(files: tuple[str, str], tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
+def test_kill_minus_nine_and_finish(files: tuple[str, str], tmp_path: Path) -> None:
     script = kills()
-    space = [
-        files[0],
-        "--arch",
-        files[1],
-        "--vary",
-        "arch.engine.rows=1:24",
-        "--vary",
-        "arch.engine.cols=[3, 4]",
+    space = [files[0], "--arch", files[1], "--vary", "arch.engine.rows=1:100", "--vary", "arch.engine.cols=[3, 4]"]
+    saved = [
+        script.kill_once(space, tmp_path, 2, 0.0, "a worker, then the parent"),
+        script.kill_once(space, tmp_path, 1, 0.05, "the whole group", 5),
     ]
-    first = script.kill_once(space, tmp_path, 2, 0.2)
-    second = script.kill_once(space, tmp_path, 1, 0.05)
-    assert 0 < first < second <= 48
-    same = {"arch.engine.rows": "1:24", "arch.engine.cols": [3, 4]}
+    assert 0 < saved[0] < saved[1] < 200  # both in mid-sweep
+    same = {"arch.engine.rows": "1:100", "arch.engine.cols": [3, 4]}
     finished = accelsim.sweep(*files, same, store=tmp_path / "killed.db")
-    assert finished.counts["reused"] == second
+    assert finished.counts["reused"] == saved[1]
     assert finished.to_csv() == accelsim.sweep(*files, same).to_csv()
-    assert script.points_in(tmp_path / "killed.db") == 48
+    assert script.points_in(tmp_path / "killed.db") == 200
     assert script.duplicates(tmp_path / "killed.db") == 0
 
 

@@ -199,6 +199,7 @@ def from_file(file: Path, codebook: Path | None = None) -> dict[str, Any]:
     return {"weight": ValueSource(file=file, codebook=codebook)}
 
 
+FIRST = "floats become integers by accelsim compress NETWORK --recipe RECIPE.yaml -o FILE.yaml"
 COUNTING = np.arange(48).reshape(8, 6) - 24
 
 
@@ -248,7 +249,7 @@ class TestDenseFiles:
         wrong = COUNTING.astype(float)
         wrong[1, 2] = value
         text = message(lambda: weight_values(linear(**from_file(saved(folder / "w.npy", wrong))), 0))
-        assert text.endswith(f"element [1, 2] is {shown}, must be a whole number, -128 to 127 (int8)")
+        assert text.endswith(f"element [1, 2] is {shown}, must be a whole number, -128 to 127 (int8); {FIRST}")
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
     def test_no_finite_float(self, folder: Path, value: float) -> None:
@@ -290,6 +291,13 @@ class TestDamagedFiles:
         assert "Object arrays cannot be loaded" in self.fault(folder / "o.npy")
         np.savez(folder / "o.npz", np.array([[{}]], dtype=object))
         assert "Object arrays cannot be loaded" in self.fault(folder / "o.npz")
+
+    def test_a_file_that_is_not_what_its_name_says(self, folder: Path) -> None:
+        np.savez(folder / "w.npz", COUNTING)
+        (folder / "w.npz").rename(folder / "w.npy")
+        assert "is an .npz file by its contents, an .npy file by its name" in self.fault(folder / "w.npy")
+        (folder / "w.mtx").write_text("%%MatrixMarket matrix coordinate integer general\n1 1 0\n")
+        assert "accelsim convert w.mtx -o FILE.yaml makes a network of it" in self.fault(folder / "w.mtx")
 
     def test_two_arrays(self, folder: Path) -> None:
         np.savez(folder / "w.npz", a=COUNTING, b=COUNTING)

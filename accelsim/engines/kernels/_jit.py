@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar, cast
 
 import numba
+from numba.core import cgutils, types
+from numba.extending import intrinsic
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,3 +27,20 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
         boundscheck=None,  # None: as the environment says
     )(function)
     return cast(Callable[P, R], compiled)
+
+
+@intrinsic
+def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
+    """Ask for the cache line of ``array[index]``, flat and contiguous; a hint: any index will do, and nothing is read."""
+    del typing_context
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        ir, word = cgutils.ir, cgutils.int32_t
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        line = builder.bitcast(builder.gep(data, [arguments[1]]), cgutils.voidptr_t)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, word, word, word])
+        hint = builder.module.declare_intrinsic("llvm.prefetch", (cgutils.voidptr_t,), kind)
+        builder.call(hint, [line, word(0), word(3), word(1)])  # to be read, into the first cache, data
+        return context.get_dummy_value()
+
+    return types.void(array, index), code

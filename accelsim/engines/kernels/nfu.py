@@ -24,13 +24,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.engines.kernels._jit import kernel
+from accelsim.engines.kernels._jit import kernel, prefetch
 
 Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
 
 LANES = 16
 """Outputs that are stepped together: two vector registers of int32."""
+
+LINE, ROWS_AHEAD = 32, 8
 
 O_MULTIPLY, O_ADD, O_ACTIVATE, O_SUMS_IN_BUFFER, O_CYCLES_A_ROW = range(5)
 OPTION_FIELDS = 5
@@ -116,6 +118,13 @@ def _broadcast(bus: Array, inputs: Array, x: int, rows: int, tn: int) -> None:
             p = np.uint64(row * tn + block)
             for n in range(LANES):
                 bus[p + np.uint64(n)] = value
+
+
+@kernel
+def _ask_ahead(weights: Array, w: int, row: int) -> None:
+    """The rows of weights that are wanted soon, on their way into the cache: no hardware prefetcher keeps up with them."""
+    for line in range(0, row, LINE):
+        prefetch(weights, np.uint64(w + ROWS_AHEAD * row + line))
 
 
 @kernel
@@ -274,6 +283,7 @@ def _step_tile(
         if block == 0 and chunk == 0:
             _broadcast(bus, inputs, pixel * chunks * ti, chunks * ti, tn)
         x, w = chunk * row, (block * chunks + chunk) * row
+        _ask_ahead(weights, w, row)
         if cut is None:  # decided as the kernel compiles: floats have no other way
             _multiply(products, bus, weights, x, w, row)
         else:
@@ -337,7 +347,7 @@ def run_tile(
             np.ascontiguousarray(inputs).reshape(-1),
             np.ascontiguousarray(weights).reshape(-1),
             sums.reshape(-1),
-            np.zeros(chunks * ti * tn, inputs.dtype),
+            np.empty(chunks * ti * tn, np.float32 if sums.dtype.kind == "f" else np.int32),
             np.zeros(ti * tn, wide),
             np.zeros(max(2, ti) * tn, wide),
             (pixels, blocks, chunks, ti, tn),

@@ -204,9 +204,7 @@ def _close(counts, times, options, pes):  # type: ignore[no-untyped-def]
     """Fill in what is known only at the end: cycles, what came before the first useful MAC and after the
     last.
     """
-    cycles = max(
-        times[T_TAKEN], times[T_LAST_POP], options[O_TAIL] + 3
-    )  # at least the length of the pipeline
+    cycles = max(times[T_TAKEN], times[T_LAST_POP], options[O_TAIL] + 3)  # at least the length of the pipeline
     if times[T_LAST_ENTRY] != NOTHING:
         cycles = max(cycles, times[T_LAST_ENTRY] + options[O_TAIL])
     if times[T_LAST_SLOT] != NOTHING:
@@ -227,16 +225,16 @@ def _close(counts, times, options, pes):  # type: ignore[no-untyped-def]
 # ----------------------------------------------------------------------------------------------------
 # Stepped, period by period.
 
-S_LEFT, S_PLACE, S_ROW, S_SCALE, S_POPPED, S_HEAD, S_LINE_LEFT, S_LINE, S_READY, STATE_FIELDS = range(10)
+S_LEFT, S_PLACE, S_ROW, S_SCALE, S_POPPED, S_LINE, S_READY, STATE_FIELDS = range(8)
 """Rows of the state, a column a PE; the last is their number.
 
 Entries of the column that are still to be shown (-1: an empty column takes its slot); where the next one
-lies; the accumulator of the last one; the activation, 0 where nothing is shown; activations popped so far;
-the queue's oldest place; entries left in the row of entry memory at hand; that row as the column ends;
-(scratch) the PEs that can pop.
+lies; the accumulator of the last one; the activation, 0 where nothing is shown; activations popped so far,
+of which the queue's oldest place follows; the row of entry memory at hand as the last column broadcast ends;
+(scratch) the PEs that are done with their column.
 """
 
-Q_SCALE, Q_LENGTH, Q_PLACE, Q_LINE, Q_LINE_LEFT, Q_LAST_LINE, QUEUE_FIELDS = range(7)
+Q_SCALE, Q_LENGTH, Q_PLACE, QUEUE_FIELDS = range(4)
 """Fields of a word in a PE's queue: the activation, and what the pointers will say (see `_push`)."""
 
 
@@ -262,14 +260,12 @@ def _line_of(address, row_entries, shift):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _multiply_add(state, zeros, values, sums):  # type: ignore[no-untyped-def]
-    """The entry that each PE shows, into its accumulator. A PE that shows none adds 0. Returns products that
-    are 0.
-    """
-    nothing = 0
+def _show(state, zeros, values, sums):  # type: ignore[no-untyped-def]
+    """The entry that each PE shows, into its accumulator. A PE that shows none adds 0. Returns products that are 0."""
+    nothing = np.int64(0)
     for pe in range(state.shape[1]):
         here = np.uint32(state[S_PLACE, pe])  # unsigned: no check for negative places
-        shows = state[S_LEFT, pe] > 0
+        shows = np.int64(state[S_LEFT, pe] > 0)
         row = np.int64(state[S_ROW, pe]) + (np.int64(zeros[here]) + 1) * shows
         product = np.int64(values[here]) * np.int64(state[S_SCALE, pe])
         sums[np.uint32(row)] += product
@@ -279,9 +275,9 @@ def _multiply_add(state, zeros, values, sums):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _multiply_add_checked(state, zeros, values, sums, options, counts):  # type: ignore[no-untyped-def]
-    """`_multiply_add` with every addition held against the accumulator's limits."""
-    nothing = 0
+def _show_checked(state, zeros, values, sums, options, counts):  # type: ignore[no-untyped-def]
+    """`_show` with every addition held against the accumulator's limits."""
+    nothing = np.int64(0)
     for pe in range(state.shape[1]):
         product = np.int64(0)
         if state[S_LEFT, pe] > 0:
@@ -295,90 +291,96 @@ def _multiply_add_checked(state, zeros, values, sums, options, counts):  # type:
 
 
 @kernel
-def _advance(state, row_entries):  # type: ignore[no-untyped-def]
-    """Every PE one entry further. Returns (PEs that showed an entry, an empty column; rows fetched)."""
-    entries, empties, reads = np.int64(0), np.int64(0), np.int64(0)
+def _advance(state):  # type: ignore[no-untyped-def]
+    """Every PE one entry further. Returns (PEs that showed an entry, PEs that are done with their column: in S_READY).
+
+    In two loops, and the first in the state's own 32 bits: so it is vectorised.
+    """
+    entries = np.int32(0)
     for pe in range(state.shape[1]):
-        left, line_left = np.int64(state[S_LEFT, pe]), np.int64(state[S_LINE_LEFT, pe])
-        shows, empty = np.int64(left > 0), np.int64(left < 0)
-        fetch = shows & np.int64(line_left == 0)
-        left += empty - shows
-        entries += shows
-        empties += empty
-        reads += fetch
-        state[S_LINE_LEFT, pe] = line_left + fetch * row_entries - shows
+        left = state[S_LEFT, pe]
+        entries += np.int32(left > 0)
+        left = np.int32(max(left - np.int32(1), np.int32(0)))
         state[S_LEFT, pe] = left
-        state[S_PLACE, pe] += shows & np.int64(left > 0)
-    return entries, empties, reads
+        state[S_PLACE, pe] += np.int32(left > 0)
+    ready = np.int64(0)
+    for pe in range(state.shape[1]):
+        state[S_READY, np.uint32(ready)] = pe
+        ready += state[S_LEFT, pe] == 0
+    return np.int64(entries), ready
 
 
 @kernel
-def _push(queue, slot, column, scale, starts, pointers, options):  # type: ignore[no-untyped-def]
+def _push(queue, slot, column, scale, starts, pointers):  # type: ignore[no-untyped-def]
     """Write a broadcast into place ``slot`` of every PE's queue.
 
     What the PE's pointer unit will read for it is kept beside it: the pointers do not change until then, and
-    all PEs' lie together here.
+    all PEs' lie together here. In the queue's own 32 bits, so that the loop is vectorised.
     """
-    place = starts[column * pointers.shape[1]]
+    pes = pointers.shape[1]
+    first = np.uint64(column * pes)
+    for pe in range(pes):
+        queue[slot, Q_SCALE, pe] = np.int32(scale)
+        queue[slot, Q_LENGTH, pe] = np.int32(pointers[column + 1, pe] - pointers[column, pe])
+        queue[slot, Q_PLACE, pe] = np.int32(starts[first + np.uint64(pe)])
+
+
+@kernel
+def _row_reads(state, column, pointers, options):  # type: ignore[no-untyped-def]
+    """Rows of entry memory that a column's entries need and that the column before did not leave at hand.
+
+    A PE takes its columns in the order in which they are broadcast, whenever that is: the rows can be counted then.
+    """
     row_entries, shift = options[O_ROW_ENTRIES], options[O_ROW_SHIFT]
-    for pe in range(pointers.shape[1]):
-        address = np.int64(pointers[column, pe])
-        length = np.int64(pointers[column + 1, pe]) - address
-        line = _line_of(address, row_entries, shift)
-        queue[slot, Q_SCALE, pe] = scale
-        queue[slot, Q_LENGTH, pe] = length
-        queue[slot, Q_PLACE, pe] = place
-        queue[slot, Q_LINE, pe] = line
-        queue[slot, Q_LINE_LEFT, pe] = row_entries * (line + 1) - address
-        queue[slot, Q_LAST_LINE, pe] = _line_of(address + length - 1, row_entries, shift)
-        place += length
+    reads = np.int32(0)
+    for pe in range(state.shape[1]):
+        begin, end = pointers[column, pe], pointers[column + 1, pe]
+        some = np.int32(end > begin)
+        first, last = begin, np.int32(end - np.int32(1))
+        if shift >= 0:
+            first, last = np.int32(first >> np.int32(shift)), np.int32(last >> np.int32(shift))
+        else:
+            first, last = np.int32(np.int64(first) // row_entries), np.int32(np.int64(last) // row_entries)
+        held = state[S_LINE, pe]
+        reads += np.int32(some * np.int32(np.int32(last - first) + np.int32(first != held)))
+        state[S_LINE, pe] = np.int32(held + np.int32(some * np.int32(last - held)))
+    return np.int64(reads)
 
 
 @kernel
-def _pop(state, pe, queue, options):  # type: ignore[no-untyped-def]
-    """Take the oldest word of the PE's queue and set the PE up for its entries. Returns whether a row must be
-    fetched.
+def _pop(state, pe, queue, written, options):  # type: ignore[no-untyped-def]
+    """Take the oldest word of the PE's queue, if there is one, and set the PE up for its entries.
+
+    Without branches: what is popped cannot be predicted.
     """
-    slot = np.uint32(state[S_HEAD, pe])
-    state[S_HEAD, pe] = np.int64(slot) + 1 if np.int64(slot) + 1 < queue.shape[0] else 0
-    state[S_POPPED, pe] += 1
-    length = queue[slot, Q_LENGTH, pe]
-    if length == 0:
-        state[S_LEFT, pe] = -options[O_EMPTY_SLOTS]
-        return 0
-    fetch = queue[slot, Q_LINE, pe] != state[S_LINE, pe]
-    state[S_LEFT, pe] = length
-    state[S_PLACE, pe] = queue[slot, Q_PLACE, pe]
-    state[S_SCALE, pe] = queue[slot, Q_SCALE, pe]
-    state[S_ROW, pe] = np.int64(pe) * options[O_DEPTH] - 1
-    state[S_LINE_LEFT, pe] = queue[slot, Q_LINE_LEFT, pe]
-    state[S_LINE, pe] = queue[slot, Q_LAST_LINE, pe]
-    return int(fetch)
+    popped = np.int64(state[S_POPPED, pe])
+    there = np.int64(popped < written)
+    slot = np.uint32(popped & (queue.shape[0] - 1))
+    length = np.int64(queue[slot, Q_LENGTH, pe]) * there
+    some = np.int64(length > 0)
+    state[S_POPPED, pe] = popped + there
+    state[S_LEFT, pe] = length - (there - some) * options[O_EMPTY_SLOTS]
+    state[S_PLACE, pe] = queue[slot, Q_PLACE, pe] * some
+    state[S_SCALE, pe] = queue[slot, Q_SCALE, pe] * some
+    state[S_ROW, pe] = np.int64(pe) * options[O_DEPTH] - some
 
 
 @kernel
-def _pop_all(state, queue, written, options, counts):  # type: ignore[no-untyped-def]
-    """The edge: every PE that has finished takes the next word of its queue, if there is one.
+def _pop_ready(state, ready, queue, written, options):  # type: ignore[no-untyped-def]
+    """The edge: the ``ready`` PEs in S_READY take the next words of their queues.
 
-    ``written``: words written into the queues so far. Returns whether any PE has a column now.
+    ``written``: words written into the queues so far. Returns how many of them have an empty column now, and how many
+    have any.
     """
-    pes = state.shape[1]
-    ready, reads = 0, 0
-    for pe in range(pes):
-        state[S_READY, ready] = pe
-        ready += state[S_LEFT, pe] == 0
+    empties, busy = np.int64(0), np.int64(0)
     for i in range(ready):
-        free = np.uint32(state[S_READY, i])
-        state[S_SCALE, free] = 0
-        while state[S_POPPED, free] < written and state[S_LEFT, free] == 0:
-            reads += _pop(state, free, queue, options)
-    counts[C_ROW_READS] += reads
-    if ready < pes:
-        return True
-    busy = 0
-    for pe in range(pes):
+        pe = np.uint32(state[S_READY, i])
+        _pop(state, pe, queue, written, options)
+        while options[O_EMPTY_SLOTS] == 0 and state[S_LEFT, pe] == 0 and state[S_POPPED, pe] < written:
+            _pop(state, pe, queue, written, options)
+        empties += state[S_LEFT, pe] < 0
         busy += state[S_LEFT, pe] != 0
-    return busy > 0
+    return empties, busy
 
 
 @kernel
@@ -391,25 +393,25 @@ def _slowest(state):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _period(state, queue, written, zeros, values, options, sums, counts):  # type: ignore[no-untyped-def]
-    """One period of all PEs, and the edge that ends it. Returns (mark, columns shown, PEs that have a column
-    now).
+def _period(state, queue, written, empties, zeros, values, options, sums, counts):  # type: ignore[no-untyped-def]
+    """One period of all PEs, and the edge that ends it. ``empties``: PEs that spend it on an empty column.
+
+    Returns (mark, columns shown, PEs with an empty column after the edge, whether any has a column then).
     """
-    nothing = state.shape[1]
+    nothing = np.int64(state.shape[1])
     if len(values) > 0:
         if options[O_CHECKED]:
-            nothing = _multiply_add_checked(state, zeros, values, sums, options, counts)
+            nothing = _show_checked(state, zeros, values, sums, options, counts)
         else:
-            nothing = _multiply_add(state, zeros, values, sums)
-    entries, empties, reads = _advance(state, options[O_ROW_ENTRIES])
+            nothing = _show(state, zeros, values, sums)
+    entries, ready = _advance(state)
     useful = state.shape[1] - nothing
     counts[C_ENTRIES] += entries
     counts[C_PADDING] += entries - useful
     counts[C_EMPTY_SLOTS] += empties
-    counts[C_ROW_READS] += reads
     mark = (USEFUL if useful > 0 else 0) | (WORKING if entries + empties > useful else 0)
-    busy = _pop_all(state, queue, written, options, counts)
-    return mark, entries + empties, busy
+    following, busy = _pop_ready(state, ready, queue, written, options)
+    return mark, entries + empties, following, busy > 0 or ready < state.shape[1]
 
 
 @kernel
@@ -443,36 +445,42 @@ def step(activations, starts, pointers, zeros, values, options, sums, counts):  
     remaining = np.int64(0)
     for value in activations:
         remaining += value != 0
-    queue = np.zeros((options[O_CAPACITY], QUEUE_FIELDS, pes), np.int32)
-    tail = np.int64(0)  # where the next broadcast is written, in all queues alike
+    places = np.int64(1)
+    while places < options[O_CAPACITY]:
+        places *= 2  # so that a place is found without a division; no more than the capacity are ever taken
+    queue = np.zeros((places, QUEUE_FIELDS, pes), np.int32)
     pending = np.zeros(COUNT_FIELDS, np.int64)
     times = np.full(TIME_FIELDS, NOTHING, np.int64)
     times[T_TAKEN] = 1  # edge 1 loads the first pack
     written, slowest, place, period = np.int64(0), np.int64(0), np.int64(0), np.int64(1)
+    empties = np.int64(0)
     held = False
     found = np.int64(NOTHING)
     while True:
         if not held:  # else it stands where it stood
             found = _scan(activations, place, options) if place < columns else np.int64(NOTHING)
+        if written - slowest >= options[O_CAPACITY]:
+            slowest = _slowest(state)
         held = found != NOTHING and written - slowest >= options[O_CAPACITY]
-        before, entries = slowest, counts[C_ENTRIES]
-        mark, showing, busy = _period(state, queue, written, zeros, values, options, sums, counts)
-        slowest = _slowest(state)
+        entries = counts[C_ENTRIES]
+        mark, showing, empties, busy = _period(state, queue, written, empties, zeros, values, options, sums, counts)
         _note_times(times, period, mark, showing, counts[C_ENTRIES] > entries)
-        if before < written and slowest == written:
-            times[T_LAST_POP] = period + 1
         _charge_period(counts, pending, mark, held, written == remaining)
         counts[C_HELD] += held
+        if slowest < remaining == written:
+            slowest = _slowest(state)
+            if slowest == written:
+                times[T_LAST_POP] = period + 1
         if found != NOTHING and not held:
-            _push(queue, tail, found, activations[found], starts, pointers, options)
-            tail = tail + 1 if tail + 1 < options[O_CAPACITY] else np.int64(0)
+            _push(queue, written & (places - 1), found, activations[found], starts, pointers)
+            counts[C_ROW_READS] += _row_reads(state, found, pointers, options)
             written += 1
             times[T_LAST_PUSH] = period + 1
         if place < columns:
             place, takes = _fetch(place, found, held, activations, options)
             if takes:
                 times[T_TAKEN] = period + 1
-        if place >= columns and slowest == written and not busy:
+        if place >= columns and slowest == remaining and not busy:
             break
         period += 1
     counts[C_BROADCASTS] = written
@@ -638,17 +646,13 @@ def _charge_until(  # type: ignore[no-untyped-def]
 def run_events(activations, starts, pointers, rows, values, options, sums, counts):  # type: ignore[no-untyped-def]
     """`step`, broadcast by broadcast: the same counts, the same sums. ``rows``: see `decode_rows`; else as
     `step`.
-
-    Without accumulators (``sums`` of length 0) nothing is added up: control only.
     """
     pes, capacity, empty_slots = pointers.shape[1], options[O_CAPACITY], options[O_EMPTY_SLOTS]
     columns, idle = np.empty(activations.shape[0], np.int64), np.empty(activations.shape[0], np.int64)
     count, trailing = find_broadcasts(activations, options, columns, idle)
     marks = np.zeros(_most_periods(columns, idle, count, pointers), np.uint8)
     pushed = np.zeros(max(count, 1), np.int64)
-    popped_by_all = np.zeros(
-        capacity, np.int64
-    )  # edge at which the last PE pops broadcast k, by k mod capacity
+    popped_by_all = np.zeros(capacity, np.int64)  # edge at which the last PE pops broadcast k, by k mod capacity
     free, held = np.zeros(pes, np.int64), np.full(pes, NOTHING, np.int64)
     pops, lengths = np.zeros(pes, np.int64), np.zeros(pes, np.int64)
     times = np.full(TIME_FIELDS, NOTHING, np.int64)
@@ -673,9 +677,7 @@ def run_events(activations, starts, pointers, rows, values, options, sums, count
         solid = _mark_slices(marks, solid, place, lengths, pops, values, empty_slots)
         counts[C_ENTRIES] += end - place
         if options[O_CHECKED]:
-            padding = _accumulate_checked(
-                place, end, activations[column], rows, values, sums, options, counts
-            )
+            padding = _accumulate_checked(place, end, activations[column], rows, values, sums, options, counts)
         else:
             padding = _accumulate(place, end, activations[column], rows, values, sums)
         counts[C_PADDING] += padding
@@ -693,3 +695,46 @@ def run_events(activations, starts, pointers, rows, values, options, sums, count
         times[T_LAST_PUSH] = push
     _charge_until(np.int64(1), times[T_LAST_SLOT] + 1, 0, marks, pushed, idle, count, counts, times)
     _close(counts, times, options, pes)
+
+
+@kernel
+def _largest(array):  # type: ignore[no-untyped-def]
+    """Largest magnitude in ``array`` (int64), as a float: two of them may be multiplied."""
+    most = np.int64(0)
+    for value in array:
+        most = max(most, abs(value))
+    return np.float64(most)
+
+
+@kernel
+def _busiest(activations, pointers, streamed):  # type: ignore[no-untyped-def]
+    """Entries that the busiest PE streams. ``streamed``: scratch, int64[pes]."""
+    streamed[:] = 0
+    for column in range(activations.shape[0]):
+        if activations[column] != 0:
+            for pe in range(streamed.shape[0]):
+                streamed[pe] += np.int64(pointers[column + 1, pe]) - np.int64(pointers[column, pe])
+    return streamed.max()
+
+
+@kernel
+def run_batch(  # type: ignore[no-untyped-def]
+    vectors, starts, pointers, rows, values, options, heaviest, sums, counts, busiest
+):
+    """`run_events` on several vectors, one after the other.
+
+    vectors  : int64[n, columns]
+    heaviest : float64; the largest sum of a row's magnitudes. Sums are held against the limits in ``options`` only
+               where the matrix, the vector and what is in the accumulators already could leave them.
+    sums     : int64[n, pes * depth]
+    counts   : int64[n, COUNT_FIELDS]
+    busiest  : int64[n]                filled with the entries that the busiest PE streams
+    """
+    own = options.copy()
+    streamed = np.zeros(pointers.shape[1], np.int64)
+    for i in range(vectors.shape[0]):
+        if options[O_CHECKED]:
+            most = heaviest * _largest(vectors[i]) + _largest(sums[i])
+            own[O_CHECKED] = np.int64(most >= np.float64(options[O_HIGHEST]))
+        run_events(vectors[i], starts, pointers, rows, values, own, sums[i], counts[i])
+        busiest[i] = _busiest(vectors[i], pointers, streamed)
