@@ -151,10 +151,11 @@ def load_network(
         from accelsim.frontends.onnx import read_onnx_with_notes
 
         network, notes = read_onnx_with_notes(path)
+        runtime, changes = _runtime(changes)
         if values:
             from accelsim.frontends.onnx_values import with_values
 
-            network, notes = with_values(network, path), []
+            network, notes = with_values(network, path, runtime), []
         else:
             network = _with_scales_unread(network)
         return _noted(_changed(network, changes), changes, notes)
@@ -162,6 +163,14 @@ def load_network(
 
     network, notes = read_scalesim_topology(path)
     return _noted(_changed(network, changes), changes, notes)
+
+
+def _runtime(changes: Mapping[KeyPath, Any]) -> tuple[Any, dict[KeyPath, Any]]:
+    """``workload.runtime``, whose integers an ONNX model gives, and the other changes."""
+    runtime = changes.get(("runtime",), "onnxruntime")
+    if runtime not in ("onnxruntime", "reference"):
+        raise InputError(Fault("--set", "workload.runtime", f'is "{runtime}", must be onnxruntime or reference'))
+    return runtime, {keys: value for keys, value in changes.items() if keys != ("runtime",)}
 
 
 def _noted(network: Network, changes: Mapping[KeyPath, Any], notes: list[str]) -> tuple[Network, list[str]]:

@@ -26,7 +26,7 @@ from accelsim.engines.sparse_products import assemble, groups, stand_in
 from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Carry
 from accelsim.errors import Fault, InfeasibleError, InputError
-from accelsim.formats import Coo, InterleavedCsc, Size
+from accelsim.formats import InterleavedCsc, Size
 from accelsim.mapping.loopnest import VectorWork, lower
 from accelsim.mapping.machine import Placement
 from accelsim.mapping.mapping import EMPTY, MappingFile
@@ -61,19 +61,16 @@ class Stored:
     bias_entries: int
 
     @classmethod
-    def of(cls, matrix: Coo, spec: SparseSpec, bias: Int64s | None = None) -> Stored:
-        """Compress ``matrix`` (integers); a bias becomes one more column, in a pack of its own."""
-        packed = InterleavedCsc.encode(replace(matrix, values=_narrow(matrix.values)), spec.pes, spec.index_bits)
-        weights = np.zeros(matrix.shape[0])  # bincount of nothing gives integers, whatever its weights' type
-        weights += np.bincount(matrix.rows, np.abs(matrix.values.astype(np.float64)), matrix.shape[0])
+    def of(cls, matrix: Array, spec: SparseSpec, bias: Int64s | None = None) -> Stored:
+        """Compress ``matrix`` (integers, its zeros in it); a bias becomes one more column, in a pack of its own."""
+        packed = InterleavedCsc.from_dense(_narrow(matrix), spec.pes, spec.index_bits)
         if bias is not None:
             packed = packed.with_bias(bias, at=ceil_div(matrix.shape[1], spec.pes) * spec.pes)
             packed = replace(packed, values=_narrow(packed.values))
-            weights += np.abs(bias.astype(np.float64))
         rows = np.empty(packed.entries, np.uint16 if packed.depth * packed.pes <= 1 << 16 else np.uint32)
         kernels.decode_rows(packed.starts, packed.zeros, packed.pes, packed.depth, rows)
         added = 0 if bias is None else int(np.count_nonzero(bias))
-        return cls(packed, packed.pointers().astype(np.int32), rows, float(weights.max(initial=0.0)), added)
+        return cls(packed, packed.pointers().astype(np.int32), rows, _heaviest(rows, packed.values), added)
 
     def whole(self, vectors: Array) -> Int64s:
         """``vectors`` (n x columns) with zeros up to the bias' pack, and its activation of one."""
@@ -91,8 +88,19 @@ def _exchanged(array: Int64s, first: int, second: int) -> Int64s:
     return np.ascontiguousarray(array.reshape(-1, first, second).swapaxes(1, 2)).reshape(array.shape)
 
 
+def _heaviest(rows: Array, values: Array) -> float:
+    """Largest sum of the magnitudes of the ``values`` in a row; some at a time, lest they all stand there as floats."""
+    sums = np.zeros(int(rows.max(initial=0)) + 1)
+    for first in range(0, len(rows), BATCH_ELEMENTS):
+        some = slice(first, first + BATCH_ELEMENTS)
+        sums += np.bincount(rows[some], np.abs(values[some].astype(np.float64)), len(sums))
+    return float(sums.max())
+
+
 def _narrow(values: Array) -> Array:
     """int16 where all of them fit, else int64: the two types that the kernels are compiled for."""
+    if values.dtype in (np.int8, np.uint8, np.int16):
+        return values.astype(np.int16, copy=False)
     if values.size == 0 or (int(values.max()) < 1 << 15 and int(values.min()) >= -(1 << 15)):
         return values.astype(np.int16)
     return values.astype(np.int64)
@@ -257,7 +265,7 @@ class SparseEngine:
         accumulator = layer.precision.accumulator
         bias = operands.bias
         given, tally, size = self.product(
-            Coo.from_dense(operands.weight[:, :features]),
+            operands.weight[:, :features],
             sequence.reshape(batch * steps, features),
             bias,
             accumulator,
@@ -266,8 +274,8 @@ class SparseEngine:
         given = given.reshape(batch, steps, -1)
         state, hidden = functional.initial_state(layer), []
         cell = cell_of(layer, self.spec.tables)
-        feedback = Coo.from_dense(operands.weight[:, features:])
-        projection = None if operands.projection is None else Coo.from_dense(operands.projection)
+        feedback = operands.weight[:, features:]
+        projection = operands.projection
         for step in range(steps):
             gates, tally, size = self.product(feedback, state.hidden, None, accumulator)
             tallies, sizes = [*tallies, tally], [*sizes, size]
@@ -283,7 +291,7 @@ class SparseEngine:
     # ----------------------------------------------------------------------------------
 
     def product(
-        self, matrix: Coo, vectors: Array, bias: Int64s | None, accumulator: NumberFormat
+        self, matrix: Array, vectors: Array, bias: Int64s | None, accumulator: NumberFormat
     ) -> tuple[Int64s, Tally, Size]:
         """``vectors`` (n x columns) times the matrix: accumulators n x rows, what it counted, the matrix's
         size.
@@ -291,7 +299,7 @@ class SparseEngine:
         tally, size = Tally(), Size()
         sums = np.zeros((len(vectors), matrix.shape[0]), np.int64)
         for rows, columns in self._passes(matrix):
-            part = _window(matrix, rows, columns)
+            part = matrix[rows, columns]
             last = columns.stop >= matrix.shape[1]
             stored = Stored.of(part, self.spec, bias[rows] if bias is not None and last else None)
             tally.deepest_pe = max(tally.deepest_pe, int(stored.pointers[-1].max()))
@@ -305,7 +313,7 @@ class SparseEngine:
             tally.rows += part.shape[0] * len(vectors)
         return sums, tally, size
 
-    def _passes(self, matrix: Coo) -> Iterator[tuple[slice, slice]]:
+    def _passes(self, matrix: Array) -> Iterator[tuple[slice, slice]]:
         """Rows and columns of the matrix that the register files hold at a time; all, where passes cost
         nothing.
         """
@@ -534,16 +542,6 @@ class SparseEngine:
             "passes": passes, "weights_resident": self.resident(sizes),
             "pointers_fit": all(t.deepest_pe < 1 << self.spec.pointer_bits for t in tallies),
         }  # fmt: skip
-
-
-def _window(matrix: Coo, rows: slice, columns: slice) -> Coo:
-    """The part of ``matrix`` at those rows and columns."""
-    if (rows.stop - rows.start, columns.stop - columns.start) == matrix.shape:
-        return matrix
-    inside = (matrix.rows >= rows.start) & (matrix.rows < rows.stop)
-    inside &= (matrix.cols >= columns.start) & (matrix.cols < columns.stop)
-    shape = (rows.stop - rows.start, columns.stop - columns.start)
-    return Coo(shape, matrix.rows[inside] - rows.start, matrix.cols[inside] - columns.start, matrix.values[inside])
 
 
 def _grown(first: Size, second: Size) -> Size:

@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from accelsim.engines.base import Array, Operands
-from accelsim.formats import Coo
 from accelsim.mapping.loopnest import Axis, LoopNest, lower
 from accelsim.workload import functional
 from accelsim.workload.network import Layer
@@ -17,7 +16,7 @@ from accelsim.workload.ops import Conv2d, Matmul, Recurrent
 Int64s = npt.NDArray[np.int64]
 
 
-def groups(layer: Layer, operands: Operands) -> Iterator[tuple[Coo, Array, Int64s | None]]:
+def groups(layer: Layer, operands: Operands) -> Iterator[tuple[Array, Array, Int64s | None]]:
     """(matrix out x in, vectors n x in, bias) of each group."""
     if isinstance(layer.op, Conv2d):
         assert operands.weight is not None
@@ -26,7 +25,7 @@ def groups(layer: Layer, operands: Operands) -> Iterator[tuple[Coo, Array, Int64
         for group in range(nest.dims.G):
             weight = operands.weight[group * size : (group + 1) * size].reshape(size, -1)
             bias = None if operands.bias is None else operands.bias[group * size : (group + 1) * size]
-            yield Coo.from_dense(weight), _windows(operands.inputs[0], nest, group), bias
+            yield weight, _windows(operands.inputs[0], nest, group), bias
         return
     if len(operands.inputs) == 2:
         assert isinstance(layer.op, Matmul)
@@ -35,13 +34,13 @@ def groups(layer: Layer, operands: Operands) -> Iterator[tuple[Coo, Array, Int64
         right = right if layer.op.transpose_b else right.transpose(0, 2, 1)
         left = operands.inputs[0].reshape(batch, m, k)
         for group in range(batch):
-            yield Coo.from_dense(right[group]), left[group], None
+            yield right[group], left[group], None
         return
     assert operands.weight is not None
     weight = operands.weight
     if isinstance(layer.op, Matmul) and not layer.op.transpose_b:
         weight = weight.T
-    yield Coo.from_dense(weight), operands.inputs[0].reshape(-1, weight.shape[1]), operands.bias
+    yield weight, operands.inputs[0].reshape(-1, weight.shape[1]), operands.bias
 
 
 def _windows(image: Array, nest: LoopNest, group: int) -> Array:

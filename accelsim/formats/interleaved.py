@@ -16,6 +16,9 @@ from accelsim.formats.relative import check_index_bits, pad_runs, unpad_runs
 from accelsim.formats.size import Size
 from accelsim.units import ceil_div
 
+BLOCK_ELEMENTS = 1 << 18  # so many a second-level cache holds
+KEYS = 1 << 16  # so many are sorted in linear time
+
 
 @dataclass(frozen=True, eq=False)
 class InterleavedCsc:
@@ -55,6 +58,24 @@ class InterleavedCsc:
         zeros, values, before = pad_runs(gaps, matrix.values[order], index_bits)
         starts = before[ends]
         return cls(matrix.shape, pes, index_bits, starts, zeros, values)
+
+    @classmethod
+    def from_dense(cls, matrix: Array, pes: int, index_bits: int) -> InterleavedCsc:
+        """The same as `encode`, of a two-dimensional array with its zeros: some columns at a time, so without the
+        coordinates of all its elements, and with one sort of small keys.
+        """
+        check_index_bits(index_bits)
+        rows, columns = matrix.shape
+        step = max(1, min(BLOCK_ELEMENTS // max(1, rows), KEYS // pes))
+        parts, base = [], 0
+        for first in range(0, columns, step):
+            starts, zeros, values = _block(matrix[:, first : first + step], pes, index_bits)
+            parts.append((starts[:-1] + base, zeros, values))
+            base += len(values)
+        starts, zeros, values = (
+            (np.concatenate(part) for part in zip(*parts, strict=True)) if parts else _block(matrix, pes, index_bits)
+        )
+        return cls((rows, columns), pes, index_bits, np.append(starts[: columns * pes], base), zeros, values)
 
     def decode(self) -> Coo:
         segment = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
@@ -101,9 +122,7 @@ class InterleavedCsc:
         Its values keep their own width.
         """
         columns = self.shape[1] if at is None else at
-        more = InterleavedCsc.encode(
-            Coo.from_dense(np.asarray(bias).reshape(-1, 1)), self.pes, self.index_bits
-        )
+        more = InterleavedCsc.encode(Coo.from_dense(np.asarray(bias).reshape(-1, 1)), self.pes, self.index_bits)
         between = np.full((columns - self.shape[1]) * self.pes, self.starts[-1])
         return InterleavedCsc(
             (self.shape[0], columns + 1), self.pes, self.index_bits,
@@ -124,6 +143,25 @@ class InterleavedCsc:
         )
 
 
+def _block(matrix: Array, pes: int, index_bits: int) -> tuple[Int64s, Array, Array]:
+    """(starts, zeros, values) of a few columns: column and PE together are one small key, so one sort is enough."""
+    columns = matrix.shape[1]
+    elements = matrix.ravel()
+    place = np.flatnonzero(elements != 0).astype(np.uint32)
+    row = place // np.uint32(columns)
+    local = row // np.uint32(pes)
+    segment = (place - row * np.uint32(columns)) * np.uint32(pes) + (row - local * np.uint32(pes))
+    order = np.argsort(_short(segment, columns * pes), kind="stable")
+    segment = segment[order]
+    position = np.asarray(local[order], np.int64)
+    gaps: Int64s = position.copy()
+    gaps[1:] -= np.where(segment[1:] == segment[:-1], position[:-1] + 1, 0)
+    counts = np.bincount(segment, minlength=columns * pes)
+    ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(counts)))
+    zeros, values, before = pad_runs(gaps, elements[place[order]], index_bits)
+    return before[ends], zeros, values
+
+
 def _column_order(matrix: Coo, pes: int) -> tuple[Array, Int64s]:
     """(PE of every non-zero, the order by column, PE and row): stable sorts by the smaller keys first.
 
@@ -134,5 +172,5 @@ def _column_order(matrix: Coo, pes: int) -> tuple[Array, Int64s]:
     return pe, order[np.argsort(_short(matrix.cols, matrix.shape[1])[order], kind="stable")]
 
 
-def _short(keys: Int64s, limit: int) -> Array:
+def _short(keys: Array, limit: int) -> Array:
     return keys.astype(np.uint16) if limit <= 1 << 16 else keys

@@ -29,7 +29,7 @@ class LayerArrays:
     layer has ONNX's own (directions first). ``inputs`` and ``output`` are quantizations; ``operand`` is the constant of
     a sum, a product or a prelu, its axes those of the layer's output; ``more`` has what is left, such as a batch
     normalization's ``scale``, ``shift``, ``mean`` and ``variance``. ``on_integers``: what it reads are numbers of a
-    type of integers, not what those stand for.
+    type of integers, not what those stand for; ``qlinear``: the file has a QLinear operator, no float one.
     """
 
     weight: Array | None = None
@@ -42,6 +42,7 @@ class LayerArrays:
     operand: Array | None = None
     operand_quantization: Quantization | None = None
     on_integers: bool = False
+    qlinear: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class ArrayNames:
     operand: Constant | None = None
     operand_shape: tuple[int, ...] = ()
     on_integers: bool = False
+    qlinear: bool = False
 
 
 def dequantized(values: Array, scales: Quantization | None, axis: int) -> Array:
@@ -91,6 +93,7 @@ class ArrayReader:
             bias_quantization=self._quantization(names.bias.scales) if names.bias is not None else None,
             operand=None if names.operand is None else self._evaluate(names.operand.name).reshape(names.operand_shape),
             on_integers=names.on_integers,
+            qlinear=names.qlinear,
             operand_quantization=self._quantization(names.operand.scales) if names.operand is not None else None,
         )
 

@@ -73,12 +73,14 @@ class QuantizationEntry(BaseModel):
     inputs: list[AffineEntry] = []
     weight_zero_point: _Whole | list[_Whole] = 0
     output: AffineEntry | None = None
+    fused: bool = True
 
     def value(self) -> Quantization:
         zero = self.weight_zero_point
         output = self.output.value() if self.output is not None else None
         return Quantization(
-            tuple(entry.value() for entry in self.inputs), tuple(zero) if isinstance(zero, list) else zero, output
+            tuple(entry.value() for entry in self.inputs), tuple(zero) if isinstance(zero, list) else zero, output,
+            self.fused,
         )
 
 
@@ -203,7 +205,8 @@ def _check_numbers(network: Network, document: Document) -> None:
                 message = f"has {len(numbers)} numbers, must have one or {channels} (output channels)"
                 faults.append(document.fault((*at, *key.split(".")), message))
         given = len(layer.quantization.inputs)
-        if given and given != len(layer.inputs):
+        with_constant = not layer.macs and layer.weight.file is not None
+        if given and given != len(layer.inputs) and not (with_constant and given == len(layer.inputs) + 1):
             message = f"has {given} entries, the layer has {len(layer.inputs)} inputs"
             faults.append(document.fault((*at, "quantization", "inputs"), message))
     if faults:

@@ -487,7 +487,7 @@ class _Reader:
             self.names_of_arrays[name] = ArrayNames(
                 self._weight_with_scales(call.node, plan.weight), plan.transposed, plan.bias,
                 scales if any(scales) else (), call.node.out_scales or self._sink(call.node.outputs[0])[1],
-                plan.more, *_operand(call, plan.operand), _is_on_integers(call),
+                plan.more, *_operand(call, plan.operand), _is_on_integers(call), call.node.is_quantized,
             )  # fmt: skip
         return result
 

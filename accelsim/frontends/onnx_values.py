@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,7 @@ from accelsim.workload.network import (
     Network,
     Provided,
     Quantization,
+    Rounding,
     TensorRef,
 )
 from accelsim.workload.ops import (
@@ -54,14 +55,18 @@ _DYNAMIC = (
     "scales (onnxruntime.quantization.quantize_static)"
 )
 _MOVES = (Reshape, Slice, Split, Transpose, Upsample)
+Runtime = Literal["onnxruntime", "reference"]
 _INT32 = NumberFormat("int", 32)
 _MONOTONE = ("relu", "relu6", "clip")  # quantizing before them or after them is the same
 
 
-def with_values(network: Network, path: Path) -> Network:
-    """``network``, as read from ``path``, with the file's numbers in its layers; `InputError` where one cannot be had."""
+def with_values(network: Network, path: Path, runtime: Runtime = "onnxruntime") -> Network:
+    """``network``, as read from ``path``, with the file's numbers in its layers; `InputError` where one cannot be had.
+
+    ``runtime``: whose integers, where the two differ: *onnxruntime*'s, or those of *reference*, `onnx.reference`.
+    """
     arrays = _arrays(path)
-    values = _Values(network, arrays, str(path))
+    values = _Values(network, arrays, str(path), runtime == "onnxruntime")
     changes = {layer.name: values.layer(layer) for layer in network.layers}
     changes = _batch_norms_folded(network, arrays, changes, values)
     if values.faults:
@@ -97,6 +102,7 @@ class _Values:
     network: Network
     arrays: Mapping[str, LayerArrays]
     source: str
+    fused: bool = True
 
     def __post_init__(self) -> None:
         self.faults: list[Fault] = []
@@ -197,7 +203,8 @@ class _Values:
         found = self.arrays.get(layer.name)
         zero = None if found is None or found.output is None else found.output.zero_point
         room = zero is not None and int(zero.ravel()[0]) != layer.precision.output.lowest
-        return follow.op.op not in _MONOTONE or (has_kernel(layer.op.op) and (room or follow.op.op != "relu"))
+        kept = self.fused and has_kernel(layer.op.op) and (room or follow.op.op != "relu")
+        return follow.op.op not in _MONOTONE or kept
 
     # ---- layers --------------------------------------------------------------------------------------------
 
@@ -212,7 +219,7 @@ class _Values:
             if not self._is_cast(layer):
                 return self._float_output(layer) | held
             inputs = (Affine(),) * len(inputs)  # integers made floats by a cast
-        scales = Quantization((*(s or Affine() for s in inputs), *scale), 0, output)
+        scales = Quantization((*(s or Affine() for s in inputs), *scale), 0, output, self.fused)
         return {"quantization": scales, **held, **(self._float_output(layer) if output is None else {})}
 
     def _is_cast(self, layer: Layer) -> bool:
@@ -264,7 +271,8 @@ class _Values:
         scale, zero = self._weight_scale(layer, arrays, inputs)
         product = np.float32(_of(inputs[0]).scale) * scale
         changes = _stored(layer, replace(arrays, bias=self._bias(layer, arrays, product)))
-        changes["requantize"] = fixed_rule(product, output or Affine(), "float32")
+        rounding: Rounding = "zero_first" if arrays.qlinear and not self.fused else "float32"
+        changes["requantize"] = fixed_rule(product, output or Affine(), rounding)
         changes["quantization"] = Quantization(tuple(_of(s) for s in inputs), zero, output)
         return changes | (self._float_output(layer) if output is None else {})
 

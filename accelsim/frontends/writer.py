@@ -73,7 +73,8 @@ def _entry(
     entry |= {key: value for key, value in _values(sketch, folder).items() if value != {}}
     if sketch.precision != precision:
         entry["precision"] = _formats(sketch.precision, precision)
-    return entry | _scales(sketch.requantize, sketch.quantization) | _differing(sketch.odds, Odds())
+    entry |= _differing(sketch.odds, Odds())
+    return entry | _scales(sketch.requantize, sketch.quantization)
 
 
 def _scales(requantize: Requantize, quantization: Quantization) -> dict[str, Any]:
@@ -89,7 +90,7 @@ def _scales(requantize: Requantize, quantization: Quantization) -> dict[str, Any
     return entry
 
 
-def _differing(value: Any, default: Any) -> Any:
+def _differing(value: Any, default: Any) -> dict[str, Any]:
     """A dataclass as a mapping of what differs from ``default``."""
     names = [f.name for f in fields(value) if getattr(value, f.name) != getattr(default, f.name)]
     return {name: _plain(getattr(value, name)) for name in names}

@@ -66,7 +66,10 @@ def _table(table: SweepTable, rows: list[Row]) -> Table:
 def _once(table: SweepTable, rows: list[Row]) -> list[Row]:
     """Every point once: a search may try one again."""
     keys = [key for key in (*LEAD, *table.keys) if key != "trial"]
-    return list({tuple(str(row.get(key)) for key in keys): row for row in reversed(rows)}.values())[::-1]
+    found: dict[tuple[str, ...], Row] = {}
+    for row in rows:
+        found.setdefault(tuple(str(row.get(key)) for key in keys), row)
+    return list(found.values())
 
 
 def _columns(table: SweepTable) -> list[tuple[str, ...]]:
@@ -80,9 +83,9 @@ def _columns(table: SweepTable) -> list[tuple[str, ...]]:
 
 
 def heading_of(key: str) -> str:
-    """``arch.engine.rows`` -> ``rows``, ``mapping.conv2.tile.K`` -> ``conv2`` over ``tile.K``: as narrow as is clear."""
+    """``arch.engine.rows`` -> ``rows``, ``mapping.conv2.tile.K`` -> ``conv2``, ``tile``, ``K``, one over the other."""
     parts = [part for part in key.split(".") if part not in _UNDERSTOOD] or [key]
-    return "\n".join([parts[0], ".".join(parts[1:])] if len(parts) > 1 else parts)
+    return "\n".join(parts)
 
 
 def _goal(objective: Objective, row: Row) -> str:

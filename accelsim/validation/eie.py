@@ -87,7 +87,7 @@ def run(matrix: Coo, vector: np.ndarray, **options: object) -> dict[str, int]:
     """Cycles and counts of one product on eie.yaml with ``options`` in its engine block."""
     arch = load_arch("eie", overrides={f"arch.engine.{key}": value for key, value in options.items()})
     assert isinstance(arch.engine, SparseSpec)
-    _, tally, size = SparseEngine(arch, arch.engine).product(matrix, vector[None], None, ACCUMULATOR)
+    _, tally, size = SparseEngine(arch, arch.engine).product(matrix.to_dense(), vector[None], None, ACCUMULATOR)
     counted = {
         name: tally.count(name)
         for name in ("cycles", "entries", "padding", "macs", "row_reads", "broadcasts")

@@ -107,7 +107,9 @@ def requantize(accumulator: Array, layer: Layer, reduction: int) -> Array:
         shift = 0 if bare else default_shift(layer.precision, reduction)
     multipliers, shifts = _by_channel(scale.multiplier, accumulator), _by_channel(shift, accumulator)
     if integers:
-        return saturate(rescaled(accumulator, multipliers, shifts, scale.rounding) + scale.zero_point, out)
+        first = scale.zero_point if scale.rounding == "zero_first" else 0
+        whole = rescaled(accumulator, multipliers, shifts, scale.rounding, first)
+        return saturate(whole + (scale.zero_point - first), out)
     values = accumulator.astype(np.float64) * (multipliers / 2.0**shifts)
     if not out.is_integer:
         return (values + scale.zero_point).astype(np.float32)
@@ -129,16 +131,17 @@ def _by_channel(numbers: Numbers, accumulator: Array) -> npt.NDArray[np.int64]:
     return np.array(numbers, np.int64).reshape((-1, 1, 1) if accumulator.ndim == 4 else (-1,))
 
 
-def rescaled(accumulator: Array, multiplier: Array, shift: Array, rounding: Rounding) -> Array:
-    """``round(accumulator * multiplier / 2**shift)`` of integers, exactly; int64, or Python's integers."""
+def rescaled(accumulator: Array, multiplier: Array, shift: Array, rounding: Rounding, first: int = 0) -> Array:
+    """``round(accumulator * multiplier / 2**shift + first)`` of integers, exactly; int64, or Python's integers."""
     if rounding == "float32":
         return _float32(accumulator, multiplier, shift)
     left = np.maximum(-shift, 0)
     peak = max(int(accumulator.max()), -int(accumulator.min())) if accumulator.size else 0
-    largest = (peak * int(np.abs(multiplier).max()) << int(left.max())) + (1 << int(shift.max(initial=0)))
+    largest = (peak * int(np.abs(multiplier).max()) << int(left.max())) + (1 + abs(first) << int(shift.max(initial=0)))
     kind: Any = np.int64 if largest < 1 << 62 else object
     product = (accumulator.astype(kind) * multiplier.astype(kind)) << left.astype(kind)
-    return _ROUNDINGS[rounding](np.asarray(product), np.maximum(shift, 0).astype(kind))
+    right = np.maximum(shift, 0).astype(kind)
+    return _ROUNDINGS[rounding](np.asarray(product + (first << right) if first else product), right)
 
 
 def _away(values: Array, shift: Array) -> Array:
@@ -169,7 +172,9 @@ def _float32(accumulator: Array, multiplier: Array, shift: Array) -> Array:
     return np.asarray(np.rint(accumulator.astype(np.float32) * factor).astype(np.int64))
 
 
-_ROUNDINGS: dict[str, Callable[[Array, Array], Array]] = {"away": _away, "even": _even, "gemmlowp": _gemmlowp}
+_ROUNDINGS: dict[str, Callable[[Array, Array], Array]] = {
+    "away": _away, "even": _even, "gemmlowp": _gemmlowp, "zero_first": _even,
+}  # fmt: skip
 
 
 def centred(layer: Layer, inputs: tuple[Array, ...], weights: Array | None) -> tuple[tuple[Array, ...], Array | None]:
@@ -234,10 +239,10 @@ def fused_multiply_add(values: Any, factor: Any, term: Any) -> npt.NDArray[np.fl
 def fixed_rule(product: Array, output: Affine, rounding: Rounding) -> Requantize:
     """The rule for the factor ``product / output.scale`` (product: input scale x weight scale), one or one a channel.
 
-    With *even* and *float32* the factor is a float32, as ONNX computes it; else it has 31 bits (Jacob et al., CVPR 2018, arXiv
-    1712.05877, section 2.2).
+    With *even*, *zero_first* and *float32* the factor is a float32, as ONNX computes it; else it has 31 bits (Jacob et
+    al., CVPR 2018, arXiv 1712.05877, section 2.2).
     """
-    if rounding in ("even", "float32"):
+    if rounding in ("even", "float32", "zero_first"):
         factors = (product.astype(np.float32) / np.float32(output.scale)).astype(np.float32)
         return _rule(factors, 24, False, output.zero_point, rounding)
     return _rule(product.astype(np.float64) / output.scale, 31, rounding == "gemmlowp", output.zero_point, rounding)

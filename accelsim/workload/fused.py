@@ -35,7 +35,7 @@ def is_fused(layer: Layer, operands: Operands) -> bool:
     scales, out = layer.quantization, layer.precision.output
     arity = _ARITY.get(layer.op.op)
     known = arity == len(operands) == len(scales.inputs) and scales.output is not None
-    return known and out.is_integer and out.bits == 8 and all(x.dtype == out.storage for x in operands)
+    return known and scales.fused and out.is_integer and out.bits == 8 and all(x.dtype == out.storage for x in operands)
 
 
 def has_kernel(name: str) -> bool:

@@ -123,7 +123,7 @@ class Held:
         return self.array
 
 
-Rounding = Literal["away", "even", "float32", "gemmlowp"]
+Rounding = Literal["away", "even", "float32", "gemmlowp", "zero_first"]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,8 @@ class Requantize:
     the expected magnitude of a sum of random products (see `accelsim.workload.values.default_shift`). ``rounding``:
     *away* half away from zero; *even* half to even, as ONNX's QLinear operators; *float32* the product is rounded to
     a float32 first, then half to even, as onnxruntime; *gemmlowp* a doubling high product of 32 bits rounded
-    half up, then a shift rounded half away from zero (gemmlowp's fixedpoint.h, as TFLite's kernels).
+    half up, then a shift rounded half away from zero (gemmlowp's fixedpoint.h, as TFLite's kernels); *zero_first* as
+    *even*, but with the zero point added before the rounding, as `onnx.reference`.
     """
 
     multiplier: int | tuple[int, ...] = 1
@@ -159,12 +160,14 @@ class Quantization:
     (``weight_zero_point``: one, or one an output channel); `Requantize` says the rest in integers. A layer without
     MACs computes on the numbers that its integers stand for, in float32, and its result is divided by the output's
     scale, rounded half to even and saturated, as ONNX's QuantizeLinear does. ``inputs`` and ``output`` left out: the
-    integers are the numbers (see `accelsim.workload.functional`).
+    integers are the numbers (see `accelsim.workload.functional`). ``fused``: operators that onnxruntime runs on the
+    integers themselves round as it does (`accelsim.workload.fused`), not as the float operator would.
     """
 
     inputs: tuple[Affine, ...] = ()
     weight_zero_point: int | tuple[int, ...] = 0
     output: Affine | None = None
+    fused: bool = True
 
 
 @dataclass(frozen=True)

@@ -90,13 +90,14 @@ CHANNELS = {
         (QLINEAR, IMAGE, {}), (QLINEAR, IMAGE, CHANNELS), (QLINEAR, IMAGE, {"wz": np.int8(-5)}),
         (QLINEAR, IMAGE, {"yz": np.int8(-9), "ys": np.float32(3.3)}), (QLINEAR, IMAGE, {"ys": np.float32(0.01)}),
         (QDQ, IMAGE, {}), (QDQ, IMAGE, CHANNELS), (QDQ, IMAGE, {"yz": np.int8(-128), "ys": np.float32(5.31)}),
+        (RESIDUAL, IMAGE, {}), (QLINEAR, IMAGE, {"ws": np.float32(0.125), "ys": np.float32(4)}),
         (SIGMOID, IMAGE, {"ws": np.float32(0.00051)}), (PRODUCT, "float[1,6] x", {}),
     ],
 )  # fmt: skip
 def test_integers_are_onnx_references(body: str, inputs: str, others: dict[str, Any], tmp_path: Path) -> None:
     path = saved(tmp_path, body, inputs, **others)
     proto = onnx.load(path)
-    network = load_network(path, values=True)[0]
+    network = load_network(path, values=True, overrides={"workload.runtime": "reference"})[0]
     shape = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
     x = np.random.default_rng(2).normal(0, 40, (6, *shape[1:])).astype(np.float32)
     found = real_outputs(network, run_on(network, x))[network.layers[-1].name]
@@ -147,6 +148,16 @@ def test_onnxruntime_agrees(body: str, last: str, tmp_path: Path) -> None:
     x = RNG.normal(0, 40, (1, 3, 8, 8)).astype(np.float32)
     session = runtime.InferenceSession(path.read_bytes())
     np.testing.assert_array_equal(real_outputs(network, run_on(network, x))[last], session.run(None, {"x": x})[0])
+
+
+def test_the_reference_rounds_halves_with_the_zero_point(tmp_path: Path) -> None:
+    path = saved(tmp_path, QLINEAR, ws=np.float32(0.125), ys=np.float32(4))
+    x = np.random.default_rng(2).normal(0, 40, (6, 3, 8, 8)).astype(np.float32)
+    runs = [run_on(load_network(path, values=True, overrides={"workload.runtime": r})[0], x)["r"][0].astype(int)
+            for r in ("onnxruntime", "reference")]  # fmt: skip
+    assert 0 < np.abs(runs[0] - runs[1]).max() <= 1
+    with pytest.raises(InputError, match='is "torch", must be onnxruntime or reference'):
+        load_network(path, overrides={"workload.runtime": "torch"})
 
 
 def test_integers_are_not_compressed_again(tmp_path: Path) -> None:

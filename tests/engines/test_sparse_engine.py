@@ -15,7 +15,6 @@ from accelsim.api import load_arch, load_network, simulate_full
 from accelsim.arch.spec import SparseSpec
 from accelsim.engines.sparse import SparseEngine, Tally
 from accelsim.errors import AccelsimError, InfeasibleError, InputError
-from accelsim.formats import Coo
 from accelsim.mapping.mapping import EMPTY
 from accelsim.report.explain import explain
 from accelsim.workload import functional
@@ -231,7 +230,7 @@ def test_vectors_together_count_as_one_by_one(channels: int, options: dict[str, 
     assert isinstance(arch.engine, SparseSpec)
     for accumulator in map(parse_format, ("int32", "int8")):  # the second overflows, and saturates
         shape = int(rng.integers(1, 40)), int(rng.integers(1, 40))
-        matrix = Coo.from_dense(np.where(rng.random(shape) < 0.3, rng.integers(-9, 10, shape), 0))
+        matrix = np.where(rng.random(shape) < 0.3, rng.integers(-9, 10, shape), 0)
         vectors = np.where(rng.random((7, shape[1])) < 0.5, rng.integers(-9, 10, (7, shape[1])), 0)
         bias = rng.integers(-5, 6, shape[0]) if rng.random() < 0.5 else None
         spec = arch.engine.model_copy(update={"channels": channels})

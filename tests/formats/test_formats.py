@@ -21,6 +21,7 @@ from accelsim.formats import (
     RunLength,
     huffman_bits,
     huffman_lengths,
+    interleaved,
     prune_balanced,
     prune_magnitude,
 )
@@ -51,6 +52,25 @@ def test_every_format_gives_back_what_it_was_given(
     for form in encoded:
         assert form.decode().equals(coo), type(form).__name__
         assert np.array_equal(form.decode().to_dense(), dense)
+
+
+@pytest.mark.parametrize(("elements", "keys"), [(1 << 18, 1 << 16), (64, 1 << 16), (1 << 18, 8)])
+def test_columns_encoded_some_at_a_time_are_those_encoded_together(
+    monkeypatch: pytest.MonkeyPatch, elements: int, keys: int
+) -> None:
+    monkeypatch.setattr(interleaved, "BLOCK_ELEMENTS", elements)
+    monkeypatch.setattr(interleaved, "KEYS", keys)
+    rng = np.random.default_rng(elements + keys)
+    for _ in range(40):
+        shape, pes, bits = rng.integers(0, 50, 2), int(rng.integers(1, 20)), int(rng.integers(1, 6))
+        dense = np.where(rng.random(shape) < rng.choice([0, 0.1, 0.5, 1]), rng.integers(-9, 10, shape), 0)
+        dense = dense.T if rng.random() < 0.5 else dense
+        whole = InterleavedCsc.encode(Coo.from_dense(dense), pes, bits)
+        parts = InterleavedCsc.from_dense(dense, pes, bits)
+        for name in ("starts", "zeros", "values"):
+            first, second = getattr(whole, name), getattr(parts, name)
+            assert first.dtype == second.dtype
+            assert np.array_equal(first, second), (shape, pes, name)
 
 
 @settings(max_examples=40, deadline=None)

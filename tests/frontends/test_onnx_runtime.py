@@ -150,3 +150,15 @@ def test_what_compress_writes_gives_its_integers(name: str, activations: str, tm
     ours = {key: arrays[0] for key, arrays in run_on(made.network, next(iter(given.values()))).items()}
     assert_same_integers(path, given, ours)
     assert_same_integers(path, given, reference(path, given))
+
+
+@pytest.mark.parametrize("name", FLOATS)
+def test_converted_yaml_gives_the_same(name: str, tmp_path: Path) -> None:
+    path = quantized(tmp_path, FLOATS[name](), "QOperator", "QUInt8", "QInt8", per_channel=True)
+    assert main(["convert", str(path), "--values", "-o", str(tmp_path / "net.yaml")]) == 0
+    network = load_network(tmp_path / "net.yaml")[0]
+    given = next(iter(feeds(onnx.load(path)).values()))
+    again = run_reference(network, 0, given_arrays({"": given}).inputs(network))
+    for key, expected in reference(path, feeds(onnx.load(path))).items():
+        if key in again:
+            np.testing.assert_array_equal(again[key][0], expected, err_msg=key)
