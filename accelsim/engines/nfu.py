@@ -29,15 +29,14 @@ from accelsim.engines.walk import (
     Carry,
     Steps,
     counters_of,
-    port_contention,
     run_steps,
     timeline_options,
-    transfer_traffic,
 )
 from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
 from accelsim.mapping.mapping import LayerMapping
+from accelsim.memory.transfers import port_contention, transfer_traffic
 from accelsim.schedule.build import NOTHING, Schedule, build_schedule
 from accelsim.schedule.residency import Plan
 from accelsim.units import ceil_div

@@ -27,14 +27,13 @@ from accelsim.engines.walk import (
     Carry,
     Steps,
     counters_of,
-    port_contention,
     run_steps,
     timeline_options,
-    transfer_traffic,
 )
 from accelsim.errors import InfeasibleError, InvariantError
 from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
+from accelsim.memory.transfers import port_contention, transfer_traffic
 from accelsim.schedule.build import Schedule, numbered
 from accelsim.units import ceil_div
 from accelsim.workload.precision import NumberFormat, Precision

@@ -16,9 +16,10 @@ import numpy as np
 from accelsim.arch.spec import Architecture
 from accelsim.counters import Counters, Transfer, add_traffic
 from accelsim.engines.kernels import timeline as tl
-from accelsim.engines.walk import Carry, Steps, counters_of, run_steps, timeline_options, transfer_traffic
+from accelsim.engines.walk import Carry, Steps, counters_of, run_steps, timeline_options
 from accelsim.mapping.loopnest import VectorWork
 from accelsim.mapping.machine import Placement, Widths, free_bytes
+from accelsim.memory.transfers import transfer_traffic
 from accelsim.units import ceil_div
 from accelsim.workload.precision import Precision
 
