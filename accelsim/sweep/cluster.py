@@ -115,4 +115,4 @@ def _singles(batch: Batch, failures: int) -> list[tuple[Batch, int]]:
     """A batch whose workers died, as single jobs: those not to blame shall not suffer for it."""
     if len(batch.jobs) == 1:
         return [(batch, failures)]
-    return [(Batch((job,), batch.networks), 0) for job in batch.jobs]
+    return [(Batch((job,), batch.workloads), 0) for job in batch.jobs]

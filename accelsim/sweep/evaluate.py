@@ -10,14 +10,14 @@ import pickle
 from collections.abc import Callable, Hashable, Sequence
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from accelsim.arch.spec import Architecture
 from accelsim.errors import InfeasibleError, InputError, InvariantError
 from accelsim.mapping.loopnest import DIMS, Dims, LoopNest, lower
 from accelsim.mapping.machine import Widths
 from accelsim.mapping.mapping import Mapping, MappingFile
-from accelsim.sweep.inputs import Inputs
+from accelsim.sweep.inputs import Inputs, fitted
 from accelsim.sweep.store import Outcome
 from accelsim.workload.network import Layer, Network
 
@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from accelsim.schedule.residency import Plan
 
 MOST_CONTEXTS = 16
+MOST_WEIGHTS = 1 << 28  # of networks that are kept
 MOST_RUNS = 20_000
-Made = TypeVar("Made")
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -43,51 +44,69 @@ class Job:
     mapping: MappingFile
     values: bool
     seed: int
-    figures: MappingABC[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Jobs that travel together, and the networks (pickled, by id) that they need."""
+    """Jobs that travel together, and the workloads (pickled, by id) that they need."""
 
     jobs: tuple[Job, ...]
-    networks: MappingABC[str, bytes]
+    workloads: MappingABC[str, bytes]
 
 
 def make_batch(numbered: Sequence[tuple[int, Inputs]]) -> Batch:
     """Pack points for a worker."""
-    networks = {inputs.network_id: inputs.network for _, inputs in numbered}
-    jobs = tuple(Job(number, i.network_id, i.arch, i.mapping, i.values, i.seed, i.figures) for number, i in numbered)
-    return Batch(jobs, {name: pickle.dumps(network) for name, network in networks.items()})
+    workloads = {inputs.network_id: inputs.workload for _, inputs in numbered}
+    jobs = tuple(Job(number, i.network_id, i.arch, i.mapping, i.values, i.seed) for number, i in numbered)
+    return Batch(jobs, {name: pickle.dumps(workload) for name, workload in workloads.items()})
 
 
 def run_batch(batch: Batch) -> list[tuple[int, Outcome]]:
     """Run every job of a batch, in this process."""
-    return [(job.number, _EVALUATOR.outcome(job, batch.networks)) for job in batch.jobs]
+    return [(job.number, _EVALUATOR.outcome(job, batch.workloads)) for job in batch.jobs]
+
+
+class Made(NamedTuple):
+    """A network that is ready to run, and what is known of it beside what is simulated."""
+
+    network: Network
+    figures: MappingABC[str, float]
 
 
 @dataclass
 class Evaluator:
     """Runs jobs one after the other."""
 
-    _networks: dict[str, Network] = field(default_factory=dict)
+    _networks: dict[str, Made] = field(default_factory=dict)
     _memories: dict[tuple[str, str], _Memory] = field(default_factory=dict)
 
-    def outcome(self, job: Job, networks: MappingABC[str, bytes]) -> Outcome:
+    def outcome(self, job: Job, workloads: MappingABC[str, bytes]) -> Outcome:
         """What comes of a job; never raises but on an interrupt."""
-        network = self._network(job.network_id, networks)
-        return outcome_of(lambda: self.metrics(network, job))
+        return outcome_of(lambda: self.metrics(job, workloads[job.network_id]))
 
-    def metrics(self, network: Network, job: Job) -> dict[str, Any]:
-        """The totals of a run, as `accelsim.report.rows` names them."""
+    def metrics(self, job: Job, workload: bytes) -> dict[str, Any]:
+        """The totals of a run, as `accelsim.report.rows` names them, and the figures of its network."""
         from accelsim.report.rows import expected_figures, total_counters
 
-        memory = self._memory(job)
-        result = simulate(network, job.arch, job.mapping, job.values, job.seed, memory)
-        return {**total_counters(result.totals), **expected_figures(result), **job.figures}
+        made = self._made(job.network_id, workload)
+        mapping = fitted(job.mapping, made.network)
+        result = simulate(made.network, job.arch, mapping, job.values, job.seed, self._memory(job))
+        return {**total_counters(result.totals), **expected_figures(result), **made.figures}
 
-    def _network(self, name: str, networks: MappingABC[str, bytes]) -> Network:
-        return _keep(self._networks, name, lambda: pickle.loads(networks[name]))
+    def _made(self, name: str, workload: bytes) -> Made:
+        if name not in self._networks:
+            made = Made(*pickle.loads(workload).made())
+            self._make_room(made.network.parameters)
+            self._networks[name] = made
+        return self._networks[name]
+
+    def _make_room(self, coming: int) -> None:
+        """Networks with their weights in memory are large: the oldest go."""
+        while self._networks and (
+            len(self._networks) >= MOST_CONTEXTS
+            or coming + sum(made.network.parameters for made in self._networks.values()) > MOST_WEIGHTS
+        ):
+            self._networks.pop(next(iter(self._networks)))
 
     def _memory(self, job: Job) -> _Memory:
         return _keep(self._memories, (job.network_id, job.arch.sha256), _Memory)
@@ -114,7 +133,7 @@ def _one_line(error: InputError) -> str:
     return "; ".join(str(fault) for fault in error.faults)
 
 
-def _keep(known: dict[Any, Made], key: Hashable, make: Callable[[], Made]) -> Made:
+def _keep(known: dict[Any, Kept], key: Hashable, make: Callable[[], Kept]) -> Kept:
     """``known[key]``, made where missing; of many only the last are kept."""
     if key not in known:
         if len(known) >= MOST_CONTEXTS:

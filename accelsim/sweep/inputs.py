@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,8 @@ import accelsim
 from accelsim import catalogue
 from accelsim.arch.loader import read_architecture
 from accelsim.arch.spec import Architecture
-from accelsim.compression.override import is_compressed, recipe_document, recipe_value
+from accelsim.compression.override import is_compressed, recipe_document, recipe_value, without_compression
+from accelsim.compression.recipe import Recipe, read_recipe
 from accelsim.errors import Fault, InputError, nearest
 from accelsim.mapping.loopnest import DIMS, lower
 from accelsim.mapping.mapping import MappingFile
@@ -43,9 +44,6 @@ _NOT_THE_MODEL = (
     "__init__.py",
 )
 _STILL_THE_MODEL = ("report/model.py", "report/result.py", "report/rows.py")
-
-
-MOST_WEIGHTS = 1 << 28  # of compressed networks that are kept
 
 
 @cache
@@ -76,20 +74,59 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Given:
+    """A network as its file has it."""
+
+    network: Network
+
+    def made(self) -> tuple[Network, Mapping[str, float]]:
+        """The network, ready to run, and its figures: none."""
+        return expanded(self.network)[0], {}
+
+
+@dataclass(frozen=True)
+class ToCompress:
+    """A network that a recipe makes where it is needed: a point that is in the store already costs no compression."""
+
+    source: str
+    recipe: str | None
+    batch: int | None
+    overrides: tuple[tuple[str, Any], ...]
+    layers: tuple[str, ...]
+
+    def made(self) -> tuple[Network, Mapping[str, float]]:
+        """The compressed network, ready to run, and what compression says of it beside what is simulated: top-1 where
+        there are labels, bits.
+        """
+        from accelsim.compression.compress import compress
+
+        result = compress(self.source, self.recipe, batch=self.batch, overrides=dict(self.overrides))
+        figures: dict[str, float] = {} if result.accuracy_after is None else {"accuracy": result.accuracy_after}
+        network = selected(result.network, self.layers)
+        return expanded(network)[0], figures | {"stored_weight_bits": sum(size.total_bits for size in result.sizes)}
+
+
+Workload = Given | ToCompress
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What a simulation takes, resolved; ``network_id`` names the network's content.
 
-    The seed counts in cycles mode too: an engine whose time depends on its operands makes them from it. ``figures``:
-    what compression says of the network beside what is simulated, such as its accuracy.
+    The seed counts in cycles mode too: an engine whose time depends on its operands makes them from it.
     """
 
-    network: Network
+    workload: Workload
     network_id: str
     arch: Architecture
     mapping: MappingFile
     values: bool = False
     seed: int = 0
-    figures: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def network(self) -> Network:
+        """The network to run; one that is to be compressed is, now."""
+        return self.workload.made()[0]
 
     @property
     def key(self) -> bytes:
@@ -102,7 +139,6 @@ class Inputs:
             "machines": {name: _arch_content(machine) for name, machine in self.mapping.machines.items()},
             "mode": "values" if self.values else "cycles",
             "seed": self.seed,
-            "figures": dict(self.figures),
         }
         return hashlib.sha256(canonical(content).encode()).digest()
 
@@ -192,11 +228,11 @@ class Resolver:
         """Resolve a point; raises `InputError` with the faults of all its inputs."""
         overrides = {**self.spec.settings, **point.assignment}
         faults: list[Fault] = []
-        network: _Read | None = None
+        read: _Read | None = None
         arch: Architecture | None = None
         mapping: MappingFile | None = None
         try:
-            network = self.network(point.network, overrides)
+            read = self.workload(point.network, overrides)
         except InputError as error:
             faults += error.faults
         try:
@@ -205,44 +241,37 @@ class Resolver:
             faults += error.faults
         try:
             mapping = catalogue.load_mapping(self.spec.mapping, overrides)
-            if network is not None:
-                catalogue.check_mapping_names(mapping, network[0], self.spec.mapping or "mapping")
+            if read is not None and isinstance(read.workload, Given):
+                mapping = fitted(mapping, read.workload.network, self.spec.mapping)
         except InputError as error:
             faults += error.faults
-        if faults or network is None or arch is None or mapping is None:
+        if faults or read is None or arch is None or mapping is None:
             raise InputError(faults)
-        whole, mapping = expanded(network[0])[0], mapping.for_parts(network[0])
-        return Inputs(whole, network[1], arch, mapping, self.spec.values, self.spec.seed, network[2])
+        return Inputs(read.workload, read.id, arch, mapping, self.spec.values, self.spec.seed)
 
-    def network(self, source: str, overrides: Mapping[str, Any]) -> _Read:
-        """The network with its ``workload.`` keys set, compressed if that is asked for, and its layers chosen; its id,
-        and its figures.
-        """
+    def network(self, source: str, overrides: Mapping[str, Any]) -> Network:
+        """The network as its file and the keys have it, not yet compressed, its algorithms not written out."""
+        return self.workload(source, overrides).network
+
+    def workload(self, source: str, overrides: Mapping[str, Any]) -> _Read:
+        """The network with its ``workload.`` keys set and its layers chosen, to be compressed if that is asked for."""
         own = {key: value for key, value in overrides.items() if key.startswith(("workload.", "compression."))}
-        return _remembered(self._networks, canonical([source, own]), lambda: self._read_network(source, own))
+        return _remembered(self._networks, canonical([source, own]), lambda: self._read_workload(source, own))
 
-    def _read_network(self, source: str, overrides: Mapping[str, Any]) -> _Read:
+    def _read_workload(self, source: str, overrides: Mapping[str, Any]) -> _Read:
+        smaller = is_compressed(self.spec.recipe, overrides)
         batch = None if "workload.batch" in overrides else self.spec.batch
-        figures: dict[str, float] = {}
-        if is_compressed(self.spec.recipe, overrides):
-            network, figures = compressed(source, self.spec.recipe, batch, overrides)
-            self._make_room(network)
-        else:
-            network, notes = catalogue.load_network(source, batch=batch, overrides=overrides, values=self.spec.values)
-            self.notes.update(dict.fromkeys(notes))
+        plain = without_compression(overrides)
         wanted = self.spec.layers or ((self.spec.tilings.layer,) if self.spec.tilings else ())
-        if wanted:
-            network = network.select(_known_layers(network, wanted))
-        return _Read(network, network_id(network), figures)
-
-    def _make_room(self, coming: Network) -> None:
-        """Networks with their weights in memory are large: the oldest go."""
-        held = [(key, read.network.parameters) for key, read in self._networks.items() if isinstance(read, _Read)]
-        surplus = coming.parameters + sum(size for _, size in held) - MOST_WEIGHTS
-        for key, size in held:
-            if surplus > 0:
-                del self._networks[key]
-                surplus -= size
+        values = self.spec.values or smaller
+        network, notes = catalogue.load_network(source, batch=batch, overrides=plain, values=values)
+        if smaller:
+            recipe = read_recipe(recipe_document(self.spec.recipe, overrides))
+            workload = ToCompress(source, self.spec.recipe, batch, tuple(sorted(overrides.items())), tuple(wanted))
+            return _Read(network, workload, _compressed_id(network, _path(source), recipe, wanted))
+        self.notes.update(dict.fromkeys(notes))
+        network = selected(network, wanted)
+        return _Read(network, Given(network), network_id(network))
 
     def arch(self, source: str, overrides: Mapping[str, Any]) -> Architecture:
         """The architecture with its ``arch.`` keys set."""
@@ -261,19 +290,33 @@ class Resolver:
 
 class _Read(NamedTuple):
     network: Network
+    workload: Workload
     id: str
-    figures: Mapping[str, float]
 
 
-def compressed(
-    source: str, recipe: str | None, batch: int | None, overrides: Mapping[str, Any]
-) -> tuple[Network, dict[str, float]]:
-    """A network as its recipe makes it, and what that says of it: top-1 where there are labels, parameters, bits."""
-    from accelsim.compression.compress import compress
+def _path(source: str) -> Path:
+    return catalogue.locate(source, "workloads", "network", (".yaml", ".yml", ".onnx", ".csv"))
 
-    made = compress(source, recipe, batch=batch, overrides=overrides)
-    figures: dict[str, float] = {} if made.accuracy_after is None else {"accuracy": made.accuracy_after}
-    return made.network, figures | {"stored_weight_bits": sum(size.total_bits for size in made.sizes)}
+
+def _compressed_id(network: Network, path: Path, recipe: Recipe, layers: Sequence[str]) -> str:
+    """Digest of all that a compressed network follows from; the file too, of which an ONNX model's holds more."""
+    content = recipe.model_dump(mode="json", by_alias=True)
+    data = {name: _file_digest(part.file) for name in ("calibration", "test") if (part := getattr(recipe, name))}
+    for name in data:
+        content[name].pop("file")
+    whole = [network_id(network), _file_digest(path), content, data, list(layers)]
+    return hashlib.sha256(canonical(whole).encode()).hexdigest()
+
+
+def fitted(mapping: MappingFile, network: Network, source: str | None = None) -> MappingFile:
+    """``mapping`` as it is of ``network``'s layers; `InputError` where it names one that is not there."""
+    catalogue.check_mapping_names(mapping, network, source or "mapping")
+    return mapping.for_parts(network)
+
+
+def selected(network: Network, layers: Sequence[str]) -> Network:
+    """The network with ``layers`` alone, with all of them where none is named."""
+    return network.select(_known_layers(network, layers)) if layers else network
 
 
 def _remembered(known: dict[str, Read | InputError], key: str, read: Callable[[], Read]) -> Read:
@@ -297,7 +340,7 @@ def _with(document: Document, overrides: Mapping[str, Any]) -> Document:
     return document
 
 
-def _known_layers(network: Network, names: tuple[str, ...]) -> tuple[str, ...]:
+def _known_layers(network: Network, names: Sequence[str]) -> Sequence[str]:
     known = [layer.name for layer in network.layers]
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -337,8 +380,7 @@ class SpaceBase:
             return self.resolver.arch(self.arch, settings).model_dump(by_alias=True)
         if root == "mapping":
             return catalogue.load_mapping(self.resolver.spec.mapping, settings).model_dump(exclude_unset=True)
-        network = self.resolver.network(self.network, settings)[0]
-        path = catalogue.locate(self.network, "workloads", "network", (".yaml", ".yml", ".onnx", ".csv"))
+        network, path = self.resolver.network(self.network, settings), _path(self.network)
         plain: dict[str, Any] = {}
         if path.suffix in (".yaml", ".yml"):
             plain = dict(self.resolver.document(self.network, "workloads", "network").data)
@@ -348,7 +390,7 @@ class SpaceBase:
         """The size of the loop that ``mapping.LAYER.tile.DIM`` cuts."""
         layer_name, dim = _tile_key(key)
         overrides = {**self.resolver.spec.settings, **assignment}
-        network = self.resolver.network(self.network, overrides)[0]
+        network = self.resolver.network(self.network, overrides)
         dims = lower(network.layer(_known_layers(network, (layer_name,))[0])).dims
         if dim not in dims:
             raise InputError(Fault(key, "", f"layer {layer_name} has no loops to tile"))

@@ -147,7 +147,7 @@ def _halves(attempt: _Attempt) -> list[_Attempt]:
     """A batch that failed, as single jobs: one of them is to blame, and the others shall not suffer for it."""
     if len(attempt.batch.jobs) == 1:
         return [attempt]
-    return [_Attempt(Batch((job,), attempt.batch.networks)) for job in attempt.batch.jobs]
+    return [_Attempt(Batch((job,), attempt.batch.workloads)) for job in attempt.batch.jobs]
 
 
 def _new_executor(workers: int) -> ProcessPoolExecutor:

@@ -115,7 +115,8 @@ def work_of(inputs: Inputs) -> Work:
     from accelsim.schedule.residency import plan_residency
     from accelsim.sweep.bound import Work
 
-    layer = inputs.network.layers[0]
+    network = inputs.network
+    layer = network.layers[0]
     nest, engine = only_nest(layer), engine_of(inputs.arch, inputs.mapping)
     foreign = not isinstance(engine, MappedEngine) or (
         type(engine) is not MappedEngine and nest and nest.private_weights
@@ -131,7 +132,7 @@ def work_of(inputs: Inputs) -> Work:
     unit = engine.unit_of(layer.name, fixed)
     unit.refuse(layer.name, nest, layer.precision)
     dataflow = fixed.dataflow or unit.dataflow
-    placement = plan_residency(inputs.network, inputs.arch).placements[layer.name]
+    placement = plan_residency(network, inputs.arch).placements[layer.name]
     return Work(nest, inputs.arch, unit, layer.precision, dataflow, placement)
 
 

@@ -50,6 +50,19 @@ def test_rows_are_those_of_compressing_and_simulating_apart(recipe: Path) -> Non
     assert few["accuracy"] < many["accuracy"]  # type: ignore[operator]
 
 
+def test_a_point_that_is_in_the_store_is_not_even_compressed(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "store.db"
+    first = sweep("digits", "tpu_v1", VARY, recipe=recipe, store=store)
+
+    def compressed_again(*_: object, **__: object) -> None:
+        raise AssertionError("compressed again")
+
+    monkeypatch.setattr("accelsim.compression.compress.compress", compressed_again)
+    assert sweep("digits", "tpu_v1", VARY, recipe=recipe, store=store).rows == first.rows
+
+
 def test_a_store_knows_a_point_by_the_recipe_and_its_data(recipe: Path, tmp_path: Path) -> None:
     store = tmp_path / "store.db"
     first = sweep("digits", "tpu_v1", VARY, recipe=recipe, store=store)
