@@ -29,7 +29,8 @@ class LayerArrays:
     layer has ONNX's own (directions first). ``inputs`` and ``output`` are quantizations; ``operand`` is the constant of
     a sum, a product or a prelu, its axes those of the layer's output; ``more`` has what is left, such as a batch
     normalization's ``scale``, ``shift``, ``mean`` and ``variance``. ``on_integers``: what it reads are numbers of a
-    type of integers, not what those stand for; ``qlinear``: the file has a QLinear operator, no float one.
+    type of integers, not what those stand for; ``qlinear``: the file has a QLinear operator, no float one;
+    ``transposed``: it has the weights as in x out.
     """
 
     weight: Array | None = None
@@ -43,6 +44,7 @@ class LayerArrays:
     operand_quantization: Quantization | None = None
     on_integers: bool = False
     qlinear: bool = False
+    transposed: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class ArrayReader:
             operand=None if names.operand is None else self._evaluate(names.operand.name).reshape(names.operand_shape),
             on_integers=names.on_integers,
             qlinear=names.qlinear,
+            transposed=names.transposed,
             operand_quantization=self._quantization(names.operand.scales) if names.operand is not None else None,
         )
 

@@ -39,6 +39,7 @@ from accelsim.workload.ops import (
     Elementwise,
     Embedding,
     LayerNorm,
+    Matmul,
     Op,
     Recurrent,
     Reshape,
@@ -118,7 +119,9 @@ class _Values:
                     self.formats.setdefault(ref, layer.precision.input)
 
     def fault(self, layer: Layer, message: str) -> None:
-        self.faults.append(Fault(self.source, f'layer "{layer.name}"', message))
+        fault = Fault(self.source, f'layer "{layer.name}"', message)
+        if fault not in self.faults:
+            self.faults.append(fault)
 
     def layer(self, layer: Layer) -> dict[str, Any]:
         """What changes in one layer."""
@@ -313,6 +316,11 @@ class _Values:
             self.fault(layer, "has integer weights without a scale")
             return np.ones((), np.float32), 0
         scale = found.scale.astype(np.float32)
+        channels = layer.output_shapes[0][1 if len(layer.output_shapes[0]) == 4 else -1]
+        if scale.size != 1 and not (scale.size == channels and scale.ndim == 1 and _by_output(layer, arrays)):
+            message = f"has weight scales of shape {list(scale.shape)} along axis {found.axis}, must have one scale or one an "
+            self.fault(layer, f"{message}output channel ({channels}): run it without --values, or quantize it again")
+            return np.ones((), np.float32), 0
         if not (np.isfinite(scale).all() and (scale > 0).all()):
             self.fault(layer, f"has a weight scale of {scale.min()}, must be a finite number above 0")
             return np.ones((), np.float32), 0
@@ -336,6 +344,15 @@ class _Values:
 
 def _held(values: Array) -> Provided:
     return Provided(provider=Held(values))
+
+
+def _by_output(layer: Layer, arrays: LayerArrays) -> bool:
+    """Whether scales along an axis of the weights, as the file has them, are those of output channels."""
+    assert arrays.weight is not None
+    assert arrays.weight_quantization is not None
+    rank = arrays.weight.ndim
+    last = arrays.transposed or isinstance(layer.op, Matmul)
+    return arrays.qlinear or arrays.weight_quantization.axis % rank == (rank - 1 if last else 0)
 
 
 def _of(scale: Affine | None) -> Affine:

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
+from exact_runtime import need_exact_runtime
 from onnx import helper, numpy_helper
 from runtime_models import FLOATS, INT8, STORAGE, UINT8, Array, Chain, feeds, integers, quantized
 
@@ -25,6 +26,7 @@ from accelsim.frontends.inputs import given_arrays
 from accelsim.frontends.onnx import tensor_sources
 from accelsim.workload.functional import run_reference
 
+need_exact_runtime()
 STYLES = [
     ("QDQ", "QUInt8", "QInt8", {"per_channel": True}),
     ("QOperator", "QUInt8", "QInt8", {"per_channel": True}),
