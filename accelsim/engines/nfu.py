@@ -7,10 +7,10 @@ The buffers hold one tile of each tensor; inside it the NFU's own loops run: for
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,9 +35,9 @@ from accelsim.engines.walk import (
 from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
-from accelsim.mapping.mapping import LayerMapping
+from accelsim.mapping.mapping import LayerMapping, Mapping
 from accelsim.memory.transfers import port_contention, transfer_traffic
-from accelsim.schedule.build import NOTHING, Schedule, build_schedule
+from accelsim.schedule.build import NOTHING, Schedule, build_schedule, tile_places
 from accelsim.schedule.residency import Plan
 from accelsim.units import ceil_div
 from accelsim.workload.fixed_point import saturate
@@ -47,6 +47,8 @@ from accelsim.workload.recurrent import CellArithmetic
 
 DATAFLOW = "os"  # sums stand in their registers, or at least in their buffer
 _OPERANDS: tuple[Tensor, ...] = ("weight", "input", "output")
+MOST_OPERANDS = 1 << 20  # of inputs that are laid out at a time, in values mode
+
 _MODES = {"saturate": kernels.SATURATE, "wrap": kernels.WRAP}
 
 
@@ -103,7 +105,7 @@ class Nfu:
     def unrolling(self) -> dict[str, int]:
         return self.spec.unroll.model_dump()
 
-    def unrolled(self, layer: str, sizes: Mapping[str, int]) -> Nfu:
+    def unrolled(self, layer: str, sizes: MappingABC[str, int]) -> Nfu:
         """The NFU with its multipliers on other loops; some of them may stay idle, but there are no more."""
         unroll = self.spec.unroll.model_copy(update=dict(sizes))
         most = self.spec.unroll.multipliers
@@ -324,15 +326,20 @@ class Nfu:
     # ---- values --------------------------------------------------------------------------------------------
 
     def accumulate(self, schedule: Schedule, precision: Precision, image: Array, weight: Array) -> Sums:
-        """Step every tile's operands through the NFU, in the schedule's order (kernels.nfu)."""
+        """Step every tile's operands through the NFU (kernels.nfu).
+
+        Tiles that differ in their pixels alone go together: no sum has products of both, and every sum takes its own
+        in the schedule's order.
+        """
         nest, d = schedule.nest, schedule.nest.dims
         floats = not precision.accumulator.is_integer
         sums = np.zeros((d.N, d.G, d.K, d.P, d.Q), dtype=np.float32 if floats else np.int64)
         effective, overflows = 0, 0
         pack, _ = self._speed(precision)
         operands = TileOperands(nest, image, weight)
-        for at, tile in schedule.tile_places():
-            taken = self._taken(tile, pack)
+        rows_of = cache(lambda tile: self._taken(tile, pack))
+        for at, tile in tile_places(d, schedule.mapping if nest.private_weights else _with_more_pixels(schedule)):
+            taken = rows_of(Dims(C=tile.C, R=tile.R, S=tile.S))
             for left, right, place in operands.of(at, tile):
                 out = sums[place].reshape(tile.N, tile.K, -1).transpose(0, 2, 1).reshape(-1, tile.K)
                 out, overflowed = self._tile_sums(left, right, out, taken, precision)
@@ -367,7 +374,9 @@ class Nfu:
         """``start`` [pixels, K] plus one tile's products, and sums that did not fit."""
         step = self.spec.unroll.K
         blocks, lanes = ceil_div(right.shape[1], step), ceil_div(step, kernels.LANES) * kernels.LANES
-        inputs = np.pad(left, ((0, 0), (0, 1)))[:, taken]
+        padded = np.zeros((left.shape[0], left.shape[1] + 1), dtype=left.dtype)  # a lane that takes nothing reads zero
+        padded[:, :-1] = left
+        inputs = padded[:, taken]
         weights = np.zeros((right.shape[0] + 1, blocks, lanes), dtype=right.dtype)
         sums = np.zeros((left.shape[0], blocks, lanes), dtype=start.dtype)
         for block in range(blocks):
@@ -377,6 +386,13 @@ class Nfu:
         rows = np.ascontiguousarray(weights[taken].transpose(2, 0, 1, 3))
         overflows = kernels.run_tile(inputs, rows, sums, **_cuts(self.spec.arithmetic, precision))
         return sums[:, :, :step].reshape(left.shape[0], -1)[:, : right.shape[1]], overflows
+
+
+def _with_more_pixels(schedule: Schedule) -> Mapping:
+    """The mapping with as many rows of outputs a tile as `MOST_OPERANDS` inputs of theirs allow."""
+    d, tile = schedule.nest.dims, schedule.mapping.tile
+    rows = min(d.P, max(1, MOST_OPERANDS // (d.N * d.Q * tile.reduction)))
+    return replace(schedule.mapping, tile=tile._replace(N=d.N, P=rows, Q=d.Q))
 
 
 def _product(unroll: Unroll) -> str:

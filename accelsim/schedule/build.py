@@ -50,10 +50,7 @@ class Schedule:
 
     def tile_places(self) -> Iterator[tuple[Dims, Dims]]:
         """Where each step's tile begins in every loop, and its sizes."""
-        index = _indices(self.mapping.counts(self.nest.dims), self.mapping)
-        starts = np.stack([index[dim] * getattr(self.mapping.tile, dim) for dim in Dims._fields], axis=1)
-        for start, kind in zip(starts, self.classes, strict=True):
-            yield Dims(*(int(v) for v in start)), Dims(*(int(v) for v in self.tiles[kind]))
+        return tile_places(self.nest.dims, self.mapping)
 
     def slots(self, tensor: str, level_slots: int) -> int:
         """Places that tiles of ``tensor`` are fetched to: the level's, or one a tile for a tensor that is kept."""
@@ -105,6 +102,14 @@ def _sizes(dims: Dims, tile: Dims, dim: str) -> Ints:
     size, step = getattr(dims, dim), getattr(tile, dim)
     starts = np.arange(0, size, step, dtype=np.int64)
     return np.asarray(np.minimum(starts + step, size) - starts)
+
+
+def tile_places(dims: Dims, mapping: Mapping) -> Iterator[tuple[Dims, Dims]]:
+    """Where each tile of ``mapping`` begins in every loop, and its sizes, in the mapping's order."""
+    starts = [range(0, getattr(dims, dim), getattr(mapping.tile, dim)) for dim in mapping.order]
+    for place in product(*starts):
+        at = Dims(**dict(zip(mapping.order, place, strict=True)))
+        yield at, Dims(*(min(step, size - start) for start, step, size in zip(at, mapping.tile, dims, strict=True)))
 
 
 def _step_sizes(dims: Dims, tile: Dims, dim: str, index: npt.NDArray[np.int32]) -> Ints:
