@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import permutations, product
+from itertools import accumulate, islice, permutations, product
 from math import isqrt, prod
 
 import numpy as np
@@ -35,6 +35,7 @@ from accelsim.workload.precision import Precision
 FINALISTS = 4
 EFFORT = 1 / 4  # what a cycle of the engine costs beside a cycle of time: half-empty tiles hidden behind memory are not free
 FEW_STEPS = 1000  # so many are walked in no time
+JUDGED_STEPS = 4_000_000  # that many are run to find the fastest of the finalists: seconds, not minutes
 MANY_STEPS = 20_000  # more are looked at only where a layer cannot be cut into fewer: they cost time and gain next to nothing
 _PIXELS, _CHANNELS, _REDUCTION = ("N", "P", "Q"), ("K",), ("C", "R", "S")
 _LOOPS = (_PIXELS, _CHANNELS, _REDUCTION)
@@ -76,13 +77,20 @@ def choose_mapping(
     finalists.sort(key=lambda scored: scored[:2])
     plain = min(whole, key=lambda scored: (prod(scored[2].counts(nest.dims)), *scored[:2]))
     also = [plain] if prod(plain[2].counts(nest.dims)) <= FEW_STEPS else []
-    best = {mapping: bits for _, bits, mapping in (*finalists[: FINALISTS if judge else 1], *also)}
+    best = _affordable({mapping: bits for _, bits, mapping in (*finalists[: FINALISTS if judge else 1], *also)}, nest.dims)
     if judge is None:
         return next(iter(best))
     effort = {
         mapping: int(machine.compute_cycles(nest, tile_array(mapping.tile), dataflow, precision)[0]) for mapping in best
     }
     return min(best, key=lambda m: (judge(m) + EFFORT * effort[m] * prod(m.counts(nest.dims)), best[m]))
+
+
+def _affordable(best: dict[Mapping, int], dims: Dims) -> dict[Mapping, int]:
+    """The first of ``best``, and those behind it as long as running them all stays within `JUDGED_STEPS`."""
+    steps = accumulate(prod(mapping.counts(dims)) for mapping in best)
+    room = max(1, sum(total <= JUDGED_STEPS for total in steps))
+    return dict(islice(best.items(), room))
 
 
 def _keeps(
