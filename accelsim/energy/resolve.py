@@ -5,7 +5,8 @@ Keys of ``energy.costs``, each ``{pj, per, source}``, in the order in which they
 ===================================  ===========  ===================================================
 key                                  per          replaces
 ===================================  ===========  ===================================================
-``mac.int8``, ``mac.int8xint16``     mac          multiply and add at that precision (weight x input)
+``mac.int8``, ``mac.int8xint16``     mac          multiply and add at that precision (weight x input); at most so much
+                                                  at narrower ones
 ``mac``                              mac          multiply and add at every other precision
 ``vector``                           op           the vector unit's operations
 ``array_registers``                  bit          moves through the array's registers
@@ -71,10 +72,20 @@ class Costs:
 
     def mac(self, precision: Precision) -> tuple[CostSource, ...]:
         """The costs that add up to one MAC; raises `NoSourceError` for a precision without figures."""
-        given = self.given_macs.get(_operands(precision.weight, precision.input)) or self.given_macs.get(None)
+        operands = _operands(precision.weight, precision.input)
+        given = self.given_macs.get(operands) or self.given_macs.get(None)
         if given is not None:
             return (given,)
-        return arithmetic.mac_costs(precision.weight, precision.input, precision.accumulator, self.logic)
+        table = arithmetic.mac_costs(precision.weight, precision.input, precision.accumulator, self.logic)
+        wider = self._given_of_wider(operands)
+        return (wider,) if wider is not None and wider.pj < sum(cost.pj for cost in table) else table
+
+    def _given_of_wider(self, operands: Operands) -> CostSource | None:
+        """The least cost given for a multiplier that holds both operands: narrower ones cost no more there, whatever a table
+        of other multipliers says.
+        """
+        wide = [cost for held, cost in self.given_macs.items() if held is not None and all(map(_holds, held, operands))]
+        return min(wide, key=lambda cost: cost.pj, default=None)
 
     def vector(self, precision: Precision) -> CostSource:
         """The cost of one vector operation: an add at the accumulator's width, unless one is given."""
@@ -121,6 +132,10 @@ def _operands(weight: NumberFormat, operand: NumberFormat) -> Operands:
     """Signed and unsigned integers of one width cost alike."""
     plain = [NumberFormat("int", n.bits) if n.is_integer else n for n in (weight, operand)]
     return plain[0], plain[1]
+
+
+def _holds(wide: NumberFormat, narrow: NumberFormat) -> bool:
+    return wide.kind == narrow.kind and wide.bits >= narrow.bits
 
 
 def _parse_operands(text: str) -> Operands:

@@ -213,6 +213,16 @@ def test_a_precision_has_its_own_given_cost_before_the_general_one() -> None:
     assert model.layer_energy(run(macs=1), 0.0)["mac"] == 1
 
 
+@pytest.mark.parametrize(("weight", "operand"), [("int8", "int16"), ("int12", "uint16"), ("uint8", "int8"), ("int4", "int4")])
+def test_narrow_operands_cost_no_more_than_is_given_for_the_multiplier_that_holds_them(weight: str, operand: str) -> None:
+    narrow = Precision(weight=parse_format(weight), input=parse_format(operand))
+    table = EnergyModel.of(architecture()).layer_energy(run(narrow, macs=1), 0.0)["mac"]
+    for given_pj in (table / 2, table * 2):
+        wide = {"mac.int16": given_cost(given_pj, "mac"), "mac.int2": given_cost(1e-9, "mac")}
+        model = EnergyModel.of(architecture(energy={"costs": wide}))
+        assert model.layer_energy(run(narrow, macs=1), 0.0)["mac"] == pytest.approx(min(table, given_pj))
+
+
 def test_one_memory_can_be_given_a_leakage() -> None:
     model = EnergyModel.of(architecture(energy={"costs": {"leakage.buffer": given_cost(2, "cycle")}}))
     assert model.layer_energy(run(), 1e-9)["leakage"] == pytest.approx(2)
