@@ -1,8 +1,9 @@
 """The automatic mapping: every tiling worth looking at, costed at once, the best one kept.
 
 A candidate is a tile and an order of three loops (pixels, output channels, reduction). Its cost is the larger of
-the engine's cycles and the cycles of its off-chip traffic, plus the transfer that nothing hides; traffic breaks
-ties. The estimate only ranks: what is reported comes from the schedule that is built from the winner.
+the engine's cycles and the cycles of its off-chip traffic, plus the transfer that nothing hides. Of mappings that cost
+the same to a hundredth the one with the least traffic is taken, and of those the one that cuts the layer least. The
+estimate only ranks: what is reported comes from the schedule that is built from the winner.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate, islice, permutations, product
+from itertools import accumulate, islice, permutations, product, zip_longest
 from math import isqrt, prod
 
 import numpy as np
@@ -34,6 +35,8 @@ from accelsim.workload.precision import Precision
 
 FINALISTS = 4
 EFFORT = 1 / 4  # what a cycle of the engine costs beside a cycle of time: half-empty tiles hidden behind memory are not free
+SLACK = 1 / 100  # so much of its cost is not worth a byte off chip: a transfer that is hidden costs no time, but energy
+FEW_CYCLES = 4  # are not worth a cut: a product that fills the array once stays whole
 FEW_STEPS = 1000  # so many are walked in no time
 JUDGED_STEPS = 4_000_000  # that many are run to find the fastest of the finalists: seconds, not minutes
 MANY_STEPS = 20_000  # more are looked at only where a layer cannot be cut into fewer: they cost time and gain next to nothing
@@ -50,8 +53,8 @@ def choose_mapping(
 ) -> Mapping:  # fmt: skip
     """The best legal mapping that honours what the user fixed; `InfeasibleError` where there is none.
 
-    ``judge`` gives a mapping's true cycles; with it the `FINALISTS` best estimates are run, and the best of those that
-    cut the layer least where they cut it little; and the fastest kept.
+    ``judge`` gives a mapping's true cycles; with it the `FINALISTS` best estimates are run, as many with the least traffic
+    within `SLACK` of them, and the best of those that cut the layer least where they cut it little.
     """
     tiles = candidate_tiles(nest, machine, dataflow, precision, fixed)
     columns = range(len(ORDERS)) if fixed.order is None else [_loop_order(fixed.order)]
@@ -74,16 +77,26 @@ def choose_mapping(
         kept = frozenset(fixed.keep or ())
         require_fit(layer, nest, smallest, arch, machine, precision, dataflow, placement, kept)
         raise AssertionError(f"layer {layer}: the smallest tile {smallest} fits, yet no candidate did")
-    finalists.sort(key=lambda scored: scored[:2])
+    finalists = _worth_running(finalists, FINALISTS if judge else 1)
     plain = min(whole, key=lambda scored: (prod(scored[2].counts(nest.dims)), *scored[:2]))
     also = [plain] if prod(plain[2].counts(nest.dims)) <= FEW_STEPS else []
-    best = _affordable({mapping: bits for _, bits, mapping in (*finalists[: FINALISTS if judge else 1], *also)}, nest.dims)
+    best = _affordable({mapping: bits for _, bits, mapping in (*finalists, *also)}, nest.dims)
     if judge is None:
-        return next(iter(best))
+        return finalists[-1][2]
     effort = {
         mapping: int(machine.compute_cycles(nest, tile_array(mapping.tile), dataflow, precision)[0]) for mapping in best
     }
-    return min(best, key=lambda m: (judge(m) + EFFORT * effort[m] * prod(m.counts(nest.dims)), best[m]))
+    cost = {m: judge(m) + EFFORT * effort[m] * prod(m.counts(nest.dims)) for m in best}
+    enough = min(cost.values()) * (1 + SLACK) + FEW_CYCLES
+    return min((m for m in best if cost[m] <= enough), key=lambda m: (best[m], prod(m.counts(nest.dims)), cost[m]))
+
+
+def _worth_running(scored: list[tuple[float, int, Mapping]], count: int) -> list[tuple[float, int, Mapping]]:
+    """The ``count`` of the lowest scores, and as many of the least traffic within `SLACK` of the best; in turn, best first."""
+    fast = sorted(scored, key=lambda one: one[:2])
+    lean = sorted((one for one in fast if one[0] <= fast[0][0] * (1 + SLACK)), key=lambda one: (one[1], one[0]))
+    pairs = zip_longest(fast[:count], lean[:count])
+    return [one for pair in pairs for one in pair if one is not None]
 
 
 def _affordable(best: dict[Mapping, int], dims: Dims) -> dict[Mapping, int]:
@@ -122,16 +135,30 @@ def _could_hold(arch: Architecture, tensor: str, bits: int, placement: Placement
 
 def _finalists(estimate: Estimate, columns: list[int], count: int) -> list[tuple[float, int, int, int]]:
     """(score, off-chip bits, tile, order) of the mappings worth running: the best by time and effort, traffic breaking ties;
-    behind them the best of those in the fewest steps."""
+    those of the least traffic within `SLACK` of them; behind them the best of those in the fewest steps."""
     score = (estimate.cycles[:, columns] + EFFORT * estimate.compute_cycles[:, None]).ravel()
     bits = estimate.off_chip_bits[:, columns].ravel()
     steps = np.repeat(estimate.steps, len(columns))  # where all else is equal, the layer is cut as little as can be
     order = np.lexsort((steps, bits, score))
-    places = [int(place) for place in (*order[:count], order[np.argmin(steps[order])])]
+    near = np.flatnonzero(score <= score[order[0]] * (1 + SLACK))
+    lean = near[np.lexsort((steps[near], score[near], bits[near]))]
+    chosen = [place for ranked in (order, lean) for place in _distinct(ranked, estimate.loops, columns, count)]
+    places = [*chosen, int(order[np.argmin(steps[order])])]
     return [
         (float(score[place]), int(bits[place]), place // len(columns), columns[place % len(columns)])
         for place in places
     ]
+
+
+def _distinct(places: Ints, loops: Ints, columns: list[int], count: int) -> list[int]:
+    """The first ``count`` of ``places`` that are different schedules: a loop of one round may stand anywhere."""
+    found: dict[tuple[int, ...], int] = {}
+    for place in places:
+        row, order = place // len(columns), ORDERS[columns[place % len(columns)]]
+        found.setdefault((int(row), *(loop for loop in order if loops[row, loop] > 1)), int(place))
+        if len(found) == count:
+            break
+    return list(found.values())
 
 
 def order_of(loops: tuple[int, ...]) -> Order:
@@ -216,20 +243,21 @@ def _reduction_tiles(d: Dims, unit: int) -> list[tuple[int, int, int]]:
     whole.add((min(d.C, max(1, unit // window)), d.R, d.S))
     whole |= {(c, d.R, d.S) for c in _aligned(d.C, unit)}  # an unroll over channels alone, such as 7
     single = {(c, 1, 1) for c in _aligned(d.C, unit)} if window > 1 else set()
-    rows = {(c, 1, d.S) for c in _aligned(d.C, max(1, unit // d.S))} if d.R > 1 else set()
+    rows = {(c, 1, d.S) for c in (*_aligned(d.C, max(1, unit // d.S)), *_aligned(d.C, unit))} if d.R > 1 else set()
     return sorted({(d.C, d.R, d.S)} | whole | single | rows)
 
 
 @dataclass(frozen=True)
 class Estimate:
     """Costs of candidates: cycles and off-chip bits, int64[candidates, orders]; the engine's cycles and the steps,
-    int64[candidates].
+    int64[candidates]; rounds of the loops over pixels, channels and reduction, int64[candidates, 3].
     """
 
     cycles: Ints
     off_chip_bits: Ints
     compute_cycles: Ints
     steps: Ints
+    loops: Ints
 
 
 def costs(
@@ -267,7 +295,7 @@ def costs(
             transfer = np.maximum(transfer, _through_slots(arch, "input", input_loads * groups, compute))
         all_cycles.append(np.maximum(compute, transfer) + exposed + _serial(2 * psum_bits * revisits * groups, rate))
         all_bits.append(bits)
-    return Estimate(np.stack(all_cycles, axis=1), np.stack(all_bits, axis=1), compute, steps)
+    return Estimate(np.stack(all_cycles, axis=1), np.stack(all_bits, axis=1), compute, steps, loops)
 
 
 def _serial(bits: Ints, rate: Fraction | None) -> Ints | int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import permutations, product
+from itertools import pairwise, permutations, product
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from accelsim.engines.nfu import Nfu
 from accelsim.engines.registry import engine_of
 from accelsim.engines.walk import Carry
 from accelsim.errors import InfeasibleError, InputError
-from accelsim.mapping.auto import candidate_tiles
+from accelsim.mapping.auto import ORDERS, _distinct, candidate_tiles
 from accelsim.mapping.fit import fits, require_fit
 from accelsim.mapping.loopnest import DIMS, Axis, Dims, LoopNest, lower
 from accelsim.mapping.machine import Placement, Widths, tile_array
@@ -128,6 +128,36 @@ def test_close_to_the_best_of_all(shape: tuple[int, int, int], size: str, engine
     network = gemm(*shape, formats())
     best, mapping = exhaustive(network, arch)
     assert simulate(network, arch).totals.cycles <= 1.15 * best, mapping
+
+
+def test_a_transfer_that_is_hidden_is_still_worth_saving() -> None:
+    """AlexNet's conv2 on DianNao: 874,800 rows of operands; by hand, tiles of K 16, Q 27, C 16, R 1, S 5 take 18 cycles more
+    and move 22,311,936 bytes, where the fastest of all tilings moved 122.9 MB and hid them."""
+    words = {f"workload.precision.{tensor}": "int16" for tensor in ("weight", "input", "output")}
+    layer = simulate("alexnet", "diannao", layers=["conv2"], overrides=words).layer("conv2")
+    assert layer.cycles <= 1.01 * 874_818
+    assert sum(t.read + t.write for t in layer.traffic_bytes["dram"].values()) <= 22_311_936
+
+
+def test_more_bandwidth_never_makes_a_depthwise_layer_much_slower() -> None:
+    network = conv(49, (13, 13), precision=formats("int16", output="int16"), K=49, R=5, S=5, stride=2, pad=1, groups=49)
+    speeds = [{"arch.memory.ddr3.bandwidth": f"{rate} GB/s"} for rate in (0.5, 1, 2, 4, 8, 100)]
+    cycles = [simulate(network, load_arch("qiu2016", overrides=speed)).totals.cycles for speed in speeds]
+    assert all(faster <= 1.01 * slower for slower, faster in pairwise(cycles)), cycles
+
+
+@given(st.lists(st.tuples(*[st.integers(1, 2)] * 3), min_size=1, max_size=5), st.randoms(use_true_random=False))
+def test_finalists_are_different_schedules(loops: list[tuple[int, ...]], random: Any) -> None:
+    orders = len(ORDERS)
+    places = random.sample(range(orders * len(loops)), orders * len(loops))
+
+    def schedule(place: int) -> tuple[int, ...]:
+        return (place // orders, *(loop for loop in ORDERS[place % orders] if loops[place // orders][loop] > 1))
+
+    chosen = _distinct(np.array(places), np.array(loops), list(range(orders)), 4)
+    assert len({schedule(place) for place in chosen}) == len(chosen) == min(4, len({schedule(place) for place in places}))
+    assert chosen == sorted(chosen, key=places.index)
+    assert all(schedule(place) not in map(schedule, places[:at]) for place in chosen if (at := places.index(place)))
 
 
 def test_a_layer_that_fits_whole_is_not_cut_for_memory() -> None:
