@@ -29,6 +29,38 @@ if TYPE_CHECKING:
 SCHEMAS = ("network", "arch", "mapping", "recipe", "sweep")
 LISTS = ("archs", "networks", "dataflows", "formats")
 PLOTS = ("energy", "stalls", "utilization", "pareto", "speedup", "buffers")
+RESULT = "a folder of simulate --out, or its report.json"
+EXAMPLES = {
+    "simulate": (
+        "resnet50 --arch tpu_v1 --out results",
+        "resnet50 --arch tpu_v1 --batch 8 --set arch.engine.rows=128 --set arch.memory.dram.bandwidth=180GB/s",
+        "my_net.yaml --arch my_arch.yaml --values --out run",
+    ),
+    "sweep": (
+        "lenet5 --arch tpu_v1 --vary arch.engine.rows=pow2:8:256 --objective cycles --store s.db --out s.csv",
+        "vgg16 --arch tpu_v1 --tilings conv3_1 --top 5",
+    ),
+    "search": ("lenet5 --arch tpu_v1 --vary arch.engine.rows=8:256:8 --objective energy_total_pj --trials 40",),
+    "roofline": (
+        "results -o roofline.pdf --data roofline.csv",
+        "tpu diannao -o machines.pdf --width double --name-layers 1 --machine haswell",
+    ),
+    "compress": ("digits --recipe docs/examples/digits_8bit.recipe.yaml --arch eie -o small.yaml",),
+    "plot": (
+        "stalls results -o stalls.pdf",
+        "speedup results/* -o speedup.pdf --baseline eyeriss_like",
+        "pareto sweep.csv -x seconds -y energy_total_pj -o front.pdf",
+    ),
+    "report": ("tpu gemmini -o report.html",),
+    "explain": ("resnet50 --arch tpu_v1 --layer layer3_1_conv2",),
+    "tilings": ("alexnet --arch zhang2015 --layer conv5 -o conv5.pdf",),
+    "compare": ("results half",),
+    "convert": ("model.onnx -o model.yaml", "topology.csv -o topology.yaml", "scale.cfg -o arch.yaml"),
+    "validate": ("tpu_v1", "rtl eie ese"),
+    "check": ("my_net.yaml my_arch.yaml",),
+    "list": ("archs",),
+    "schema": ("network > network.schema.json",),
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -70,12 +102,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="accelsim", description="Simulate neural networks on accelerators, cycle by cycle.")
+    parser = _Parser(prog="accelsim", description="Simulate neural networks on accelerators, cycle by cycle.",
+                     epilog="begin with: accelsim simulate resnet50 --arch tpu_v1 --out results")  # fmt: skip
     parser.add_argument("--version", action="version", version=f"accelsim {accelsim.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=_Parser)
 
     def command(name: str, run: Callable[[argparse.Namespace], int | None], summary: str) -> argparse.ArgumentParser:
-        sub = commands.add_parser(name, help=summary, description=summary)
+        lines = "\n".join(f"  accelsim {name} {example}" for example in EXAMPLES[name])
+        sub = commands.add_parser(
+            name, help=summary, description=summary, epilog=f"examples:\n{lines}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
         sub.set_defaults(run=run)
         return sub
 
@@ -83,7 +120,7 @@ def _parser() -> argparse.ArgumentParser:
     _work(sub)
     sub.add_argument("--layer", action="append", default=[], metavar="NAME", help="only this layer (repeatable)")
     sub.add_argument("--values", action="store_true", help="let the operands flow through the registers")
-    sub.add_argument("--seed", type=_seed, default=0, metavar="N", help="of operands that no file gives (default 0)")
+    sub.add_argument("--seed", type=_whole, default=0, metavar="N", help="of operands that no file gives (default 0)")
     sub.add_argument(
         "--input", action="append", default=[], metavar="FILE", dest="inputs",
         help="what the network runs on: FILE, FILE.npz:ARRAY or NAME=FILE, .npy or .npz with arrays named as the inputs; "
@@ -93,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", metavar="DIR", help="write report.json, layers.csv (and outputs.npz with --values)")
     sub.add_argument("--json", action="store_true", help="print report.json on standard output and nothing else there")
     sub.add_argument("--recipe", metavar="RECIPE.yaml", help="compress the network by it first; --set compression.KEY=VALUE")
-    sub.add_argument("--rows", type=int, metavar="N", help="fold the table to about N rows (default 40; 0: all)")
+    sub.add_argument("--rows", type=_whole, metavar="N", help="fold the table to about N rows (default 40; 0: all)")
     sub.add_argument(
         "--trace", metavar="FILE",
         help="write when everything happened: .json for Perfetto; of one small layer with --values: .vcd (registers, "
@@ -119,13 +156,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", metavar="FILE.csv", help="write all trials as .csv or .parquet")
 
     sub = command("roofline", _roofline, "draw results under the roofs of the machines they ran on")
-    sub.add_argument("results", nargs="+", metavar="RESULT.json")
+    sub.add_argument("results", nargs="+", metavar="RESULT", help=RESULT)
     sub.add_argument("-o", "--output", required=True, metavar="FIGURE", help="a .pdf, .svg or .png file")
     sub.add_argument("--data", metavar="FILE.csv", help="write the figure's data")
-    sub.add_argument("--machine", action="append", default=[], metavar="ARCH", help="draw this machine's roof as well")
-    sub.add_argument("--axis", choices=("ops_per_byte", "macs_per_weight_byte"), default="ops_per_byte")
+    sub.add_argument("--machine", action="append", default=[], metavar="ARCH[:ROOF]", help="draw this machine's roof as well "
+                     "(repeatable)")  # fmt: skip
+    sub.add_argument("--axis", choices=("ops_per_byte", "macs_per_weight_byte"), default="ops_per_byte",
+                     help="ops over all off-chip bytes (default), or MACs over bytes of weights")  # fmt: skip
     sub.add_argument("--show", choices=("layers", "networks", "levels"), default="layers",
-                     help="a marker a layer, a network, or a network and memory level")  # fmt: skip
+                     help="a marker a layer (default), a network, or a network and memory level")  # fmt: skip
     sub.add_argument("--width", choices=("single", "double"), default="single", help="columns of a paper")
     sub.add_argument("--name-layers", type=int, default=0, metavar="N", help="name the N slowest layers of each result")
 
@@ -146,8 +185,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--original-arch", metavar="ARCH", help="simulate the original on this one instead")
 
     sub = command("plot", _plot, "draw results: energy, stalls, utilization, a Pareto front, speed-ups, buffer sizes")
-    sub.add_argument("kind", choices=PLOTS)
-    sub.add_argument("results", nargs="+", metavar="RESULT", help="results; pareto, buffers: or one .csv of a sweep; "
+    sub.add_argument("kind", metavar="KIND", choices=PLOTS, help=", ".join(PLOTS))
+    sub.add_argument("results", nargs="+", metavar="RESULT", help=f"{RESULT}; pareto, buffers: or one .csv of a sweep; "
                      "utilization: or one trace of simulate --trace FILE.json")  # fmt: skip
     sub.add_argument("-o", "--output", required=True, metavar="FIGURE", help="a .pdf, .svg or .png file")
     sub.add_argument("--data", metavar="FILE.csv", help="write the figure's data")
@@ -164,30 +203,30 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--level", metavar="NAME", help="buffers: the level whose size differs")
 
     sub = command("report", _report, "write results as one HTML page: tables to sort, roofline, stalls, energy")
-    sub.add_argument("results", nargs="+", metavar="RESULT")
-    sub.add_argument("-o", "--output", required=True, metavar="FILE.html")
+    sub.add_argument("results", nargs="+", metavar="RESULT", help=RESULT)
+    sub.add_argument("-o", "--output", required=True, metavar="FILE.html", help="the page")
     sub.add_argument("--title", default="", help="of the page")
 
     sub = command("explain", _explain, "print a layer's loop nest, its tiles, what each buffer holds, what bounds it")
     _work(sub)
-    sub.add_argument("--layer", required=True, metavar="NAME")
+    sub.add_argument("--layer", required=True, metavar="NAME", help="which layer")
 
     sub = command("tilings", _tilings, "draw every legal tiling of a layer under the roofs, the chosen one marked")
     _work(sub)
-    sub.add_argument("--layer", required=True, metavar="NAME")
+    sub.add_argument("--layer", required=True, metavar="NAME", help="which layer")
     sub.add_argument("--nest", type=_positive, default=1, metavar="N", help="which of its loop nests (default 1)")
     sub.add_argument("-o", "--output", required=True, metavar="FIGURE", help="a .pdf, .svg or .png file")
     sub.add_argument("--data", metavar="FILE.csv", help="write the figure's data")
     sub.add_argument("--width", choices=("single", "double"), default="single", help="columns of a paper")
 
     sub = command("compare", _compare, "show which counters differ between two results, and by how much")
-    sub.add_argument("first", metavar="A.json")
-    sub.add_argument("second", metavar="B.json")
+    sub.add_argument("first", metavar="A", help=RESULT)
+    sub.add_argument("second", metavar="B", help="what it is compared with: the same")
 
     sub = command("convert", _convert, "turn an ONNX model, a SCALE-Sim file or a sparse matrix into YAML")
-    sub.add_argument("source", metavar="SOURCE", help=".onnx, SCALE-Sim .csv topology or .cfg")
-    sub.add_argument("-o", "--output", required=True, metavar="FILE.yaml")
-
+    sub.add_argument("source", metavar="SOURCE",
+                     help=".onnx, SCALE-Sim .csv topology or .cfg, or a sparse matrix: .npz, .mtx or .smtx")  # fmt: skip
+    sub.add_argument("-o", "--output", required=True, metavar="FILE.yaml", help="the YAML")
     sub.add_argument("--values", action="store_true", help="write an ONNX model's weights and scales too, to an .npz")
 
     sub = command("validate", _validate, "hold the simulator against published figures")
@@ -195,13 +234,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print the tables as JSON")
 
     sub = command("check", _check, "print every fault of YAML files, with its place")
-    sub.add_argument("files", nargs="+", metavar="FILE")
+    sub.add_argument("files", nargs="+", metavar="FILE", help="networks, architectures, mappings, recipes, sweeps")
 
     sub = command("list", _list, "list what is known by name")
-    sub.add_argument("what", choices=LISTS)
+    sub.add_argument("what", metavar="WHAT", choices=LISTS, help=", ".join(LISTS))
 
     sub = command("schema", _schema, "print a JSON Schema, for completion and checking in an editor")
-    sub.add_argument("what", choices=SCHEMAS)
+    sub.add_argument("what", metavar="WHAT", choices=SCHEMAS, help=", ".join(SCHEMAS))
     return parser
 
 
@@ -238,7 +277,8 @@ def _space(sub: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], dest="assignments", metavar="KEY=VALUE", help="for every point (repeatable)"
     )
     sub.add_argument("--values", action="store_true", help="let the operands flow through the registers")
-    sub.add_argument("--seed", type=int, default=0, help="of operands that no file gives, and of samplers (default 0)")
+    sub.add_argument("--seed", type=_whole, default=0, metavar="N",
+                     help="of operands that no file gives, and of samplers (default 0)")  # fmt: skip
 
 
 def _positive(text: str) -> int:
@@ -247,7 +287,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _seed(text: str) -> int:
+def _whole(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"is {text!r}, must be a whole number of at least 0")
     return int(text)
@@ -461,6 +501,8 @@ def _compress(options: argparse.Namespace) -> None:
     from accelsim.compression.table import print_compression, print_measured
 
     check_suffix(options.output)
+    if options.values and not options.arch:
+        raise InputError(Fault("--values", "", "needs the architectures to run on, --arch ARCH"))
     overrides = parse_overrides(options.assignments)
     result = compress(options.network, options.recipe, batch=options.batch, overrides=overrides)
     console = _console()
@@ -478,8 +520,6 @@ def _compressed_values(result: Compression, archs: Mapping[str, Architecture], c
     """Run the compressed network's values on every architecture, beside the integer reference."""
     from accelsim.compression.engines import print_engine_runs, refuse_differences, run_on_engines
 
-    if not archs:
-        raise InputError(Fault("--values", "", "needs the architectures to run on, --arch ARCH"))
     assert result.test is not None
     runs = run_on_engines(result.network, result.test, result.labels, archs)
     print_engine_runs(runs, len(result.test), console)
@@ -603,7 +643,6 @@ def _console() -> Console:
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
     return Console(width=width, highlight=False)
-
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from accelsim.arch.spec import Architecture, NfuSpec
+from accelsim.arch.spec import Architecture, NfuSpec, SparseSpec
 from accelsim.counters import Counters
 from accelsim.engines.base import Array, Engine, LayerRun, Operands
 from accelsim.engines.registry import engine_of, vector_unit_of
@@ -19,6 +19,7 @@ from accelsim.mapping.loopnest import LoopNest, Lowered, VectorWork, lower
 from accelsim.mapping.mapping import EMPTY, MappingFile
 from accelsim.schedule.assign import shares
 from accelsim.schedule.residency import Plan, plan_residency, shares_off_chip
+from accelsim.units import format_bytes
 from accelsim.workload.network import Layer, Network, TensorRef
 from accelsim.workload.ops import BatchNorm, Recurrent
 
@@ -88,12 +89,12 @@ class Simulator:
             yield post.mark(run if self.seed is not None else replace(run, outputs=None), self.arch)
 
     def _carry(self, name: str, post: Post) -> Carry:
-        """A layer's carry. Only what the main architecture runs is written down: a recording has one clock."""
+        """A layer's carry, which the recorder keeps an eye on where there is one."""
         from accelsim.engines.walk import Carry
 
-        if self.recorder is None or post.arch is not self.arch:
+        if self.recorder is None:
             return Carry.start(post.arch)
-        return self.recorder.carry(self.arch, name, post.plan.placements[name].reserved_bytes)
+        return self.recorder.carry(post.arch, name, post.plan.placements[name].reserved_bytes)
 
     def run_one(self, layer: Layer, plan: Plan, engine: Engine) -> LayerRun:
         """One layer in cycles mode, with what ``plan`` keeps on chip around it."""
@@ -273,6 +274,7 @@ def _notes(runs: list[LayerRun], arch: Architecture) -> list[str]:
     machines = list({id(run.machine): run.machine or arch for run in runs}.values())
     notes = [_without_vector_unit(runs, machine, arch) for machine in machines]
     notes += [_with_own_scales(runs, machine, arch) for machine in machines]
+    notes += [_more_than_fits(runs, machine, arch) for machine in machines]
     notes += [_elsewhere(runs, machine, arch) for machine in machines if machine is not arch]
     return [note for note in notes if note]
 
@@ -285,6 +287,22 @@ def _without_vector_unit(runs: list[LayerRun], machine: Architecture, arch: Arch
     return (
         f"{machine.name} has no vector unit: {len(left_out)} layers without MACs ({_some(left_out)}) are not counted; "
         "add a vector block to the architecture to count them"
+    )
+
+
+def _more_than_fits(runs: list[LayerRun], machine: Architecture, arch: Architecture) -> str:
+    """Compressed weights are sized layer by layer as they come: whether all of them fit together is known at the end."""
+    level = machine.holder("weight")
+    if not isinstance(machine.engine, SparseSpec) or level is None or level.size is None:
+        return ""
+    own = [run for run in runs if (run.machine or arch) is machine and run.mapping.get("weights_resident")]
+    parts = ("value", "index", "padding")
+    total = sum(run.counters.unit_counts[f"stored_{part}_bits"] for run in own for part in parts) // 8
+    if total <= level.size:
+        return ""
+    return (
+        f"{machine.name}: each layer's compressed weights fit {level.name} ({format_bytes(level.size)}) and are taken to be there "
+        f"before it begins, but not all {len(own)} together ({format_bytes(total)}): what moves them in between is not counted"
     )
 
 

@@ -46,16 +46,21 @@ _Loader.add_implicit_resolver(
 class Document:
     """A parsed YAML file: plain data, and where each key stands.
 
-    ``marks`` maps a path of keys and indices to (line, column), both counted from 1.
+    ``marks`` maps a path of keys and indices to (line, column), both counted from 1; ``replaced`` a path whose value is
+    not the file's to where it comes from, such as ``--set arch.engine.rows``.
     """
 
     data: Any
     source: str
     marks: Mapping[KeyPath, tuple[int, int]] = field(default_factory=dict)
     folder: Path | None = None
+    replaced: Mapping[KeyPath, str] = field(default_factory=dict)
 
     def fault(self, path: KeyPath, message: str) -> Fault:
         """A fault at ``path``, or at the nearest enclosing key that has a place."""
+        for keys, source in self.replaced.items():
+            if path[: len(keys)] == keys:
+                return Fault(source, "" if source.endswith(f".{dotted(path)}") else dotted(path), message)
         for depth in range(len(path), -1, -1):
             if path[:depth] in self.marks:
                 line, column = self.marks[path[:depth]]
@@ -320,7 +325,21 @@ def with_override(document: Document, keys: KeyPath, value: Any, source: str) ->
     """A copy of ``document`` in which the value at ``keys`` is ``value``; missing mappings are made."""
     data = _replaced(document.data, keys, value, source, ())
     marks = {path: mark for path, mark in document.marks.items() if path[: len(keys)] != keys}
-    return Document(data, document.source, marks, document.folder)
+    at = _with_indices(document.data, keys)
+    return Document(data, document.source, marks, document.folder, {**document.replaced, at: source})
+
+
+def _with_indices(data: Any, keys: KeyPath) -> KeyPath:
+    """``keys`` with the index of every list item, which a key may name: ``memory.dram`` -> ``memory``, 0."""
+    path: list[str | int] = []
+    for key in keys:
+        if isinstance(data, list):
+            path.append(_list_index(data, key, "", ()))
+            data = data[path[-1]]  # type: ignore[index]
+        else:
+            path.append(key)
+            data = data.get(key) if isinstance(data, dict) else None
+    return tuple(path)
 
 
 def _replaced(data: Any, keys: KeyPath, value: Any, source: str, done: KeyPath) -> Any:
@@ -345,6 +364,5 @@ def _list_index(data: list[Any], key: str | int, source: str, done: KeyPath) -> 
     if str(key).isdecimal() and int(key) < len(data):
         return int(key)
     allowed = [str(n) for n in names if n is not None] or [str(i) for i in range(len(data))]
-    raise InputError(
-        Fault(source, dotted((*done, key)), f"there is no such item{nearest(str(key), allowed)}; there are {', '.join(allowed)}")
-    )
+    hint = nearest(str(key), allowed) or f"; there are {', '.join(allowed)}"
+    raise InputError(Fault(source, dotted((*done, key)), f"there is no such item{hint}"))

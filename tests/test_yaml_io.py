@@ -277,7 +277,7 @@ def test_overrides_reach_every_place() -> None:
 @pytest.mark.parametrize(
     ("key", "words"),
     [
-        ("memory.sra.size", 'there is no such item (did you mean "sram"?); there are dram, sram'),
+        ("memory.sra.size", 'there is no such item (did you mean "sram"?)'),
         ("memory.7.size", "there is no such item; there are dram, sram"),
         ("memory.-1.size", "there is no such item"),
         ("memory.².size", "there is no such item"),
@@ -295,6 +295,20 @@ def test_an_overridden_value_has_no_place_in_the_file() -> None:
     with pytest.raises(InputError) as caught:
         validate(document, Outer)
     assert "inner.size: is 0, must be greater than 0" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("memory.far.size", "--set arch.memory.far.size: memory[1].size: is wrong"),  # a name stands for its index
+        ("memory.1.size", "--set arch.memory.1.size: memory[1].size: is wrong"),
+        ("memory.far.speed", "f:3:17: memory[1].size: is wrong"),
+    ],
+)
+def test_a_fault_of_an_overridden_value_names_the_override(key: str, expected: str) -> None:
+    document = parse_document("memory:\n  - {name: near}\n  - {name: far, size: 1}\n", "f")
+    document = with_override(document, tuple(key.split(".")), 0, f"--set arch.{key}")
+    assert str(document.fault(("memory", 1, "size"), "is wrong")) == expected
 
 
 # ---- whatever the text ------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def print_compression(result: Compression, console: Console) -> None:
     for size in result.sizes:
         layer, error = result.network.layer(size.name), errors.get(size.name)
         table.add_row(
-            size.name, " x ".join(map(str, layer.weight_shape or ())), f"{layer.weight.density:.1%}",
+            size.name, "x".join(map(str, layer.weight_shape or ())), f"{layer.weight.density:.1%}",
             str(layer.precision.weight), *_stored(size),
             f"{error.sqnr_db:.1f}" if error else "", f"{error.mean_absolute_error:.3g}" if error else "",
         )  # fmt: skip

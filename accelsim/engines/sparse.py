@@ -23,6 +23,7 @@ from accelsim.engines.base import Array, Evaluated, LayerRun, Operands
 from accelsim.engines.kernels import sparse as kernels
 from accelsim.engines.sparse_cell import cell_of
 from accelsim.engines.sparse_products import assemble, groups, stand_in
+from accelsim.engines.sparse_walk import Fetch, MatrixWalk, Pass, SparseWalk
 from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Carry
 from accelsim.errors import Fault, InfeasibleError, InputError
@@ -110,6 +111,14 @@ def _narrow(values: Array) -> Array:
 # -----------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Part:
+    """What the register files reach of a matrix at a time: its size, and how long each group of channels takes with it."""
+
+    size: Size
+    cycles: tuple[int, ...]
+
+
 @dataclass
 class Tally:
     """Counts of products, one after the other; channels work side by side, and the slowest counts for the
@@ -123,9 +132,14 @@ class Tally:
     loading_cycles: int = 0  # of the weights' buffer, not hidden
     switching_cycles: int = 0  # of the register files, between passes
     scanned: int = 0  # activations that the leading-non-zero detection looked at
-    rows: int = 0
+    first_writes: int = 0  # of rows that have an entry at all
+    columns: int = 0  # of the matrix
+    matrix: int = 0  # which of the layer's matrices this is: a recurrent one comes once a step
+    parts: list[Part] = field(default_factory=list)
+    fetched: Size = field(default_factory=Size)  # from off chip
+    walk: MatrixWalk | None = None  # what a trace goes through again
 
-    def add(self, records: Int64s, busiest: Int64s, channels: int) -> None:
+    def add(self, records: Int64s, busiest: Int64s, written: Int64s, channels: int) -> None:
         """Products of one vector each (n x COUNT_FIELDS), in groups of ``channels`` side by side."""
         first = np.arange(0, len(records), channels)
         totals = np.add.reduceat(records, first, axis=0)
@@ -133,10 +147,16 @@ class Tally:
         self.record += totals.sum(axis=0)
         self.products += len(records)
         self.longest_pe += int(busiest.sum())
+        self.first_writes += int(written.sum())
 
     @property
     def cycles(self) -> int:
         return int(self.record[kernels.C_CYCLES]) + self.loading_cycles + self.switching_cycles
+
+    @property
+    def size(self) -> Size:
+        """Of the whole matrix, compressed."""
+        return sum((part.size for part in self.parts), Size())
 
     def count(self, name: str) -> int:
         return int(self.record[getattr(kernels, f"C_{name.upper()}")])
@@ -221,14 +241,17 @@ class SparseEngine:
         if layer.weight.codebook is not None and given.weight is not None:
             self._check_codebook(layer, given.weight)
         placement = plan.placements[layer.name]
+        record = carry.walks is not None
         if isinstance(layer.op, Recurrent):
-            output, tallies, sizes = self._recurrent(layer, given)
+            output, tallies = self._recurrent(layer, given, record)
         else:
-            output, tallies, sizes = self._products(layer, given)
-        self._load(tallies, sizes)
-        counters = self._counters(layer, tallies, sizes, placement)
+            output, tallies = self._products(layer, given, record)
+        self._load(tallies)
+        counters = self._counters(layer, tallies, placement)
+        if carry.walks is not None:
+            carry.walks.append(_written_down(tallies, counters.cycles))
         counters += self._vector_work(layer, placement, carry)
-        mapping = self._mapping(layer, tallies, sizes)
+        mapping = self._mapping(tallies)
         peak = self.spec.macs_per_cycle(layer.precision)
         outputs = (output,) if operands is not None else None
         return LayerRun(layer, self.name, lower(layer).dims, mapping, counters, peak, outputs, skips_zeros=True)
@@ -243,17 +266,16 @@ class SparseEngine:
                 levers=(f"--set arch.engine.weight_bits={values.bit_length()}", "a smaller codebook"),
             )
 
-    def _products(self, layer: Layer, operands: Operands) -> tuple[Array, list[Tally], list[Size]]:
-        """The outputs of a layer of matrix-vector products, a tally and a size for each of its groups."""
-        tallies, sizes, parts = [], [], []
+    def _products(self, layer: Layer, operands: Operands, record: bool) -> tuple[Array, list[Tally]]:
+        """The outputs of a layer of matrix-vector products, and a tally for each of its groups."""
+        tallies, parts = list[Tally](), []
         for matrix, vectors, bias in groups(layer, operands):
-            accumulators, tally, size = self.product(matrix, vectors, bias, layer.precision.accumulator)
+            accumulators, tally = self.product(matrix, vectors, bias, layer.precision.accumulator, record)
             parts.append(accumulators)
-            tallies.append(tally)
-            sizes.append(size)
-        return assemble(layer, parts), tallies, sizes
+            tallies.append(replace(tally, matrix=len(tallies)))
+        return assemble(layer, parts), tallies
 
-    def _recurrent(self, layer: Layer, operands: Operands) -> tuple[Array, list[Tally], list[Size]]:
+    def _recurrent(self, layer: Layer, operands: Operands, record: bool) -> tuple[Array, list[Tally]]:
         """An LSTM's or GRU's steps: input and recurrent matrices, the cell, the projection, the state fed
         back.
         """
@@ -263,55 +285,61 @@ class SparseEngine:
         sequence = operands.inputs[0] if operands.inputs[0].ndim == 3 else operands.inputs[0][:, None]
         batch, steps, features = sequence.shape
         accumulator = layer.precision.accumulator
-        bias = operands.bias
-        given, tally, size = self.product(
+        given, tally = self.product(
             operands.weight[:, :features],
             sequence.reshape(batch * steps, features),
-            bias,
+            operands.bias,
             accumulator,
+            record,
         )
-        tallies, sizes = [tally], [size]
+        tallies = [tally]
         given = given.reshape(batch, steps, -1)
         state, hidden = functional.initial_state(layer), []
         cell = cell_of(layer, self.spec.tables)
         feedback = operands.weight[:, features:]
         projection = operands.projection
         for step in range(steps):
-            gates, tally, size = self.product(feedback, state.hidden, None, accumulator)
-            tallies, sizes = [*tallies, tally], [*sizes, size]
+            gates, tally = self.product(feedback, state.hidden, None, accumulator, record)
+            tallies.append(replace(tally, matrix=1))
             state = functional.recurrent_cell(layer, given[:, step], gates, state, operands.peepholes, cell)
             if projection is not None:
-                down, tally, size = self.product(projection, state.hidden, None, accumulator)
-                tallies, sizes = [*tallies, tally], [*sizes, size]
+                down, tally = self.product(projection, state.hidden, None, accumulator, record)
+                tallies.append(replace(tally, matrix=2))
                 state = state._replace(hidden=functional.requantize(down, layer, op.hidden))
             hidden.append(state.hidden)
-        return np.stack(hidden, axis=1).reshape(layer.output_shapes[0]), tallies, sizes
+        return np.stack(hidden, axis=1).reshape(layer.output_shapes[0]), tallies
 
     # ---- a matrix times vectors
     # ----------------------------------------------------------------------------------
 
     def product(
-        self, matrix: Array, vectors: Array, bias: Int64s | None, accumulator: NumberFormat
-    ) -> tuple[Int64s, Tally, Size]:
-        """``vectors`` (n x columns) times the matrix: accumulators n x rows, what it counted, the matrix's
-        size.
+        self, matrix: Array, vectors: Array, bias: Int64s | None, accumulator: NumberFormat, record: bool = False
+    ) -> tuple[Int64s, Tally]:
+        """``vectors`` (n x columns) times the matrix: accumulators n x rows, and what it counted (written down, if that
+        is to be recorded).
         """
-        tally, size = Tally(), Size()
+        tally = Tally(columns=matrix.shape[1], walk=MatrixWalk() if record else None)
         sums = np.zeros((len(vectors), matrix.shape[0]), np.int64)
         for rows, columns in self._passes(matrix):
             part = matrix[rows, columns]
             last = columns.stop >= matrix.shape[1]
             stored = Stored.of(part, self.spec, bias[rows] if bias is not None and last else None)
             tally.deepest_pe = max(tally.deepest_pe, int(stored.pointers[-1].max()))
-            size = _grown(size, stored.packed.size(self.spec.weight_bits, self.spec.pointer_bits))
+            each = []
             for some in self._batches(stored, len(vectors)):
-                records, busiest = self._multiply(stored, vectors[some, columns], sums[some, rows], accumulator)
-                tally.add(records, busiest, self.spec.channels)
-            if self.spec.passes == "drained":
-                tally.switching_cycles += self._switch_cycles(stored) * ceil_div(len(vectors), self.spec.channels)
+                found = self._multiply(stored, vectors[some, columns], sums[some, rows], accumulator)
+                tally.add(*found, self.spec.channels)
+                each.append(found[0][:, kernels.C_CYCLES])
+            cycles = np.concatenate(each)
+            if tally.walk is not None:
+                tally.walk.passes.append(self._pass(stored, vectors[:, columns], cycles))
+            longest = cycles[_slowest(cycles, self.spec.channels)]
+            copied = sum(self._switch_cycles(stored)) if self.spec.passes == "drained" else 0
+            tally.switching_cycles += copied * len(longest)
+            size = stored.packed.size(self.spec.weight_bits, self.spec.pointer_bits)
+            tally.parts.append(Part(size, tuple((longest + copied).tolist())))
             tally.scanned += part.shape[1] * len(vectors)
-            tally.rows += part.shape[0] * len(vectors)
-        return sums, tally, size
+        return sums, tally
 
     def _passes(self, matrix: Array) -> Iterator[tuple[slice, slice]]:
         """Rows and columns of the matrix that the register files hold at a time; all, where passes cost
@@ -328,9 +356,22 @@ class SparseEngine:
                     slice(column, min(column + reach, matrix.shape[1])),
                 )
 
-    def _switch_cycles(self, stored: Stored) -> int:
+    def _switch_cycles(self, stored: Stored) -> tuple[int, int]:
         """Between passes each PE copies its activations in and its results out, an element a cycle."""
-        return ceil_div(stored.packed.shape[1], self.spec.pes) + stored.packed.depth
+        return ceil_div(stored.packed.shape[1], self.spec.pes), stored.packed.depth
+
+    def _pass(self, stored: Stored, vectors: Array, cycles: Int64s) -> Pass:
+        """A pass written down: of each group of channels the vector that takes longest, which the others wait for."""
+        longest = _slowest(cycles, self.spec.channels)
+        cycles, times = cycles[longest], 1
+        whole = stored.whole(vectors[longest])
+        if not self.spec.skip_zeros:  # all take as long as a vector without zeros
+            whole, cycles, times = np.ones_like(whole[:1]), cycles[:1], len(cycles)
+        copied = self._switch_cycles(stored) if self.spec.passes == "drained" else (0, 0)
+        packed, options = stored.packed, self._options(stored, None)
+        return Pass(
+            packed.starts, stored.pointers, stored.rows, packed.values, options, _narrow(whole), cycles, times, *copied
+        )
 
     def _batches(self, stored: Stored, vectors: int) -> Iterator[slice]:
         """Groups of channels, as many at a time as keep the copies of their vectors and sums small."""
@@ -341,37 +382,39 @@ class SparseEngine:
 
     def _multiply(
         self, stored: Stored, vectors: Array, sums: Int64s, accumulator: NumberFormat
-    ) -> tuple[Int64s, Int64s]:
-        """Every vector (n x columns) times the matrix, added to ``sums`` (n x rows): the counts of each, and the
-        entries of its busiest PE.
+    ) -> tuple[Int64s, Int64s, Int64s]:
+        """Every vector (n x columns) times the matrix, added to ``sums`` (n x rows): the counts of each, the entries
+        of its busiest PE, the rows that are written.
         """
         whole = stored.whole(vectors)
-        counts, busiest, by_row = self._run(stored, whole, sums, accumulator)
+        *found, by_row = self._run(stored, whole, sums, accumulator)
         sums[:] = by_row
         if not self.spec.skip_zeros:  # every column is broadcast: the time is that of a vector without zeros
-            timed, longest, _ = self._run(stored, np.ones_like(whole[:1]), np.zeros_like(sums[:1]), None)
-            values = counts[:, [kernels.C_MACS, kernels.C_OVERFLOWS]]
-            counts, busiest = np.repeat(timed, len(whole), axis=0), np.repeat(longest, len(whole))
-            counts[:, [kernels.C_MACS, kernels.C_OVERFLOWS]] = values
-        return counts, busiest
+            values = found[0][:, [kernels.C_MACS, kernels.C_OVERFLOWS]]
+            *timed, _ = self._run(stored, np.ones_like(whole[:1]), np.zeros_like(sums[:1]), None)
+            found = [np.repeat(one, len(whole), axis=0) for one in timed]
+            found[0][:, [kernels.C_MACS, kernels.C_OVERFLOWS]] = values
+        counts, busiest, written = found
+        return counts, busiest, written
 
     def _run(
         self, stored: Stored, whole: Int64s, start: Int64s, accumulator: NumberFormat | None
-    ) -> tuple[Int64s, Int64s, Int64s]:
-        """The event kernel: counts of each vector, the entries of its busiest PE, the sums by row that grew from
-        ``start``. Without an accumulator they may be of any size.
+    ) -> tuple[Int64s, Int64s, Int64s, Int64s]:
+        """The event kernel: counts of each vector, the entries of its busiest PE, the rows that are written, the sums
+        by row that grew from ``start``. Without an accumulator they may be of any size.
         """
         packed, n = stored.packed, len(whole)
         by_row = np.zeros((n, packed.depth * packed.pes), np.int64)
         by_row[:, : start.shape[1]] = start
         sums = _exchanged(by_row, packed.depth, packed.pes)
-        counts, busiest = np.zeros((n, kernels.COUNT_FIELDS), np.int64), np.zeros(n, np.int64)
+        counts = np.zeros((n, kernels.COUNT_FIELDS), np.int64)
+        busiest, written = np.zeros(n, np.int64), np.zeros(n, np.int64)
         kernels.run_batch(
             whole, packed.starts, stored.pointers, stored.rows, packed.values, self._options(stored, accumulator),
-            stored.heaviest, sums, counts, busiest,
+            stored.heaviest, sums, counts, busiest, written,
         )  # fmt: skip
         counts[:, kernels.C_MACS] -= stored.bias_entries
-        return counts, busiest, _exchanged(sums, packed.pes, packed.depth)[:, : start.shape[1]]
+        return counts, busiest, written, _exchanged(sums, packed.pes, packed.depth)[:, : start.shape[1]]
 
     def _options(self, stored: Stored, accumulator: NumberFormat | None) -> Int64s:
         spec = self.spec
@@ -387,42 +430,69 @@ class SparseEngine:
     # ---- weights from off chip
     # ---------------------------------------------------------------------------------
 
-    def _load(self, tallies: list[Tally], sizes: list[Size]) -> None:
-        """Double buffering: a matrix is fetched while the one before it is at work; what is not hidden is
+    def _load(self, tallies: list[Tally]) -> None:
+        """Double buffering: what is fetched comes while what came before it is at work; what is not hidden is
         waited for.
         """
         bandwidth = self.arch.off_chip.bandwidth
-        if bandwidth is None or self.resident(sizes):
-            return
-        per_cycle = bandwidth.per_cycle(self.arch.clock)
-        latency = self.arch.off_chip.latency.in_cycles(self.arch.clock)
+        rate = None if bandwidth is None else bandwidth.per_cycle(self.arch.clock)
+        latency = 0 if rate is None else self.arch.off_chip.latency.in_cycles(self.arch.clock)
         fetched, free, done = 0, [0, 0], 0
-        for i, (tally, size) in enumerate(zip(tallies, sizes, strict=True)):
-            fetched = max(fetched, free[i % 2]) + ceil(Fraction(size.total_bits, 8) / per_cycle)
-            start = max(done, fetched + latency)
-            tally.loading_cycles = start - done
-            done = free[i % 2] = start + int(tally.record[kernels.C_CYCLES]) + tally.switching_cycles
+        for turn, (tally, size, cycles) in enumerate(self._turns(tallies)):
+            start = done
+            if size is not None:
+                needed = 0 if rate is None else ceil(Fraction(size.total_bits, 8) / rate)
+                begin = max(fetched, free[turn % 2])
+                fetched = begin + needed
+                start = max(done, fetched + latency) if rate is not None else done
+                tally.fetched += size
+                if tally.walk is not None and rate is not None:
+                    first = begin if tally.walk.fetch is None else tally.walk.fetch.begin
+                    tally.walk.fetch = Fetch(first, fetched, tally.fetched.total_bits)
+            tally.loading_cycles += start - done
+            if tally.walk is not None:
+                tally.walk.waited += start - done
+            done = free[turn % 2] = start + cycles
 
-    def resident(self, sizes: list[Size]) -> bool:
+    def _turns(self, tallies: list[Tally]) -> Iterator[tuple[Tally, Size | None, int]]:
+        """What the engine works on in turn, and for how long; and its size, where that has to be fetched for it.
+
+        Matrices that fit their memory together are fetched when first needed, and stay. Else each part is fetched when
+        its turn comes: once if it fits by itself, once for every group of channels if not.
+        """
+        resident, stay = self.resident(tallies), self._fit(_stored(tallies))
+        seen = set[int]()
+        for tally in tallies:
+            known = resident or (stay and tally.matrix in seen)
+            seen.add(tally.matrix)
+            for part in tally.parts:
+                whole = known or stay or self._fit(part.size)
+                for cycles in (sum(part.cycles),) if whole else part.cycles:
+                    yield tally, None if known else part.size, cycles
+
+    def _fit(self, size: Size) -> bool:
+        """Whether so much fits the weights' memory; pointers have one of their own."""
+        level = self.arch.holder("weight")
+        return level is not None and (level.size is None or size.total_bits - size.pointers_bits <= 8 * level.size)
+
+    def resident(self, tallies: list[Tally]) -> bool:
         """Whether the compressed weights are on chip before the layer starts: where the design does so, and
         they fit.
         """
         level = self.arch.holder("weight")
-        if level is None or not level.preloaded:
-            return False
-        entries = sum(size.total_bits - size.pointers_bits for size in sizes)
-        return level.size is None or entries <= 8 * level.size
+        return level is not None and level.preloaded and self._fit(_stored(tallies))
 
     # ---- counters
     # ----------------------------------------------------------------------------------------------
 
-    def _counters(self, layer: Layer, tallies: list[Tally], sizes: list[Size], placement: Placement) -> Counters:
+    def _counters(self, layer: Layer, tallies: list[Tally], placement: Placement) -> Counters:
         total = Tally()
         for tally in tallies:
             total.record += tally.record
-            for name in ("products", "longest_pe", "loading_cycles", "switching_cycles", "scanned", "rows"):
+            total.fetched += tally.fetched
+            for name in ("products", "longest_pe", "loading_cycles", "switching_cycles", "scanned", "first_writes"):
                 setattr(total, name, getattr(total, name) + getattr(tally, name))
-        moved = self._traffic(layer, total, sizes, placement)
+        moved = self._traffic(layer, total, placement)
         short = self._short_of_bandwidth(moved, total.cycles)
         stalls = Stalls(
             fill=total.count("fill"), drain=total.count("drain"), queue=total.count("queue"),
@@ -441,10 +511,10 @@ class SparseEngine:
                 "other": total.switching_cycles,
             },
             accumulator_overflows=total.count("overflows"),
-            unit_counts=self._unit_counts(total, sizes),
+            unit_counts=self._unit_counts(total, _stored(tallies)),
         )  # fmt: skip
 
-    def _unit_counts(self, total: Tally, sizes: list[Size]) -> dict[str, int]:
+    def _unit_counts(self, total: Tally, stored: Size) -> dict[str, int]:
         """What only a sparse engine counts; the names' meaning: docs/engines/sparse.md."""
         broadcasts, pes = total.count("broadcasts"), self.spec.pes
         return {
@@ -460,10 +530,10 @@ class SparseEngine:
             "row_fetches": total.count("row_reads"),
             "entries_of_the_busiest_pe": total.longest_pe,
             "theoretical_cycles": ceil_div(total.count("entries"), pes * self.spec.channels),
-            "stored_value_bits": sum(size.values_bits for size in sizes),
-            "stored_index_bits": sum(size.indices_bits for size in sizes),
-            "stored_pointer_bits": sum(size.pointers_bits for size in sizes),
-            "stored_padding_bits": sum(size.padding_bits for size in sizes),
+            "stored_value_bits": stored.values_bits,
+            "stored_index_bits": stored.indices_bits,
+            "stored_pointer_bits": stored.pointers_bits,
+            "stored_padding_bits": stored.padding_bits,
         }
 
     def _short_of_bandwidth(self, traffic: Mapping[str, Mapping[str, Transfer]], cycles: int) -> int:
@@ -477,7 +547,7 @@ class SparseEngine:
         return longest - cycles
 
     def _traffic(
-        self, layer: Layer, total: Tally, sizes: list[Size], placement: Placement
+        self, layer: Layer, total: Tally, placement: Placement
     ) -> dict[str, dict[str, Transfer]]:
         """Bits through the ports: rows of entry memory, pointers, activations, sums; and what comes from off
         chip.
@@ -493,7 +563,7 @@ class SparseEngine:
             _at(self.arch.holder("index") or self.arch.holder("weight"), "index", Transfer(pointers)),
             _at(self.arch.holder("input"), "input", Transfer(total.scanned * precision.input.bits)),
             _at(self.arch.holder("partial_sum"), "partial_sum",
-                Transfer(max(0, entries - total.rows) * sum_bits, entries * sum_bits)),
+                Transfer((entries - total.first_writes) * sum_bits, entries * sum_bits)),
             _at(self.arch.holder("output"), "output", Transfer(0, _elements(layer) * precision.output.bits)),
         ]  # fmt: skip
         far = self.arch.off_chip
@@ -504,17 +574,14 @@ class SparseEngine:
             stored = _elements(layer) * precision.output.bits
             parts.append(_at(far, "output", Transfer(0, stored)))
             parts.append(_at(self.arch.holder("output"), "output", Transfer(stored)))
-        if not self.resident(sizes):
-            parts += self._weights_fetched(sizes)
+        parts += self._weights_fetched(total.fetched)
         return add_traffic(parts)
 
-    def _weights_fetched(self, sizes: list[Size]) -> list[dict[str, dict[str, Transfer]]]:
-        """The compressed matrices from off chip into their memories, once each."""
-        padding = sum(size.padding_bits for size in sizes)
-        share = padding * self.spec.weight_bits // (self.spec.weight_bits + self.spec.index_bits)
-        weights = sum(size.values_bits for size in sizes) + share
-        indices = sum(size.indices_bits for size in sizes) + padding - share
-        pointers = sum(size.pointers_bits for size in sizes)
+    def _weights_fetched(self, size: Size) -> list[dict[str, dict[str, Transfer]]]:
+        """Compressed matrices from off chip into their memories."""
+        share = size.padding_bits * self.spec.weight_bits // (self.spec.weight_bits + self.spec.index_bits)
+        weights, indices = size.values_bits + share, size.indices_bits + size.padding_bits - share
+        pointers = size.pointers_bits
         near, far = self.arch.holder("weight"), self.arch.off_chip
         return [
             _at(far, "weight", Transfer(weights)), _at(far, "index", Transfer(indices + pointers)),
@@ -530,25 +597,29 @@ class SparseEngine:
                 shares = (Fraction(0),) * len(work.input_elements)
                 inside = replace(placement, output_resident=True)
                 counters += self.vector.run(work, layer.precision, shares, inside, carry).times(work.repeat)
+                carry.repeated(work.repeat)
         return counters
 
-    def _mapping(self, layer: Layer, tallies: list[Tally], sizes: list[Size]) -> dict[str, Any]:
+    def _mapping(self, tallies: list[Tally]) -> dict[str, Any]:
         """How the layer lies on the engine, as plain data."""
-        passes = ceil_div(max(1, _inputs(layer)[0] // max(1, layer.input_shapes[0][0])),
-                          self.spec.register_entries * self.spec.pes)  # fmt: skip
+        passes = ceil_div(max(tally.columns for tally in tallies), self.spec.register_entries * self.spec.pes)
         return {
             "format": "interleaved_csc", "pes": self.spec.pes, "index_bits": self.spec.index_bits,
             "weight_bits": self.spec.weight_bits, "vectors": sum(t.products for t in tallies),
-            "passes": passes, "weights_resident": self.resident(sizes),
+            "passes": passes, "weights_resident": self.resident(tallies),
             "pointers_fit": all(t.deepest_pe < 1 << self.spec.pointer_bits for t in tallies),
         }  # fmt: skip
 
 
-def _grown(first: Size, second: Size) -> Size:
-    return Size(
-        first.values_bits + second.values_bits, first.indices_bits + second.indices_bits,
-        first.pointers_bits + second.pointers_bits, first.padding_bits + second.padding_bits,
-    )  # fmt: skip
+def _written_down(tallies: list[Tally], cycles: int) -> SparseWalk:
+    walk = SparseWalk([tally.walk for tally in tallies if tally.walk is not None])
+    walk.short = cycles - walk.cycles
+    return walk
+
+
+def _stored(tallies: list[Tally]) -> Size:
+    """Of all matrices of a layer; one that comes again is stored once."""
+    return sum({tally.matrix: tally.size for tally in tallies}.values(), Size())
 
 
 def _at(level: MemoryLevel | None, tensor: str, transfer: Transfer) -> dict[str, dict[str, Transfer]]:

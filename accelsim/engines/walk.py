@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from accelsim.engines.kernels import timeline as tl
 from accelsim.mapping.machine import Ints, off_chip_bits_per_cycle, slots_of
 from accelsim.mapping.mapping import MappingFile
 from accelsim.workload.network import Network
+
+if TYPE_CHECKING:
+    from accelsim.engines.sparse_walk import SparseWalk
 
 
 @dataclass(frozen=True)
@@ -56,10 +60,10 @@ class Carry:
 
     port: Ints
     weight_free: Ints
-    walks: list[Walk] | None = None
+    walks: list[Walk | SparseWalk] | None = None
 
     @classmethod
-    def start(cls, arch: Architecture, walks: list[Walk] | None = None) -> Carry:
+    def start(cls, arch: Architecture, walks: list[Walk | SparseWalk] | None = None) -> Carry:
         return cls(np.zeros(1, dtype=np.int64), np.zeros(slots_of(arch, "weight"), dtype=np.int64), walks)
 
     @property
@@ -79,11 +83,14 @@ class Carry:
 
 @dataclass(frozen=True)
 class LayerWalks:
-    """All walks of one layer in their order; ``reserved_bytes`` of each level are taken by tensors that live there."""
+    """All walks of one layer in their order, on the architecture that ran it; ``reserved_bytes`` of each level are taken
+    by tensors that live there.
+    """
 
     layer: str
-    walks: list[Walk]
+    walks: list[Walk | SparseWalk]
     reserved_bytes: MappingABC[str, int]
+    arch: Architecture
 
 
 @dataclass(frozen=True)
@@ -102,7 +109,6 @@ class Recorder:
 
     layers: list[LayerWalks] = field(default_factory=list)
     work: Work | None = None
-    arch: Architecture | None = None
 
     def started(self, network: Network, arch: Architecture, mapping: MappingFile, seed: int | None) -> None:
         """A simulation begins."""
@@ -111,8 +117,7 @@ class Recorder:
 
     def carry(self, arch: Architecture, layer: str, reserved_bytes: MappingABC[str, int]) -> Carry:
         """The carry that ``layer`` starts with; its walks are written down."""
-        self.arch = arch
-        self.layers.append(LayerWalks(layer, [], reserved_bytes))
+        self.layers.append(LayerWalks(layer, [], reserved_bytes, arch))
         return Carry.start(arch, self.layers[-1].walks)
 
 

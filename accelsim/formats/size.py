@@ -23,6 +23,12 @@ class Size:
     pointers_bits: int = 0
     padding_bits: int = 0
 
+    def __add__(self, other: Size) -> Size:
+        return Size(
+            self.values_bits + other.values_bits, self.indices_bits + other.indices_bits,
+            self.pointers_bits + other.pointers_bits, self.padding_bits + other.padding_bits,
+        )  # fmt: skip
+
     @property
     def total_bits(self) -> int:
         return self.values_bits + self.indices_bits + self.pointers_bits + self.padding_bits

@@ -252,8 +252,9 @@ def _validated_layer(document: Document, index: int) -> _LayerCommon:
     name = data["op"]
     if not isinstance(name, str) or name not in OPERATOR_BY_NAME:
         shown = f'"{name}"' if isinstance(name, str) else "not a word"
-        allowed = join_allowed(OPERATOR_BY_NAME) + nearest(str(name), OPERATOR_BY_NAME)
-        raise InputError(document.fault((*at, "op"), f"is {shown}, must be {allowed}"))
+        near = nearest(str(name), OPERATOR_BY_NAME)
+        allowed = f"which is no operator{near}" if near else f"must be {join_allowed(OPERATOR_BY_NAME)}"
+        raise InputError(document.fault((*at, "op"), f"is {shown}, {allowed}"))
     return validate(document, _entry_model(OPERATOR_BY_NAME[name]), at)
 
 

@@ -169,7 +169,7 @@ class _Topology:
                 self.fault(
                     cell,
                     name,
-                    f'is "{cell.text}": N:M sparsity is not modelled yet; only dense ("1:1" or empty) is',
+                    f'is "{cell.text}": N:M sparsity is not read; only dense ("1:1" or empty) is',
                 )
             elif name == "Batch Size" and cell.text not in ("", "1"):
                 self.fault(
@@ -454,7 +454,7 @@ def _check_the_rest(config: _Config) -> None:
             config.number(key, lowest=0)
     sparsity = config.settings.get("sparsitysupport")
     if sparsity is not None and config.is_true("SparsitySupport"):
-        config.fault(sparsity, "is true: SCALE-Sim's N:M sparsity is not modelled yet")
+        config.fault(sparsity, "is true: SCALE-Sim's N:M sparsity is not read")
     for key in ("IfmapCustomLayout", "FilterCustomLayout", "UseRamulatorTrace", "OptimizedMapping"):
         if config.is_true(key):
             line = config.settings[key.lower()].line

@@ -46,7 +46,7 @@ class Bars:
     def lengths(self) -> Floats:
         return np.asarray(self.end - self.begin)
 
-    def shifted(self, cycles: int) -> Bars:
+    def shifted(self, cycles: float) -> Bars:
         return replace(self, begin=self.begin + cycles, end=self.end + cycles)
 
     def picked(self, which: npt.NDArray[Any]) -> Bars:

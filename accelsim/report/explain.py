@@ -16,7 +16,7 @@ from accelsim.mapping.machine import Ints, Widths, off_chip_bits_per_cycle, tile
 from accelsim.mapping.mapping import MappingFile
 from accelsim.report.explain_nfu import nfu_loops, nfu_reuse
 from accelsim.report.explain_sparse import sparse_products
-from accelsim.report.words import LOOP_NAMES, columns
+from accelsim.report.words import LOOP_NAMES, columns, percent, scaled
 from accelsim.schedule.build import NOTHING
 from accelsim.schedule.residency import Plan
 from accelsim.simulator import Simulator
@@ -98,7 +98,11 @@ def _loops(planned: PlannedNest, arch: Architecture) -> Iterator[str]:
             yield f"{indent}for {dim.lower()} in {count} tiles of {step}{ragged}    # {LOOP_NAMES[dim]}"
             indent += "  "
     tile = " ".join(f"{d}={getattr(mapping.tile, d)}" for d in DIMS if getattr(mapping.tile, d) > 1)
-    yield f"{indent}tile: {tile or 'one element'}  ({mapping.tile.macs:,} MACs, {planned.schedule.steps:,} tiles)"
+    yield f"{indent}tile: {tile or 'one element'}  ({mapping.tile.macs:,} MACs, {_tiles(planned)})"
+
+
+def _tiles(planned: PlannedNest) -> str:
+    return "1 tile" if planned.schedule.steps == 1 else f"{planned.schedule.steps:,} tiles"
 
 
 def _buffers(planned: PlannedNest, layer: Layer, arch: Architecture) -> list[str]:
@@ -121,7 +125,7 @@ def _buffer_row(
     if tensor not in bits:
         return (tensor, where, "all of it", "-", "-", "not at all: it stays on chip")
     one, held = int(bits[tensor][0]), int(slots[tensor][0])
-    share = f"{100 * one * held / 8 / level.size:.3g} %" if level and level.size else "-"
+    share = f"{100 * one * held / 8 / level.size:.3g}%" if level and level.size else "-"
     kept = " (kept whole)" if tensor in planned.mapping.keep else ""
     return (tensor, where, format_bytes(one / 8) + kept, str(held), share, _times(tensor, planned, layer))
 
@@ -180,7 +184,7 @@ def _bounds(run: LayerRun, arch: Architecture) -> list[str]:
     counters = run.counters
     if not counters.cycles:
         return ["it takes no cycles of its own"]
-    lines = [f"{counters.cycles:,} cycles, {counters.cycles / arch.clock * 1e6:.4g} µs: {_where(counters)}"]
+    lines = [f"{counters.cycles:,} cycles, {scaled(counters.cycles / arch.clock, 's', 4)}: {_where(counters)}"]
     floors = {"all PEs always busy": _compute_floor(run), f"{arch.off_chip.name} always busy": _memory_floor(counters, arch)}
     for name, floor in floors.items():
         if floor:
@@ -190,8 +194,8 @@ def _bounds(run: LayerRun, arch: Architecture) -> list[str]:
 
 def _where(counters: Counters) -> str:
     stalls = [(count, cause) for cause, count in counters.stalls.to_dict().items() if count]
-    parts = [f"{counters.busy_cycles / counters.cycles:.1%} busy"]
-    return ", ".join(parts + [f"{count / counters.cycles:.1%} {cause}" for count, cause in sorted(stalls, reverse=True)])
+    shares = [(counters.busy_cycles, "busy"), *sorted(stalls, reverse=True)]
+    return ", ".join(f"{percent(count / counters.cycles)}% {cause}" for count, cause in shares)
 
 
 def _compute_floor(run: LayerRun) -> int:
@@ -211,6 +215,8 @@ def _verdict(floors: dict[str, int], run: LayerRun) -> str:
     if floor >= 0.8 * counters.cycles:
         return f"{'the array' if name.startswith('all') else name.split()[0]}: {floor / counters.cycles:.0%} of what is possible"
     cause, count = max(counters.stalls.to_dict().items(), key=lambda item: item[1])
+    if run.engine == "vector" and counters.busy_cycles > 2 * count:
+        return "the vector unit: its lanes are busy"
     empty = "PEs without a useful entry" if run.skips_zeros else "PEs that the tiles leave empty"
     idle = empty if counters.busy_cycles > 2 * count else f"{cause} stalls"
     return f"neither roof: what costs most is {idle}"

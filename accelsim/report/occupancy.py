@@ -36,7 +36,7 @@ class Occupancy:
         bins = max(1, min(bins, cycles))
         return cls(rows, cols, cycles / bins, np.zeros((rows, bins)), np.zeros((cols, bins)))
 
-    def add(self, walk: Walk, start_cycle: int) -> None:
+    def add(self, walk: Walk, start_cycle: float) -> None:
         """Count a walk that starts at a cycle, with its repetitions."""
         if walk.steps.shapes is None:
             return

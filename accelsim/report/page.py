@@ -70,8 +70,8 @@ def _comparison(results: Sequence[Result], labels: Sequence[str]) -> str:
                 (f"{t.cycles:,}", t.cycles),
                 (f"{percent(t.utilization)}%", t.utilization),
                 (rate(t.attained_gops), t.attained_gops),
-                (scaled(t.energy_total_pj * 1e-12, "J"), t.energy_total_pj),
-                (scaled(t.power_w, "W"), t.power_w),
+                (_energy_words(result, t.energy_total_pj), t.energy_total_pj),
+                (scaled(t.power_w, "W") if t.energy_pj else "-", t.power_w),
                 (size(_off_chip(result)), _off_chip(result)),
             ]
         )
@@ -103,16 +103,21 @@ def _cards(result: Result) -> str:
     t = result.totals
     cause, _ = max(t.stall_cycles.items(), key=lambda item: item[1], default=("none", 0))
     stalled = 1 - t.busy_cycles / t.cycles if t.cycles else 0.0
+    power = f"mean power {scaled(t.power_w, 'W')}" if t.energy_pj else "not costed (energy: {table: none})"
     cards = [
         ("time", scaled(t.seconds, "s"), f"{t.cycles:,} cycles at {compact(result.clock_hz, 'Hz')}"),
         ("performance", rate(t.attained_gops), f"roof {rate(t.roofline.roof_gops)}, {t.roofline.bound} bound"),
         ("utilization", f"{percent(t.utilization)}%", f"{compact(t.macs, 'MACs')}, batch {result.batch}"),
         ("stalls", f"{percent(stalled)}%", f"most: {part_words(cause)}"),
-        ("energy", scaled(t.energy_total_pj * 1e-12, "J"), f"mean power {scaled(t.power_w, 'W')}"),
+        ("energy", _energy_words(result, t.energy_total_pj), power),
         ("off-chip traffic", size(_off_chip(result)), f"through {result.machine.off_chip}"),
     ]
     items = (f"<div><dt>{n}</dt><dd>{escape(v)}</dd><dd>{escape(more)}</dd></div>" for n, v, more in cards)
     return f'<dl class="cards">{"".join(items)}</dl>'
+
+
+def _energy_words(result: Result, picojoules: float) -> str:
+    return scaled(picojoules * 1e-12, "J") if result.totals.energy_pj else "-"
 
 
 def _off_chip(result: Result) -> int:
@@ -125,7 +130,7 @@ def _off_chip(result: Result) -> int:
 
 def _stalls(result: Result) -> str:
     stack = stall_stack([result], "layers")
-    return _bars(stack.bars, stack.parts, USES, "cycles", lambda v: f"{int(v):,} cycles")
+    return _bars(stack.bars, stack.parts, USES, "cycles", lambda v: f"{int(v):,}")
 
 
 def _energy(result: Result) -> str:
@@ -208,7 +213,7 @@ def _cell(cell: tuple[str, float | str], right: bool, first: bool) -> str:
 
 def _layers(result: Result, layers: Sequence[LayerResult], number: int) -> str:
     far = result.machine.off_chip
-    heads = ["layer", "op", "engine", "cycles", "time", "utilization", "main stall", "stalled", "MACs"]
+    heads = ["layer", "op", "engine", "cycles", "time", "util.", "main stall", "stalled", "MACs"]
     heads += [f"{far} bytes", "ops/byte", "attained", "of roof", "bound", "energy"]
     rows = [_layer_cells(result, layer) for layer in layers]
     ids = [f"r{number}l{i}" for i in range(len(layers))]
@@ -227,16 +232,16 @@ def _layer_cells(result: Result, layer: LayerResult) -> Cells:
         (layer.engine, layer.engine),
         (f"{layer.cycles:,}", layer.cycles),
         (f"{percent(share)}%", share),
-        (f"{percent(layer.utilization)}%", layer.utilization),
-        (part_words(cause), cause),
-        (f"{percent(waited)}%", waited),
+        (f"{percent(layer.utilization)}%" if layer.macs else "-", layer.utilization),
+        (part_words(cause) if cause else "-", cause),
+        (f"{percent(waited)}%" if cause else "-", waited),
         (compact(layer.macs, ""), layer.macs),
         (size(moved), moved),
         ("∞", NO_LIMIT) if intensity is None else (significant(intensity), intensity),
         (rate(place.attained_gops), place.attained_gops),
         (f"{percent(place.share_of_roof)}%", place.share_of_roof),
         (place.bound, place.bound),
-        (scaled(layer.energy_total_pj * 1e-12, "J"), layer.energy_total_pj),
+        (_energy_words(result, layer.energy_total_pj), layer.energy_total_pj),
     ]
 
 
@@ -327,7 +332,7 @@ class _Plot:
     def svg(self) -> str:
         name = f"{self.result.network} on {self.result.architecture}"
         words = escape(f"Roofline of {name}; the table of layers has its numbers")
-        inside = "".join([*self._axes(), *self._roofs(), *self._discs()])
+        inside = "".join([*self._axes(), *self._roofs(), *self._discs(), *self._names()])
         return f'<svg class="roofline" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}">{inside}</svg>'
 
     def _axes(self) -> Iterator[str]:
@@ -358,11 +363,16 @@ class _Plot:
                 begin = f"M{self.x(low):.1f} {slope:.1f}L{self.x(ridge):.1f} {flat:.1f}"
                 tip.append(f"ridge {significant(ridge)} op/B")
             tip += [f"{self.result.machine.off_chip} {compact(bandwidth, 'B/s')}"] if bandwidth else []
-            words = f"{roof.name} {rate(roof.peak_gops)}"
             yield f'<path class="roof" d="{begin}H{WIDTH - 4}" data-tip="{_tip(*tip)}"/>'
-            yield f'<text x="{WIDTH - RIGHT - 4}" y="{flat - 5:.1f}" class="end">{words}</text>'
-        if bandwidth:
-            words = f"{self.result.machine.off_chip} {compact(bandwidth, 'B/s')}"
+
+    def _names(self) -> Iterator[str]:
+        """What the roofs are called, over the discs."""
+        machine = self.result.machine
+        for roof in machine.roofs:
+            at, words = self.y(roof.peak_gops) - 5, f"{roof.name} {rate(roof.peak_gops)}"
+            yield f'<text x="{WIDTH - RIGHT - 4}" y="{at:.1f}" class="end">{escape(words)}</text>'
+        if machine.bandwidth_bytes_per_second:
+            words = f"{machine.off_chip} {compact(machine.bandwidth_bytes_per_second, 'B/s')}"
             yield f'<text x="{LEFT + 8}" y="{TOP + 12}">{escape(words)}</text>'
 
     def _discs(self) -> Iterator[str]:

@@ -6,7 +6,7 @@ STYLE = """
 @media(prefers-color-scheme:dark){:root{--paper:#0f1216;--ink:#e6edf3;--muted:#9aa7b4;--line:#343b44;--soft:#191e24;
 --hit:#4a3f12;--compute:#56B4E9;--memory:#F08A3C}}
 *{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:15px/1.45 system-ui,sans-serif}
-header,main{max-width:1180px;margin:auto;padding:0 20px}h1{font-size:1.5rem;margin:24px 0 4px}
+header,main{max-width:1280px;margin:auto;padding:0 20px}h1{font-size:1.5rem;margin:24px 0 4px}
 h2{font-size:1.25rem;margin:36px 0 10px;padding-top:12px;border-top:1px solid var(--line)}h3{font-size:1rem;margin:26px 0 8px}
 a{color:var(--compute)}.skip{position:absolute;left:-99em}.skip:focus{left:8px;top:8px;background:var(--paper);padding:4px}
 nav ul,.legend,.bars{list-style:none;margin:0;padding:0}nav ul,.legend{display:flex;flex-wrap:wrap;gap:4px 16px}
@@ -23,10 +23,10 @@ nav ul,.legend,.bars{list-style:none;margin:0;padding:0}nav ul,.legend{display:f
 .bar{display:flex;height:1.05em}.bar i{display:block;height:100%;min-width:0}
 .scroll{overflow:auto;max-height:34em;border:1px solid var(--line);border-radius:6px}
 table{border-collapse:collapse;width:100%;font-size:.82rem}caption{text-align:left;padding:6px 10px;color:var(--muted)}
-th,td{padding:3px 10px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
+th,td{padding:3px 8px;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
 tbody th{font-weight:500}.n{text-align:right;font-variant-numeric:tabular-nums}
 thead th{position:sticky;top:0;background:var(--soft);padding:0}
-thead button{font:inherit;font-weight:600;color:inherit;background:none;border:0;padding:6px 10px;width:100%;cursor:pointer;
+thead button{font:inherit;font-weight:600;color:inherit;background:none;border:0;padding:6px 8px;width:100%;cursor:pointer;
 text-align:inherit}
 th[aria-sort=ascending] button::after{content:" ▲"}th[aria-sort=descending] button::after{content:" ▼"}
 tr.hit>*{background:var(--hit)}:focus-visible{outline:2px solid var(--compute);outline-offset:1px}
@@ -35,7 +35,7 @@ details .scroll{margin-top:8px}details td{white-space:normal;min-width:6em;verti
 .facts div{display:flex;gap:10px;border-bottom:1px solid var(--line);padding:3px 0}
 .facts dt{color:var(--muted);flex:0 0 11em}.facts dd{margin:0;overflow-wrap:anywhere}
 .wide{overflow-x:auto}.roofline{width:100%;min-width:600px;max-width:900px;height:auto}
-.roofline text{font-size:12px;fill:var(--muted);paint-order:stroke;stroke:var(--paper);stroke-width:3px}
+.roofline text{pointer-events:none;font-size:12px;fill:var(--muted);paint-order:stroke;stroke:var(--paper);stroke-width:3px}
 .about{font-size:.85rem;color:var(--muted);margin:4px 0}b.compute{color:var(--compute)}b.memory{color:var(--memory)}
 .mid{text-anchor:middle}.end{text-anchor:end}.grid{stroke:var(--line);stroke-width:1}.axis{stroke:var(--ink);fill:none}
 .roof{fill:none;stroke:var(--ink);stroke-width:1.8}circle{stroke-width:1.2;fill-opacity:.45}

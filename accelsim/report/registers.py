@@ -3,13 +3,18 @@
 Each fold of the layer is stepped by the twin with its own operands and laid at the cycle at which the
 timeline issued it. Folds that overlap in the pipeline share the array: no register may hold words of two of
 them, and the film checks that, as it checks every sum against the product of the operands.
+
+In a waveform the scopes are ``array``, its rows and PEs. In a PE, ``left`` and ``top`` are the operands at its
+multiplier, ``weight`` is what it holds and ``weight_next`` what is shifted in for the next tile, ``sum`` its
+accumulator (os), ``psum_0`` its partial sum (ws, is), ``drain`` a sum on its way out; a number counts the
+registers of a pipeline, youngest first. ``fold`` numbers the tiles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -18,7 +23,6 @@ from accelsim.engines.base import Array
 from accelsim.engines.kernels import timeline as tl
 from accelsim.engines.mapped import MappedEngine
 from accelsim.engines.reference.systolic import (
-    Number,
     Options,
     Output,
     OutputStationary,
@@ -33,20 +37,17 @@ from accelsim.errors import InfeasibleError, InvariantError
 from accelsim.mapping.loopnest import Dims
 from accelsim.mapping.mapping import EMPTY, MappingFile
 from accelsim.report.activity import fold_rows, visits_of
+from accelsim.report.waveform import Number, Signal, State, Variable, Waves
 from accelsim.schedule.build import Schedule
 from accelsim.simulator import Simulator, _Values
 from accelsim.workload.network import Layer, Network
 from accelsim.workload.precision import Precision
 
-__all__ = ["Film", "Frame", "Number", "Signal", "State", "film", "refuse"]
+__all__ = ["Film", "Frame", "Number", "Signal", "State", "film", "is_single", "refuse", "the_layer", "too_much"]
 
 MOST_PES = 256
 MOST_PE_CYCLES = 1_000_000
-
-Signal = tuple[Any, ...]
-"""A register's name: what it is, its PE's row and column (or its port), its stage: ``("left", 2, 0)``."""
-State = dict[Signal, Number]
-"""What registers hold; those that are not in it hold nothing."""
+OPERANDS = ("left", "top", "weight", "weight_next", "left_hop", "top_hop")
 
 
 @dataclass
@@ -81,6 +82,31 @@ class Film:
         """Every register that ever held anything, in a lasting order."""
         return sorted({signal for frame in self.frames for signal in frame.state}, key=str)
 
+    def waves(self) -> Waves:
+        """The film as a waveform: the number of the tile, the ports, then the PEs row by row."""
+        ports = [signal for signal in self.signals() if signal[0] == "out"]
+        inside = sorted(set(self.signals()) - set(ports), key=lambda signal: (signal[1:3], str(signal)))
+        variables = {("fold",): Variable(("array",), "fold", 32)}
+        variables |= {s: Variable(("array",), f"out_{s[1]}_{s[2]}", self._bits(s)) for s in ports}
+        for signal in inside:
+            scopes = ("array", f"row_{signal[1]}", f"pe_{signal[1]}_{signal[2]}")
+            stage = f"_{signal[3]}" if len(signal) > 3 else ""
+            variables[signal] = Variable(scopes, f"{signal[0]}{stage}", self._bits(signal))
+        title = f"{self.network} {self.layer} on {self.architecture}, {self.dataflow}"
+        frames = [f.state | ({("fold",): f.fold} if f.fold >= 0 else {}) for f in self.frames]
+        return Waves(title, self.clock_hz, variables, frames)
+
+    def _bits(self, signal: Signal) -> int:
+        """A register's width, 0 for floats; unsigned operands have one bit more here, for their sign."""
+        formats = self.precision
+        if self.is_float:
+            return 0
+        if signal[0] in OPERANDS:
+            return 1 + max(formats.weight.bits, formats.input.bits)
+        if signal[0] == "product":
+            return 1 + formats.weight.bits + formats.input.bits
+        return formats.accumulator.bits
+
 
 def film(network: Network, arch: Architecture, mapping: MappingFile = EMPTY, seed: int = 0) -> Film:
     """Step the one layer of ``network`` in values mode. Raises `InfeasibleError` for what is too large, and
@@ -95,8 +121,8 @@ def film(network: Network, arch: Architecture, mapping: MappingFile = EMPTY, see
     carry = recorder.carry(arch, layer.name, post.plan.placements[layer.name].reserved_bytes)
     run = simulator._layer(layer, post, carry, _Values.start(network, seed).operands(layer))
     walks = recorder.layers[0].walks
-    if len(walks) != 1 or walks[0].times != 1 or len(watched.seen) != 1:
-        raise _too_much(layer.name, f"{len(watched.seen)} products one after the other", "a single product")
+    if len(watched.seen) != 1 or not is_single(walks):
+        raise too_much(layer.name, f"{len(watched.seen)} products one after the other", "a single product")
     _refuse_large(layer.name, spec, run.counters.cycles)
     schedule, image, weight = watched.seen[0]
     shooting = _Shooting(watched, schedule, layer.precision, walks[0], run.counters.cycles)
@@ -106,9 +132,14 @@ def film(network: Network, arch: Architecture, mapping: MappingFile = EMPTY, see
     return Film(network.name, layer.name, arch.name, arch.clock, spec, dataflow, layer.precision, folds, frames)
 
 
+def is_single(walks: list[Any]) -> TypeGuard[list[Walk]]:
+    """Whether a layer was one walk of a timeline, once."""
+    return len(walks) == 1 and isinstance(walks[0], Walk) and walks[0].times == 1
+
+
 def refuse(network: Network, arch: Architecture) -> tuple[Layer, SystolicSpec]:
     """Raise `InfeasibleError` for what is too large or has no such registers; else the layer and the array."""
-    layer, spec = _the_layer(network), _the_array(arch)
+    layer, spec = the_layer(network), _the_array(arch)
     _refuse_large(layer.name, spec, layer.macs // (spec.rows * spec.cols))  # at its peak rate
     return layer, spec
 
@@ -127,11 +158,12 @@ class _Watched(SystolicArray):
         return super().accumulate(schedule, precision, image, weight)
 
 
-def _the_layer(network: Network) -> Layer:
+def the_layer(network: Network) -> Layer:
+    """The only layer of ``network``, which has MACs; InfeasibleError for other networks."""
     layers = [layer for layer in network.layers if layer.macs]
     if len(network.layers) != 1 or not layers:
         found = f"{len(network.layers)} layers, {len(layers)} of them with MACs"
-        raise _too_much(network.name, found, "a single layer with MACs", ("choose one with --layer NAME",))
+        raise too_much(network.name, found, "a single layer with MACs", ("choose one with --layer NAME",))
     return layers[0]
 
 
@@ -140,13 +172,13 @@ def _the_array(arch: Architecture) -> SystolicSpec:
         raise InfeasibleError(
             f"registers of {arch.name}",
             demand=f"an engine of kind {arch.engine.kind}",
-            bound="systolic arrays, whose registers are stepped one by one",
-            levers=("write the trace to a .json file",),
+            bound="a picture of systolic arrays alone",
+            levers=("write the trace to a .vcd or .json file",),
         )
     if arch.engine.rows * arch.engine.cols > MOST_PES:
         demand = f"{arch.engine.rows} x {arch.engine.cols} PEs"
         levers = ("--set arch.engine.rows=4 --set arch.engine.cols=4", "write the trace to a .json file")
-        raise _too_much(arch.name, demand, f"{MOST_PES} PEs", levers)
+        raise too_much(arch.name, demand, f"{MOST_PES} PEs", levers)
     return arch.engine
 
 
@@ -154,11 +186,11 @@ def _refuse_large(name: str, spec: SystolicSpec, cycles: int) -> None:
     if cycles * spec.rows * spec.cols > MOST_PE_CYCLES:
         demand = f"{cycles:,} cycles on {spec.rows} x {spec.cols} PEs"
         levers = ("a smaller layer", "write the trace to a .json file")
-        raise _too_much(name, demand, f"{MOST_PE_CYCLES:,} PE cycles", levers)
+        raise too_much(name, demand, f"{MOST_PE_CYCLES:,} PE cycles", levers)
 
 
-def _too_much(what: str, demand: str, bound: str, levers: Sequence[str] = ()) -> InfeasibleError:
-    return InfeasibleError(f"registers of {what}", demand=demand, bound=f"{bound} at most", levers=tuple(levers))
+def too_much(what: str, demand: str, bound: str, levers: Sequence[str] = ()) -> InfeasibleError:
+    return InfeasibleError(f"registers of {what}", demand=demand, bound=f"room for {bound} at most", levers=tuple(levers))
 
 
 # ---- the twin's folds laid over time ---------------------------------------------------------------
@@ -200,10 +232,10 @@ class _Shooting:
     def _require_plain(self) -> None:
         if self.array._speed(self.precision) != (1, 1):
             words = f"{self.precision.weight} x {self.precision.input} at another speed than one MAC a cycle"
-            raise _too_much(self.schedule.nest.part or "the layer", words, "one MAC a PE and cycle")
+            raise too_much(self.schedule.nest.part or "the layer", words, "one MAC a PE and cycle")
         if self.walk.steps.folds[:, :, tl.F_WAIT].any():
             words = "a port on chip that is too narrow for the array"
-            raise _too_much("the layer", words, "ports that keep up", ("a larger bandwidth on chip",))
+            raise too_much("the layer", words, "ports that keep up", ("a larger bandwidth on chip",))
 
     def _folds(self, image: Array, weight: Array) -> Iterator[OutputStationary | WeightStationary]:
         """A twin a fold, in the order of the timeline; sums are carried from fold to fold and checked."""

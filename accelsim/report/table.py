@@ -106,7 +106,7 @@ def layer_table(result: Result, width: int, rows: int | None = ROWS, glyphs: Gly
     items = list(folded([layer for layer in result.layers if costs(layer)], rows))
     names = [item.label(glyphs) if isinstance(item, Fold) else item.name for item in items]
     cells = {column: [_cell(column, result, item, glyphs) for item in items] for column in _columns(result)}
-    longest = max((len(name) for name in names), default=SHORTEST_NAME)
+    longest = max(len(name) for name in ("layer", *names))
     columns, room = fitting(cells, width, min(longest, SHORTEST_NAME))
     table = Table(box=glyphs.rule, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("layer", no_wrap=True)
@@ -230,7 +230,7 @@ def _bar(result: Result, layer: LayerResult, glyphs: Glyphs) -> Text:
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("op", 8, lambda _r, layer, g: shorten(layer.op, 12, g.dots), "left"),
+    Column("op", 8, lambda _r, layer, _g: layer.op, "left"),
     Column("M×N×K", 11, lambda _r, layer, _g: _shape(layer)),
     Column("cycles", 0, lambda _r, layer, _g: f"{layer.cycles:,}"),
     Column("time%", 1, lambda r, layer, _g: _share(layer.cycles, r)),
@@ -249,9 +249,10 @@ COLUMNS: tuple[Column, ...] = (
 MACHINE = Column("on", 4, lambda r, layer, _g: r.machine_of(layer), "left")
 
 
-def _columns(result: Result) -> tuple[Column, ...]:
-    """Which machine ran a layer is said where there is more than one."""
-    return (COLUMNS[0], MACHINE, *COLUMNS[1:]) if result.machine.others else COLUMNS
+def _columns(result: Result) -> list[Column]:
+    """Which machine ran a layer is said where there is more than one, its energy where any has a cost."""
+    columns = [column for column in COLUMNS if column.heading != "energy" or result.totals.energy_pj]
+    return [columns[0], MACHINE, *columns[1:]] if result.machine.others else columns
 
 
 GAP = 4  # columns between small tables

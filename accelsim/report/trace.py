@@ -1,170 +1,36 @@
-"""A recorded run as a trace that Perfetto (ui.perfetto.dev) and chrome://tracing open.
+"""A recorded run as a trace that Perfetto (ui.perfetto.dev) and chrome://tracing open: see `accelsim.report.trace_file`.
 
-The format is Chrome's trace-event JSON: complete slices (``ph: X``) in lanes, counters (``ph: C``), names of
-lanes (``ph: M``); times in microseconds, on a grid of nanoseconds, so that slices of a lane never overlap.
-Exact cycles stand in each slice's ``args``.
-
-*Size.* A lane has at most about `MOST_SLICES` slices. Where there would be more, time is cut into that many
-bins, and slices of one lane and kind that begin in one bin are drawn as one: as long as all of them together,
-with their number in ``args.folded``. So a lane's sums stay exact. Counters show the peak of each bin.
-Simulate a single ``--layer`` to see each tile.
+*Size.* A lane has at most about `MOST_SLICES` slices, the lanes of PEs `MOST_PE_SLICES` together. Where there would be
+more, time is cut into that many bins, and slices of one lane and kind that begin in one bin are drawn as one: as long as
+all of them together, with their number in ``args.folded``. So a lane's sums stay exact. Counters show the peak of each
+bin. Simulate a single ``--layer`` to see each tile.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from accelsim.analysis.roofline import on_main_clock
 from accelsim.arch.spec import Architecture, SystolicSpec
 from accelsim.engines.base import LayerRun
 from accelsim.engines.kernels import timeline as tl
+from accelsim.engines.sparse_walk import SparseWalk
 from accelsim.engines.walk import LayerWalks, Recorder, Walk
-from accelsim.report import activity
+from accelsim.report import activity, sparse_activity
 from accelsim.report.activity import USES, Bars, Changes
 from accelsim.report.occupancy import Occupancy
+from accelsim.report.trace_file import SCHEMA, Process, Span, Trace
 
-SCHEMA = "accelsim.trace/1"
+__all__ = ["SCHEMA", "Trace", "build_trace"]
+
 MOST_SLICES = 10_000
-MOST_BINS, MOST_GROUPS = 400, 64  # of the heat map that the file carries
-PID = 1
+MOST_PE_SLICES = 60_000
+PE_BARS_AT_ONCE = 4_000_000  # that are held before they are folded
+MOST_BINS = 400  # of the heat map that the file carries
 UNIT_LANES = {"vector": "vector unit"}
-
-
-@dataclass
-class Lane:
-    """A named row of slices."""
-
-    name: str
-    slices: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Span:
-    """A layer's place in time, in cycles."""
-
-    layer: str
-    op: str
-    engine: str
-    begin: int
-    end: int
-
-
-@dataclass
-class Trace:
-    """Everything that a trace shows; `to_json` is the file."""
-
-    network: str
-    arch: Architecture
-    spans: list[Span]
-    bin_cycles: float
-    occupancy: Occupancy | None
-    lanes: dict[str, Lane] = field(default_factory=dict)
-    counters: list[dict[str, Any]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def cycles(self) -> int:
-        return self.spans[-1].end if self.spans else 0
-
-    def lane(self, name: str) -> Lane:
-        return self.lanes.setdefault(name, Lane(name))
-
-    def add(self, lane: str, names: Sequence[str], bars: Bars, what: str = "") -> None:
-        """Bars as slices of a lane; ``names`` of their kinds, ``what`` their amount counts."""
-        shown = activity.folded(bars, self.bin_cycles)
-        columns = (shown.begin, shown.end, shown.kind, shown.amount, shown.count)
-        for begin, end, kind, amount, count in zip(*(column.tolist() for column in columns), strict=True):
-            args: dict[str, Any] = {"cycle": _whole(begin), "cycles": _whole(end - begin)}
-            args |= {what: _whole(amount)} if what else {}
-            args |= {"folded": count} if count > 1 else {}
-            self.lane(lane).slices.append({"name": names[kind], "begin": begin, "end": end, "args": args})
-
-    def count(self, name: str, cycle: float, values: dict[str, float]) -> None:
-        """A counter's values from a cycle on."""
-        args = {key: _whole(value) for key, value in values.items()}
-        self.counters.append({"name": name, "begin": cycle, "args": args})
-
-    # ---- the file ------------------------------------------------------------------------------------------
-
-    def events(self) -> Iterator[dict[str, Any]]:
-        """Every event in the words of the format."""
-        yield _meta("process_name", 0, name=f"{self.network} on {self.arch.name}")
-        for tid, lane in enumerate(self.lanes.values(), start=1):
-            yield _meta("thread_name", tid, name=lane.name)
-            yield _meta("thread_sort_index", tid, sort_index=tid)
-            for piece in lane.slices:
-                begin, end = self.nanoseconds(piece["begin"]), self.nanoseconds(piece["end"])
-                event = {"name": piece["name"], "cat": lane.name, "ph": "X", "ts": begin / 1000}
-                event |= {"dur": (end - begin) / 1000, "pid": PID, "tid": tid, "args": piece["args"]}
-                yield event
-        for counter in self.counters:
-            event = {"name": counter["name"], "ph": "C", "ts": self.nanoseconds(counter["begin"]) / 1000}
-            event |= {"pid": PID, "tid": 0, "args": counter["args"]}
-            yield event
-
-    def nanoseconds(self, cycle: float) -> int:
-        return round(cycle * 1e9 / self.arch.clock)
-
-    def to_json(self) -> str:
-        """The trace file's text, an event a line."""
-        lines = ",\n".join(json.dumps(event, separators=(",", ":")) for event in self.events())
-        about = json.dumps(self.about(), separators=(",", ":"))
-        return f'{{"displayTimeUnit":"ns","otherData":{about},"traceEvents":[\n{lines}\n]}}\n'
-
-    def about(self) -> dict[str, Any]:
-        """What the file says beside its events: what was run, what is folded, the array's rows and columns
-        over time.
-        """
-        return {
-            "schema": SCHEMA,
-            "network": self.network,
-            "architecture": self.arch.name,
-            "clock_hz": self.arch.clock,
-            "cycles": self.cycles,
-            "folding": self._folding(),
-            "notes": self.notes,
-            "layers": [{"name": s.layer, "begin": s.begin, "end": s.end} for s in self.spans if s.end > s.begin],
-            "array": None if self.occupancy is None else array_shares(self.occupancy),
-        }
-
-    def _folding(self) -> str:
-        if not self.bin_cycles:
-            return "nothing is folded"
-        return (
-            f"slices of one lane and kind that begin in the same {self.bin_cycles:g} cycles are drawn as "
-            "one, as long as all of them together (args.folded: how many); counters show the peak of each bin"
-        )
-
-
-def _whole(value: float) -> int | float:
-    return int(value) if value == int(value) else round(value, 3)
-
-
-def _meta(what: str, tid: int, **args: Any) -> dict[str, Any]:
-    return {"name": what, "ph": "M", "ts": 0, "pid": PID, "tid": tid, "args": args}
-
-
-def array_shares(occupancy: Occupancy) -> dict[str, Any]:
-    """The heat map as the file carries it: neighbouring rows, and columns, in groups of equal size."""
-    return {
-        "rows": occupancy.rows,
-        "cols": occupancy.cols,
-        "bin_cycles": occupancy.bin_cycles,
-        "row_shares": _grouped(occupancy.row_shares()),
-        "column_shares": _grouped(occupancy.column_shares()),
-    }
-
-
-def _grouped(shares: activity.Floats) -> list[list[float]]:
-    groups = np.array_split(shares, min(len(shares), MOST_GROUPS))
-    return [[round(v, 4) for v in group.mean(axis=0).tolist()] for group in groups]
-
-
-# ---- from a run -----------------------------------------------------------------------------------------
 
 
 def build_trace(runs: Iterable[LayerRun], recorder: Recorder, most_slices: int = MOST_SLICES) -> Trace:
@@ -175,68 +41,96 @@ def build_trace(runs: Iterable[LayerRun], recorder: Recorder, most_slices: int =
     text = build_trace(simulation.runs, recorder).to_json()
     """
     assert recorder.work is not None, "a recorder that went along with a run knows what it was"
-    network, arch = recorder.work.network.name, recorder.work.arch
-    spans = list(_spans(runs))
-    cycles = spans[-1].end if spans else 0
-    most = sum(activity.count_bars(walk) for layer in recorder.layers for walk in layer.walks)
-    bin_cycles = cycles / most_slices if most > most_slices else 0.0
-    trace = Trace(network, arch, spans, bin_cycles, _occupancy(arch, cycles))
-    for name in ("layers", "array", "stalls", "vector unit"):
-        trace.lane(name)
+    network, main = recorder.work.network.name, recorder.work.arch
+    spans = list(_spans(runs, main))
+    machines = list({id(arch): arch for arch in (main, *(span.machine for span in spans))}.values())
+    end = spans[-1].end if spans else 0
+    processes = [_process(network, arch, -(-end * arch.clock // main.clock), recorder, most_slices) for arch in machines]
+    trace = Trace(network, spans, processes)
     recorded = {layer.layer: layer for layer in recorder.layers}
     for span in spans:
-        _add_layer(trace, span, recorded.get(span.layer, LayerWalks(span.layer, [], {})))
-    if trace.occupancy is not None:
-        for number, share in enumerate(trace.occupancy.shares().tolist()):
-            trace.count("PEs in use (%)", number * trace.occupancy.bin_cycles, {"used": 100 * share})
-        trace.count("PEs in use (%)", cycles, {"used": 0})
-    trace.lanes = {name: lane for name, lane in trace.lanes.items() if lane.slices}
+        process = processes[machines.index(span.machine)]
+        layer = recorded.get(span.layer, LayerWalks(span.layer, [], {}, span.machine))
+        trace.notes += _add_layer(process, span, layer, span.begin * span.machine.clock / main.clock)
+    for process in processes:
+        _add_occupancy(process)
+        process.lanes = {name: lane for name, lane in process.lanes.items() if lane.slices}
     return trace
 
 
-def _spans(runs: Iterable[LayerRun]) -> Iterator[Span]:
+def _spans(runs: Iterable[LayerRun], main: Architecture) -> Iterator[Span]:
     now = 0
     for run in runs:
-        yield Span(run.layer.name, run.layer.op.op, run.engine, now, now + run.counters.cycles)
-        now += run.counters.cycles
+        end = now + on_main_clock(run, main).counters.cycles
+        yield Span(run.layer.name, run.layer.op.op, run.engine, now, end, run.machine or main, run.counters.cycles)
+        now = end
+
+
+def _process(network: str, arch: Architecture, end: int, recorder: Recorder, most_slices: int) -> Process:
+    """A machine's process, and how its lanes are folded; the run ends at ``end`` on its clock."""
+    walks = [walk for layer in recorder.layers if layer.arch is arch for walk in layer.walks]
+    sparse = [walk for walk in walks if isinstance(walk, SparseWalk)]
+    cycles = sum(walk.cycles * walk.times for walk in walks)
+    most = sum(activity.count_bars(walk) for walk in walks if isinstance(walk, Walk))
+    most += sum(sparse_activity.count_bars(walk) for walk in sparse)
+    lanes = max((sparse_activity.count_lanes(walk) for walk in sparse), default=1)
+    process = Process(f"{network} on {arch.name}", arch)
+    most_slices = most_slices // 2 if sparse else most_slices  # the fetch unit's lane has slices of four kinds
+    process.bin_cycles = cycles / most_slices if most > most_slices else 0.0
+    process.pe_bin_cycles = max(process.bin_cycles, cycles * lanes / MOST_PE_SLICES)
+    process.occupancy = _occupancy(arch, end)
+    for name in ("layers", "array", "products", "busy", "stalls", "vector unit"):
+        process.lane(name)
+    return process
 
 
 def _occupancy(arch: Architecture, cycles: int) -> Occupancy | None:
-    if not isinstance(arch.engine, SystolicSpec):
-        return None
-    return Occupancy.empty(arch.engine.rows, arch.engine.cols, cycles, MOST_BINS)
+    if isinstance(arch.engine, SystolicSpec):
+        return Occupancy.empty(arch.engine.rows, arch.engine.cols, cycles, MOST_BINS)
+    return None
 
 
-def _add_layer(trace: Trace, span: Span, layer: LayerWalks) -> None:
-    cycles = span.end - span.begin
-    if not cycles:
+def _add_occupancy(process: Process) -> None:
+    occupancy = process.occupancy
+    if occupancy is None:
         return
-    args = {"op": span.op, "engine": span.engine, "cycle": span.begin, "cycles": cycles}
-    whole = {"name": span.layer, "begin": span.begin, "end": span.end, "args": args}
-    trace.lane("layers").slices.append(whole)
-    if not activity.is_whole(layer, cycles):
-        trace.notes.append(f"{span.layer}: its steps were not all written down, only its length is shown")
-        return
-    now = span.begin
+    shares = occupancy.shares().tolist()
+    for number, share in enumerate([*shares, 0]):
+        process.count("PEs in use (%)", number * occupancy.bin_cycles, {"used": 100 * share})
+
+
+def _add_layer(process: Process, span: Span, layer: LayerWalks, begin: float) -> list[str]:
+    """A layer from a cycle of its machine's clock on; returns what is to be said about it."""
+    if not span.cycles:
+        return []
+    args = {"op": span.op, "engine": span.engine, "cycle": begin, "cycles": span.cycles}
+    whole = {"name": span.layer, "begin": begin, "end": begin + span.cycles, "args": args}
+    process.lane("layers").slices.append(whole)
+    if not activity.is_whole(layer, span.cycles):
+        return [f"{span.layer}: its steps were not all written down, only its length is shown"]
     for walk in layer.walks:
-        _add_walk(trace, span.layer, walk, now)
-        _add_fill(trace, walk, now, layer.reserved_bytes)
-        if trace.occupancy is not None:
-            trace.occupancy.add(walk, now)
-        now += walk.cycles * walk.times
+        if isinstance(walk, SparseWalk):
+            _add_sparse(process, span.layer, walk, begin)
+        else:
+            _add_walk(process, span.layer, walk, begin)
+            _add_fill(process, walk, begin, layer.reserved_bytes)
+            if process.occupancy is not None:
+                process.occupancy.add(walk, begin)
+        begin += walk.cycles * walk.times
+    return []
 
 
-def _add_walk(trace: Trace, layer: str, walk: Walk, start: int) -> None:
+def _add_walk(process: Process, layer: str, walk: Walk, start: float) -> None:
     def add(lane: str, names: Sequence[str], bars: Bars, what: str = "") -> None:
-        once = activity.folded(bars, trace.bin_cycles) if walk.times > 1 else bars
-        trace.add(lane, names, activity.repeated(once, walk.times, walk.cycles).shifted(start), what)
+        once = activity.folded(bars, process.bin_cycles) if walk.times > 1 else bars
+        process.add(lane, names, activity.repeated(once, walk.times, walk.cycles).shifted(start), what)
 
     add(UNIT_LANES.get(walk.steps.unit, "array"), [layer], activity.step_bars(walk))
     cycles, loads = _fold_lanes(walk)
     add("stalls", USES, cycles.picked(cycles.kind > 0))
     if walk.steps.unit not in UNIT_LANES and len(loads):
         add("array: stationary tile in", [layer], loads)
-    off_chip = trace.arch.off_chip.name
+    off_chip = process.arch.off_chip.name
     for tensor, bars in activity.transfer_bars(walk).items():
         if len(bars):
             add(f"{off_chip}: {tensor}", [f"read {layer}", f"write {layer}"], bars, "bits")
@@ -255,23 +149,60 @@ def _fold_lanes(walk: Walk) -> tuple[Bars, Bars]:
     return activity.merged(activity.joined(cycles)), activity.joined(loads)
 
 
+# ---- a sparse engine ------------------------------------------------------------------------------------
+
+
+def _add_sparse(process: Process, layer: str, walk: SparseWalk, start: float) -> None:
+    """Products, what the fetch unit broadcasts, what each PE streams, and what every cycle was for."""
+    parts: dict[str, list[Bars]] = {"uses": [sparse_activity.waits(walk)]}
+    pes: dict[str, list[Bars]] = {}
+    at_once = process.pe_bin_cycles if sparse_activity.count_pe_bars(walk) > PE_BARS_AT_ONCE else 0.0
+    for piece in sparse_activity.pieces(walk):
+        for name in ("uses", "broadcasts", "copies", "products"):
+            parts.setdefault(name, []).append(activity.folded(getattr(piece, name), process.bin_cycles))
+        for name, bars in piece.pes.items():
+            pes.setdefault(name, []).append(activity.folded(bars, at_once))
+        for cycle, values in fill_over_time({"activations": piece.queue}, process.bin_cycles):
+            process.count("fullest queue holds", start + cycle, values)
+    process.count("fullest queue holds", start + walk.cycles, {"activations": 0})
+    lanes = {name: activity.by_begin(activity.joined(bars)).shifted(start) for name, bars in parts.items()}
+    uses = lanes["uses"]
+    process.add("products", [layer], lanes["products"])
+    process.add("busy", [layer], uses.picked(uses.kind == 0))
+    process.add("stalls", USES, uses.picked(uses.kind > 0))
+    process.add("broadcast", sparse_activity.BROADCASTS, lanes["broadcasts"])
+    process.add("register files", sparse_activity.COPIES, lanes["copies"])
+    fetches = sparse_activity.fetch_bars(walk).shifted(start)
+    process.add(f"{process.arch.off_chip.name}: weight", [f"read {layer}"], fetches, "bits")
+    _add_pes(process, {name: activity.joined(found).shifted(start) for name, found in pes.items()}, walk)
+
+
+def _add_pes(process: Process, lanes: dict[str, Bars], walk: SparseWalk) -> None:
+    """The lanes of the PEs, folded if they have more than the layer's part of `MOST_PE_SLICES`."""
+    most = walk.cycles * len(lanes) / process.pe_bin_cycles
+    fold = process.pe_bin_cycles if sum(len(bars) for bars in lanes.values()) > most else 0.0
+    process.folds_pes |= fold > 0
+    for name, bars in lanes.items():
+        process.add(name, sparse_activity.STREAMS, bars, "entries", fold)
+
+
 # ---- buffers --------------------------------------------------------------------------------------------
 
 
-def _add_fill(trace: Trace, walk: Walk, start: int, reserved_bytes: Any) -> None:
+def _add_fill(process: Process, walk: Walk, start: float, reserved_bytes: Any) -> None:
     """Counters of what each level holds, tensor by tensor; a walk that is repeated is shown once."""
-    changes = activity.buffer_changes(walk, trace.arch)
-    for level in trace.arch.memory[1:]:
+    changes = activity.buffer_changes(walk, process.arch)
+    for level in process.arch.memory[1:]:
         resident = {"resident": float(reserved_bytes[level.name])} if reserved_bytes.get(level.name) else {}
         mine = {tensor: change for (name, tensor), change in changes.items() if name == level.name}
         if not mine and not resident:
             continue
         counter = f"{level.name} holds (bytes)"
-        for cycle, values in fill_over_time(mine, trace.bin_cycles):
-            trace.count(counter, start + cycle, {**resident, **values})
+        for cycle, values in fill_over_time(mine, process.bin_cycles):
+            process.count(counter, start + cycle, {**resident, **values})
         if not mine:
-            trace.count(counter, start, resident)
-        trace.count(counter, start + walk.cycles * walk.times, {**dict.fromkeys((*resident, *mine), 0.0)})
+            process.count(counter, start, resident)
+        process.count(counter, start + walk.cycles * walk.times, {**dict.fromkeys((*resident, *mine), 0.0)})
 
 
 def fill_over_time(changes: dict[str, Changes], bin_cycles: float) -> Iterator[tuple[float, dict[str, float]]]:
@@ -279,6 +210,8 @@ def fill_over_time(changes: dict[str, Changes], bin_cycles: float) -> Iterator[t
     if not changes:
         return
     cycles = np.concatenate([change.cycle for change in changes.values()])
+    if not len(cycles):
+        return
     sizes = np.zeros((len(cycles), len(changes)))
     row = 0
     for column, change in enumerate(changes.values()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from accelsim.engines.walk import Recorder
@@ -19,14 +20,44 @@ if TYPE_CHECKING:
 SUFFIXES = (".json", ".vcd", ".svg", ".html")
 
 
+@dataclass
 class _OfRegisters(Recorder):
     """Refuses what is too large for a trace of registers before any of it runs."""
 
-    def started(self, network: Network, arch: Architecture, mapping: MappingFile, seed: int | None) -> None:
-        from accelsim.report.registers import refuse
+    suffix: str = ".vcd"
 
-        refuse(network, arch)
+    def started(self, network: Network, arch: Architecture, mapping: MappingFile, seed: int | None) -> None:
+        from accelsim.report import registers
+
+        machine = _machine_of(network, arch, mapping)
+        room = _films_of(machine) if self.suffix == ".vcd" else registers  # pictures are of arrays
+        room.refuse(network, machine)
         super().started(network, arch, mapping, seed)
+
+
+def _machine_of(network: Network, arch: Architecture, mapping: MappingFile) -> Architecture:
+    """The architecture on which a mapping puts all of ``network``; ``arch`` where they are several."""
+    from accelsim.schedule.assign import shares
+
+    found = shares(network, arch, mapping)
+    return found[0].arch if len(found) == 1 else arch
+
+
+def _films_of(arch: Architecture) -> ModuleType:
+    """The room in which the registers of such an engine are stepped."""
+    from accelsim.arch.spec import NfuSpec, SparseSpec
+
+    if isinstance(arch.engine, SparseSpec):
+        from accelsim.report import sparse_registers
+
+        return sparse_registers
+    if isinstance(arch.engine, NfuSpec):
+        from accelsim.report import nfu_registers
+
+        return nfu_registers
+    from accelsim.report import registers
+
+    return registers
 
 
 @dataclass(frozen=True)
@@ -46,7 +77,7 @@ class Tracing:
             raise InputError(Fault(str(path), "--trace", words))
         if suffix != ".json" and not values:
             raise InputError(Fault(str(path), "--trace", f"a {suffix} trace shows operands: add --values"))
-        return cls(path) if suffix == ".json" else cls(path, _OfRegisters())
+        return cls(path) if suffix == ".json" else cls(path, _OfRegisters(suffix=suffix))
 
     def write(self, run: Simulation) -> Path:
         """Write the trace of a run that ``recorder`` went along with, whole or not at all."""
@@ -59,11 +90,10 @@ class Tracing:
             from accelsim.report.trace import build_trace
 
             return build_trace(run.runs, self.recorder).to_json()
-        from accelsim.report.registers import film as film_of
-
         work = self.recorder.work
         assert work is not None, "a recorder that went along with a run knows what it was"
-        film = film_of(work.network, work.arch, work.mapping, work.seed or 0)
+        machine = _machine_of(work.network, work.arch, work.mapping)
+        film = _films_of(machine).film(work.network, machine, work.mapping, work.seed or 0)
         if suffix == ".vcd":
             from accelsim.report.waveform import to_vcd
 

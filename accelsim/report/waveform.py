@@ -1,28 +1,53 @@
-"""A film of registers as a waveform: Value Change Dump (IEEE 1364), which GTKWave and every such viewer open.
+"""Registers over time as a waveform: Value Change Dump (IEEE 1364), which GTKWave and every such viewer open.
 
-Scopes are ``array``, its rows and PEs. In a PE, ``left`` and ``top`` are the operands at its multiplier,
-``weight`` is what it holds and ``weight_next`` what is shifted in for the next tile, ``sum`` its accumulator
-(os), ``psum_0`` its partial sum (ws, is), ``drain`` a sum on its way out; a number counts the registers of a
-pipeline, youngest first. A register that holds nothing reads ``x`` (integers) or ``nan``. Times are
-in picoseconds of the architecture's clock; ``cycle`` counts them, ``clk`` rises where each begins.
+A register that holds nothing reads ``x`` (integers) or ``nan``. Times are in picoseconds of the architecture's clock;
+``cycle`` counts them, ``clk`` rises where each begins.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
-from accelsim.report.registers import Film, Number, Signal, State
+Number = int | float
+Signal = tuple[Any, ...]
+"""A register's name: what it is, where it is, its stage: ``("left", 2, 0)``."""
+State = dict[Signal, Number]
+"""What registers hold; those that are not in it hold nothing."""
 
-OPERANDS = ("left", "top", "weight", "weight_next", "left_hop", "top_hop")
+
+class Variable(NamedTuple):
+    """How a register stands in the file: the scopes around it, its name, its width (0: a float)."""
+
+    scopes: tuple[str, ...]
+    name: str
+    bits: int
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Registers cycle by cycle: what each holds as the cycle begins. Variables of one scope stand together."""
+
+    title: str
+    clock_hz: int
+    variables: Mapping[Signal, Variable]
+    frames: Sequence[State]
+
+
+class Film(Protocol):
+    """What has registers to show."""
+
+    def waves(self) -> Waves: ...
 
 
 def to_vcd(film: Film) -> str:
     """The text of the .vcd file."""
-    signals = film.signals()
-    codes = {signal: _code(number + 3) for number, signal in enumerate(signals)}
-    return "\n".join([*_head(film, signals, codes), *_changes(film, signals, codes)]) + "\n"
+    waves = film.waves()
+    codes = {signal: _code(number + 2) for number, signal in enumerate(waves.variables)}
+    return "\n".join([*_head(waves, codes), *_changes(waves, codes)]) + "\n"
 
 
 def _code(number: int) -> str:
@@ -36,65 +61,49 @@ def _code(number: int) -> str:
         number -= 1
 
 
-def _head(film: Film, signals: Sequence[Signal], codes: dict[Signal, str]) -> Iterator[str]:
-    yield f"$comment {film.network} {film.layer} on {film.architecture}, {film.dataflow} $end"
+def _head(waves: Waves, codes: Mapping[Signal, str]) -> Iterator[str]:
+    yield f"$comment {waves.title} $end"
     yield "$timescale 1 ps $end"
-    yield "$scope module array $end"
+    top = next(iter(waves.variables.values())).scopes[0]
+    yield f"$scope module {top} $end"
     yield f"$var wire 1 {_code(0)} clk $end"
     yield f"$var integer 32 {_code(1)} cycle $end"
-    yield f"$var integer 32 {_code(2)} fold $end"
-    ports = [signal for signal in signals if signal[0] == "out"]
-    for signal in ports:
-        yield _variable(film, signal, codes[signal], f"out_{signal[1]}_{signal[2]}")
-    for row in range(film.spec.rows):
-        yield f"$scope module row_{row} $end"
-        for col in range(film.spec.cols):
-            mine = [signal for signal in signals if signal[1:3] == (row, col) and signal not in ports]
-            yield f"$scope module pe_{row}_{col} $end"
-            for signal in mine:
-                stage = f"_{signal[3]}" if len(signal) > 3 else ""
-                yield _variable(film, signal, codes[signal], f"{signal[0]}{stage}")
-            yield "$upscope $end"
-        yield "$upscope $end"
-    yield "$upscope $end"
+    inside: tuple[str, ...] = (top,)
+    for signal, variable in waves.variables.items():
+        yield from _moves(inside, variable.scopes)
+        inside = variable.scopes
+        kind = f"reg {variable.bits}" if variable.bits else "real 64"
+        yield f"$var {kind} {codes[signal]} {variable.name} $end"
+    yield from _moves(inside, ())
     yield "$enddefinitions $end"
 
 
-def _variable(film: Film, signal: Signal, code: str, name: str) -> str:
-    if film.is_float:
-        return f"$var real 64 {code} {name} $end"
-    return f"$var reg {_bits(film, signal)} {code} {name} $end"
+def _moves(inside: tuple[str, ...], scopes: tuple[str, ...]) -> Iterator[str]:
+    """Out of the scopes that are left, into those that are entered."""
+    shared = 0
+    while shared < min(len(inside), len(scopes)) and inside[shared] == scopes[shared]:
+        shared += 1
+    yield from ["$upscope $end"] * (len(inside) - shared)
+    yield from (f"$scope module {scope} $end" for scope in scopes[shared:])
 
 
-def _bits(film: Film, signal: Signal) -> int:
-    """A register's width; unsigned operands have one bit more here, for their sign."""
-    formats = film.precision
-    if signal[0] in OPERANDS:
-        return 1 + max(formats.weight.bits, formats.input.bits)
-    if signal[0] == "product":
-        return 1 + formats.weight.bits + formats.input.bits
-    return formats.accumulator.bits
-
-
-def _changes(film: Film, signals: Sequence[Signal], codes: dict[Signal, str]) -> Iterator[str]:
+def _changes(waves: Waves, codes: Mapping[Signal, str]) -> Iterator[str]:
     before: State = {}
-    for cycle, frame in enumerate(film.frames):
-        yield f"#{cycle * 10**12 // film.clock_hz}"
+    for cycle, frame in enumerate(waves.frames):
+        yield f"#{cycle * 10**12 // waves.clock_hz}"
         yield f"1{_code(0)}"
         yield f"b{cycle:b} {_code(1)}"
-        if cycle == 0 or frame.fold != film.frames[cycle - 1].fold:
-            yield f"b{frame.fold:b} {_code(2)}" if frame.fold >= 0 else f"bx {_code(2)}"
-        for signal in signals:
-            value = frame.state.get(signal)
+        for signal, variable in waves.variables.items():
+            value = frame.get(signal)
             if cycle == 0 or value != before.get(signal):
-                yield f"{_value(film, value, _bits(film, signal))} {codes[signal]}"
-        before = frame.state
-        yield f"#{(2 * cycle + 1) * 10**12 // (2 * film.clock_hz)}"
+                yield f"{_value(value, variable.bits)} {codes[signal]}"
+        before = frame
+        yield f"#{(2 * cycle + 1) * 10**12 // (2 * waves.clock_hz)}"
         yield f"0{_code(0)}"
-    yield f"#{len(film.frames) * 10**12 // film.clock_hz}"
+    yield f"#{len(waves.frames) * 10**12 // waves.clock_hz}"
 
 
-def _value(film: Film, value: Number | None, bits: int) -> str:
-    if film.is_float:
+def _value(value: Number | None, bits: int) -> str:
+    if not bits:
         return f"r{math.nan if value is None else struct.unpack('f', struct.pack('f', value))[0]!r}"
     return "bx" if value is None else f"b{int(value) & (1 << bits) - 1:b}"

@@ -34,9 +34,11 @@ class Cluster:
         return max(1, sum(int(worker["nthreads"]) for worker in workers))
 
     def run(self, batches: Iterator[Batch]) -> Iterator[Results]:
+        loop = self._connected().loop  # first: it says so where Dask is not installed
+
         from distributed import as_completed
 
-        queue: Any = as_completed(loop=self._connected().loop)  # type: ignore[no-untyped-call]
+        queue: Any = as_completed(loop=loop)  # type: ignore[no-untyped-call]
         for batch in self._next(batches):
             queue.add(self._submit(batch, 0))
         for future in queue:

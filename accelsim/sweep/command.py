@@ -73,7 +73,7 @@ def finish(table: SweepTable, out: str | None, console: Console) -> int:
         print(f"note: {note}", file=sys.stderr)
     if out:
         table.write(out)
-    print_sweep(table, console)
+    print_sweep(table, console, written=bool(out))
     if out:
         console.print(f"written: {out}", highlight=False)
     failed = table.counts.get("defect", 0)

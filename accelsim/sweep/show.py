@@ -25,8 +25,8 @@ _WORDS = {
 }  # fmt: skip
 
 
-def print_sweep(table: SweepTable, console: Console) -> None:
-    """The counts; then the front of several objectives, or the best rows of one."""
+def print_sweep(table: SweepTable, console: Console, written: bool = False) -> None:
+    """The counts; then the front of several objectives, or the best rows of one. All rows may be written elsewhere."""
     console.print(Text(counts_line(table.counts)))
     rows = _once(table, table.front if len(table.objectives) > 1 else table.ranked())
     if not rows:
@@ -34,15 +34,18 @@ def print_sweep(table: SweepTable, console: Console) -> None:
         console.print(Text(f"no point ran{': ' + reason if reason else ''}"))
         return
     console.print(_table(table, rows[:MOST_ROWS]))
-    if len(rows) > MOST_ROWS:
-        kind = "that no other beats in everything" if len(table.objectives) > 1 else "that ran, best first"
-        console.print(Text(f"{MOST_ROWS} of {len(rows):,} {kind}; all rows: --out FILE.csv"))
+    front = len(table.objectives) > 1
+    if front or len(rows) > MOST_ROWS:
+        kind = "that no other beats in everything" if front else "that ran, best first"
+        shown = f"{MOST_ROWS} of {len(rows):,}" if len(rows) > MOST_ROWS else f"the {len(rows)}"
+        console.print(Text(f"{shown} {kind}{'' if written else '; all rows: --out FILE.csv'}"))
 
 
 def counts_line(counts: Mapping[str, int]) -> str:
     """``64 points: 60 ran, 4 infeasible; 12 simulated, 52 known before``."""
     told = {name: f"{count:,} {_WORDS[name]}" for name, count in counts.items() if count}
     head = told.pop("points", "no points")
+    head = head if counts.get("points") != 1 else "1 point"
     how = [told.pop(name) for name in ("simulated", "reused", "bounded", "excluded") if name in told]
     return f"{head}: {', '.join(told.values())}" + (f"; {', '.join(how)}" if how else "")
 
@@ -50,6 +53,8 @@ def counts_line(counts: Mapping[str, int]) -> str:
 def _table(table: SweepTable, rows: list[Row]) -> Table:
     shown = _columns(table)
     always = [name for name in _ALWAYS if any(name in row for row in rows)]
+    if not any(row.get("energy_total_pj") for row in rows):  # nothing has a cost
+        always = [name for name in always if name != "energy_total_pj"]
     if len(shown) > MANY_KEYS:
         always = [name for name in always if name == "cycles" or name in {str(o.expression) for o in table.objectives}]
     goals = [objective for objective in table.objectives if objective.expression.text not in always]

@@ -110,7 +110,7 @@ def check_output(path: str | Path) -> None:
     if suffix not in (".csv", ".parquet"):
         raise InputError(Fault(str(path), "", f'ends in "{suffix}", must end in .csv or .parquet'))
     if suffix == ".parquet":
-        _pyarrow()
+        _pyarrow(str(path))
 
 
 def make_rows(
@@ -158,11 +158,11 @@ def _flat(row: Mapping[str, Any]) -> Row:
     return {k: json.dumps(v, default=str) if isinstance(v, list | dict | tuple) else v for k, v in row.items()}
 
 
-def _pyarrow() -> Any:
+def _pyarrow(wanted: str = ".parquet") -> Any:
     try:
         import pyarrow.parquet  # type: ignore[import-untyped, unused-ignore]
     except ImportError:
-        raise InputError(Fault(".parquet", "", "needs pyarrow: pip install 'accelsim[parquet]'")) from None
+        raise InputError(Fault(wanted, "", "needs pyarrow: pip install 'accelsim[parquet]'")) from None
     return pyarrow
 
 

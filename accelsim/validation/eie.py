@@ -87,12 +87,12 @@ def run(matrix: Coo, vector: np.ndarray, **options: object) -> dict[str, int]:
     """Cycles and counts of one product on eie.yaml with ``options`` in its engine block."""
     arch = load_arch("eie", overrides={f"arch.engine.{key}": value for key, value in options.items()})
     assert isinstance(arch.engine, SparseSpec)
-    _, tally, size = SparseEngine(arch, arch.engine).product(matrix.to_dense(), vector[None], None, ACCUMULATOR)
+    _, tally = SparseEngine(arch, arch.engine).product(matrix.to_dense(), vector[None], None, ACCUMULATOR)
     counted = {
         name: tally.count(name)
         for name in ("cycles", "entries", "padding", "macs", "row_reads", "broadcasts")
     }
-    return {**counted, "busiest": tally.longest_pe, "stored_padding_bits": size.padding_bits}
+    return {**counted, "busiest": tally.longest_pe, "stored_padding_bits": tally.size.padding_bits}
 
 
 def _layer_rows(published: dict[str, str]) -> list[Row]:

@@ -151,6 +151,51 @@ def test_weights_load_while_another_matrix_computes(tmp_path: Path) -> None:
     assert 0 < waits[0] < waits[1]
 
 
+FETCHED = "- {name: f, op: linear, in: 40, out: 50, bias: false, weight: {density: 0.5}}\n"
+
+
+def _fetched_bits(network: Any, arch: Any) -> tuple[int, int]:
+    """Bits of weights, indices and pointers from off chip, and those that are stored."""
+    layer = simulate_full(network, arch).result.layers[0]
+    far = layer.traffic_bytes.get("dram" if arch.name == "ese" else "host", {})
+    read = sum(far[tensor].read for tensor in ("weight", "index") if tensor in far)
+    assert layer.weights is not None
+    return round(8 * read), layer.weights.stored_bits
+
+
+@pytest.mark.parametrize(("batch", "groups"), [(1, 1), (32, 1), (33, 2), (64, 2), (65, 3)])
+def test_weights_that_do_not_fit_come_again_for_every_group_of_channels(tmp_path: Path, batch: int, groups: int) -> None:
+    """ESE has 32 channels: 33 vectors are two groups, and a buffer that holds less than the matrix has lost its beginning."""
+    network = _network(tmp_path, FETCHED, batch)
+    small = load_arch("ese", overrides={"arch.memory.weights.size": "1 KiB"})
+    fetched, stored = _fetched_bits(network, small)
+    assert stored > 8 * 1024
+    assert fetched == groups * stored
+    assert _fetched_bits(network, load_arch("ese"))[0] == stored
+
+
+def test_a_matrix_that_streams_takes_its_time_for_every_group(tmp_path: Path) -> None:
+    """At a byte a cycle the port is busy all the time: three times the matrix, the vectors and their results."""
+    small = {"arch.memory.weights.size": "1 KiB", "arch.memory.dram.bandwidth": "1 B/cycle"}
+    run = simulate_full(_network(tmp_path, FETCHED, 96), load_arch("ese", overrides=small)).result.layers[0]
+    assert run.weights is not None
+    assert run.cycles == 3 * run.weights.stored_bits // 8 + 96 * (40 + 50)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_an_lstm_has_one_recurrent_matrix(tmp_path: Path, steps: int) -> None:
+    """However many steps it takes: stored once, resident if it fits, else fetched again in each."""
+    text = f"- {{name: f, op: lstm, shape: [{steps}, 24], hidden: 20, bias: false, weight: {{density: 0.4}}}}\n"
+    network = _network(tmp_path, text, 1)
+    fetched, stored = _fetched_bits(network, load_arch("eie"))
+    single = _fetched_bits(_network(tmp_path, text.replace(f"[{steps},", "[1,"), 1), load_arch("eie"))[1]
+    assert (fetched, stored) == (0, single)
+    assert _fetched_bits(network, load_arch("ese"))[0] == _fetched_bits(network, load_arch("ese"))[1]
+    tiny = load_arch("ese", overrides={"arch.memory.weights.size": "512 B"})
+    again, held = _fetched_bits(network, tiny)
+    assert (again > held) == (steps > 1)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -218,8 +263,22 @@ def test_eie_counts_as_the_authors_registers_do(tmp_path: Path, case: dict[str, 
 # ---- many vectors at once
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_every_entry_reads_its_sum_but_the_first_of_a_row(seed: int) -> None:
+    """With 8-bit indices there are no padding zeros: the entries are the non-zeros of the columns that are broadcast."""
+    rng = np.random.default_rng(seed)
+    matrix = np.where(rng.random((90, 12)) < 0.05 * (1 + seed), rng.integers(1, 9, (90, 12)), 0)
+    vectors = np.where(rng.random((3, 12)) < 0.6, rng.integers(1, 9, (3, 12)), 0)
+    arch = load_arch("eie", overrides={"arch.engine.index_bits": 8, "arch.engine.pes": 4})
+    assert isinstance(arch.engine, SparseSpec)
+    _, tally = SparseEngine(arch, arch.engine).product(matrix, vectors, None, parse_format("int32"))
+    taken = [(matrix[:, vector != 0] != 0).sum(axis=1) for vector in vectors]
+    assert tally.count("entries") == sum(int(row.sum()) for row in taken)
+    assert tally.first_writes == sum(int((row > 0).sum()) for row in taken)
+
+
 def _tallied(tally: Tally) -> tuple[Any, ...]:
-    return (*tally.record.tolist(), tally.products, tally.longest_pe, tally.switching_cycles, tally.scanned, tally.rows)
+    return (*tally.record.tolist(), tally.products, tally.longest_pe, tally.switching_cycles, tally.scanned, tally.first_writes)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -234,13 +293,13 @@ def test_vectors_together_count_as_one_by_one(channels: int, options: dict[str, 
         vectors = np.where(rng.random((7, shape[1])) < 0.5, rng.integers(-9, 10, (7, shape[1])), 0)
         bias = rng.integers(-5, 6, shape[0]) if rng.random() < 0.5 else None
         spec = arch.engine.model_copy(update={"channels": channels})
-        sums, tally, _ = SparseEngine(arch, spec).product(matrix, vectors, bias, accumulator)
+        sums, tally = SparseEngine(arch, spec).product(matrix, vectors, bias, accumulator)
         singly = [
             SparseEngine(arch, spec).product(matrix, vectors[i : i + channels], bias, accumulator)
             for i in range(0, 7, channels)
         ]
-        assert np.array_equal(sums, np.concatenate([one for one, _, _ in singly]))
-        assert _tallied(tally) == tuple(np.sum([_tallied(one) for _, one, _ in singly], axis=0))
+        assert np.array_equal(sums, np.concatenate([one for one, _ in singly]))
+        assert _tallied(tally) == tuple(np.sum([_tallied(one) for _, one in singly], axis=0))
 
 
 def test_a_matrix_of_zeros_with_a_bias(tmp_path: Path) -> None:

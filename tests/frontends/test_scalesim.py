@@ -140,7 +140,7 @@ def test_a_layer_named_dp_is_one_layer_a_channel(tmp_path: Path) -> None:
             '2:16: Strides: is "-1", must be a whole number from 1 to 2147483647',
             "3:1: M: has 3 fields, must have " + HEADER.rstrip(",")]),
         (f"{HEADER} Sparsity,\nL,9,9,3,3,2,4,2,2:4,", [
-            '2:17: Sparsity: is "2:4": N:M sparsity is not modelled yet; only dense ("1:1" or empty) is']),
+            '2:17: Sparsity: is "2:4": N:M sparsity is not read; only dense ("1:1" or empty) is']),
         (f"{HEADER} Batch,\nL,9,9,3,3,2,4,2,8,", ['2:17: Batch Size: is "8": SCALE-Sim has no batch; write 1 here and give --batch']),
         ("Layer,M,K,N\nL,1,2,3", ["1:9: K: is column 3, where SCALE-Sim reads N", "1:11: N: is column 4, where SCALE-Sim reads K"]),
         ("L,9,9,3,3,2,4,2,\n", [
@@ -197,7 +197,7 @@ def test_faults_of_a_configuration(tmp_path: Path) -> None:
         '14:12: Dataflow: is "os2", must be one of os, ws, is (did you mean "os"?)',
         '15:1: nonsense: must be "key: value", "key = value" or "[section]"',
         '16:1: [open: must be a section such as "[general]"',
-        "17:18: SparsitySupport: is true: SCALE-Sim's N:M sparsity is not modelled yet",
+        "17:18: SparsitySupport: is true: SCALE-Sim's N:M sparsity is not read",
         '20:21: InterfaceBandwidth: is "user", must be one of CALC, USER (did you mean "USER"?)',
     ]
 

@@ -6,17 +6,24 @@ import re
 import xml.etree.ElementTree as ElementTree
 from itertools import product
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
-from builders import array, chain, conv, formats, gemm
+from builders import array, chain, conv, formats, gemm, local, network_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import accelsim
 from accelsim.cli import main
+from accelsim.counters import Transfer
 from accelsim.errors import InfeasibleError
+from accelsim.mapping.mapping import MappingFile
+from accelsim.report import nfu_registers, sparse_registers
 from accelsim.report.animation import to_html, to_svg
 from accelsim.report.registers import film
 from accelsim.report.waveform import to_vcd
-from accelsim.workload.ops import Linear
+from accelsim.workload.ops import Linear, Recurrent
 
 DEEP = {"hop": 2, "multiplier": 1, "accumulator": 2, "input": 1, "output": 1}
 WAYS = [
@@ -50,7 +57,7 @@ def test_a_convolution_and_its_working_cycles() -> None:
 
 
 def test_what_is_too_large_is_refused_with_levers() -> None:
-    with pytest.raises(InfeasibleError, match=r"asks for 32 x 32 PEs, there is 256 PEs at most; try: .*rows=4"):
+    with pytest.raises(InfeasibleError, match=r"asks for 32 x 32 PEs, there is room for 256 PEs at most; try: .*rows=4"):
         film(gemm(4, 4, 4), array(32, 32))
     with pytest.raises(InfeasibleError, match="PE cycles at most"):
         film(gemm(1000, 1000, 100), array(8, 8))
@@ -114,6 +121,157 @@ def test_floats_are_real() -> None:
     text = to_vcd(film(gemm(2, 2, 2, precision), arch))
     assert "$var real 64" in text
     assert re.search(r"^r-?\d", text, re.M)
+
+
+# ---- sparse engines --------------------------------------------------------------------------------
+
+
+def eie(**engine: Any) -> Any:
+    return accelsim.load_arch("eie", overrides={f"arch.engine.{key}": value for key, value in engine.items()})
+
+
+def values_over_time(text: str, name: str) -> list[str]:
+    """What a variable reads as each cycle begins."""
+    variables, changes = read_vcd(text)
+    clock, code = (next(c for c, (path, _) in variables.items() if path == n) for n in (f"{name.split('.')[0]}.clk", name))
+    now: dict[str, str] = {}
+    found = []
+    for _, made in changes:
+        now |= made
+        if made.get(clock) == "1":
+            found.append(now[code])
+    return found
+
+
+SPARSE = {
+    "linear": network_of(Linear(out=14), (30,), batch=2, density=0.3),
+    "conv": conv(2, (4, 4), K=5, R=3, S=3, pad=1),
+    "lstm": chain(("l", Recurrent(op="lstm", hidden=5, projection=3)), inputs={"x": (2, 4)}, batch=1),
+}
+
+
+@given(
+    st.sampled_from(sorted(SPARSE)),
+    st.sampled_from([1, 3, 8]),
+    st.integers(2, 4),
+    st.fixed_dictionaries(
+        {
+            "passes": st.sampled_from(["overlapped", "drained"]),
+            "register_entries": st.sampled_from([2, 64]),
+            "empty_column": st.sampled_from(["cycle", "free"]),
+            "zero_detection": st.sampled_from(["packs", "ideal"]),
+        }
+    ),
+)
+@settings(max_examples=20)
+def test_a_sparse_film_is_the_engines_run(name: str, pes: int, depth: int, engine: dict[str, Any]) -> None:
+    """`film` itself checks each product's cycles and accumulators against the engine's."""
+    arch = eie(pes=pes, fifo_depth=depth, **engine)
+    shot = sparse_registers.film(SPARSE[name], arch)
+    run = accelsim.simulate_full(SPARSE[name], arch, values=True)
+    assert np.array_equal(shot.outputs[0], run.runs[0].outputs[0])
+    counters = run.runs[0].counters
+    lanes = 0 if name != "lstm" else sum(r.counters.vector_ops > 0 for r in run.runs)
+    assert len(shot.frames) <= counters.cycles + 1
+    assert lanes or len(shot.frames) == counters.cycles + 1
+    written = sum(signal[0] == "write_row" for frame in shot.frames for signal in frame)
+    assert written == counters.unit_counts["entries"]
+    assert sum(frame.get(("held",), 0) for frame in shot.frames) == counters.unit_counts["broadcast_stall_cycles"]
+    assert sum(("column",) in frame for frame in shot.frames) == counters.unit_counts["broadcasts"]
+    assert max(value for frame in shot.frames for signal, value in frame.items() if signal[0] == "queue_fill") < depth
+
+
+def test_an_entry_goes_through_a_pe() -> None:
+    """One PE, one weight, one activation: see `engines/kernels/sparse.py` for the edges."""
+    network = network_of(Linear(out=1), (1,))
+    arch = eie(pes=1)
+    image, weight = (int(a.ravel()[0]) for a in _operands(network))
+    text = to_vcd(sparse_registers.film(network, arch))
+    pe = {name: values_over_time(text, f"eie.pe_0.{name}") for name in ("queue_fill", "activation", "product", "write_sum")}
+    told = {name: [i for i, value in enumerate(values) if value not in ("bx", "b0")] for name, values in pe.items()}
+    assert told == {"queue_fill": [2], "activation": [3], "product": [7], "write_sum": [7]}
+    assert pe["activation"][3] == f"b{image & 0x1FF:b}"
+    assert pe["product"][7] == pe["write_sum"][7] == f"b{image * weight & 0xFFFFFFFF:b}"
+    assert values_over_time(text, "eie.pe_0.accumulator_0")[7:9] == ["b0", pe["write_sum"][7]]
+
+
+def _operands(network: Any) -> tuple[Any, Any]:
+    from accelsim.simulator import _Values
+
+    operands = _Values.start(network, 0).operands(network.layers[0])
+    return operands.inputs[0], operands.weight
+
+
+def test_sparse_engines_that_the_twin_does_not_know_are_refused() -> None:
+    with pytest.raises(InfeasibleError, match=r"several channels.*channels=1"):
+        sparse_registers.film(SPARSE["linear"], accelsim.load_arch("ese"))
+    with pytest.raises(InfeasibleError, match=r"64 PEs at most; try: .*pes=4"):
+        sparse_registers.film(SPARSE["linear"], eie(pes=128))
+    with pytest.raises(InfeasibleError, match="PE cycles at most"):
+        sparse_registers.refuse(accelsim.load_network("eie_vgg6"), accelsim.load_arch("eie"))
+
+
+# ---- NFUs ------------------------------------------------------------------------------------------
+
+
+def diannao(inputs: int, outputs: int, **settings: Any) -> Any:
+    unroll = {"arch.engine.unroll.C": inputs, "arch.engine.unroll.K": outputs}
+    return accelsim.load_arch("diannao", overrides=unroll | {f"arch.engine.{k}": v for k, v in settings.items()})
+
+
+INT16 = formats("int16", output="int16")
+DENSE = {
+    "gemm": gemm(4, 10, 7, INT16),
+    "conv": conv(4, (5, 5), K=6, R=3, S=3, pad=1, groups=2, precision=INT16),
+    "local": local(3, (4, 4), K=4, R=2, S=2),
+}
+
+
+@given(
+    st.sampled_from(sorted(DENSE)),
+    st.sampled_from([1, 3, 4]),
+    st.sampled_from([1, 4, 5]),
+    st.sampled_from([{}, {"C": 3}, {"C": 2, "K": 3}]),
+    st.sampled_from(["registers", "buffer"]),
+    st.sampled_from(["skewed", "none"]),
+)
+@settings(max_examples=20)
+def test_an_nfu_film_is_the_engines_run(
+    name: str, inputs: int, outputs: int, tile: dict[str, int], sums: str, overlap: str
+) -> None:
+    """`film` itself checks the sums, and that tiles never meet in a register."""
+    arch = diannao(inputs, outputs, sums=sums, overlap=overlap)
+    mapping = MappingFile.model_validate({"default": {"tile": tile} if tile and name != "local" else {}})
+    shot = nfu_registers.film(DENSE[name], arch, mapping)
+    counters = accelsim.simulate_full(DENSE[name], arch, mapping=mapping).runs[0].counters
+    assert len(shot.frames) == counters.cycles + 1
+    multiplying = sum(("tile",) in frame for frame in shot.frames)
+    assert multiplying == counters.busy_cycles
+    written = 0
+    for tensor, number in (("output", shot.precision.output), ("partial_sum", shot.precision.accumulator)):
+        moved = counters.traffic[arch.holder(tensor).name].get(tensor, Transfer())
+        written += moved.write_bits // (outputs * number.bits)
+    assert sum(("written",) in frame for frame in shot.frames) == written
+
+
+def test_a_row_goes_through_the_stages() -> None:
+    """Two inputs, one output, one row: products a cycle after the operands, the sum one later, then NFU-3."""
+    network = gemm(1, 2, 1, INT16)
+    text = to_vcd(nfu_registers.film(network, diannao(2, 1)))
+    names = ("operands.in_0", "nfu1.out_0.product_0", "nfu2.sum_0", "nfu3.out_0", "nfu3.written")
+    told = [[i for i, v in enumerate(values_over_time(text, f"nfu.{name}")) if v != "bx"] for name in names]
+    first = told[0][0]
+    assert told == [[first], [first + 1], [first + 2], [first + 3], [first + 3]]
+
+
+def test_nfus_that_the_twin_does_not_know_are_refused() -> None:
+    with pytest.raises(InfeasibleError, match=r"4 output pixels at once"):
+        nfu_registers.film(DENSE["gemm"], accelsim.load_arch("diannao", overrides={
+            "arch.engine.unroll": {"K": 4, "C": 4, "P": 2, "Q": 2}}))  # fmt: skip
+    with pytest.raises(InfeasibleError, match=r"256 multipliers at most"):
+        nfu_registers.film(DENSE["gemm"], diannao(32, 16))
+    with pytest.raises(InfeasibleError, match="multiplier cycles at most"):
+        nfu_registers.film(gemm(1000, 1000, 100, INT16), diannao(4, 4))
 
 
 # ---- pictures --------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from itertools import pairwise
 import pytest
 from rich.console import Console
 
+import accelsim
 from accelsim.engines.base import LayerRun
 from accelsim.report.difference import compare_results, print_comparison
 from accelsim.report.result import Result
@@ -32,6 +33,21 @@ def test_wider_terminals_see_more(resnet50: Result) -> None:
     assert heads[0] == ["layer", "cycles", "time%", "util%", "main", "stall", "bound"]
     assert all(set(narrow) < set(wide) for narrow, wide in pairwise(heads))
     assert {"M×N×K", "roof%", "energy"} <= set(heads[-1])
+
+
+def test_short_names_leave_room_for_their_heading(make_result: Make, runs: list[LayerRun]) -> None:
+    short = make_result("tiny", [replace(run, layer=replace(run.layer, name=f"l{i}")) for i, run in enumerate(runs[:8])])
+    for width in range(60, 180):
+        text = render(short, width, None)
+        assert "…" not in text, width
+        assert max(map(len, text.split("\n"))) <= width
+
+
+def test_energy_without_a_cost_is_not_shown_as_nothing() -> None:
+    text = accelsim.simulate("lenet5", "zhang2015").summary(160)
+    assert "energy" not in text.split("\n")[0]
+    assert "0 J" not in text
+    assert "not costed" in text
 
 
 def test_says_what_matters(resnet50: Result) -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import numpy as np
 import pytest
-from builders import array, chain, conv, gemm, one_buffer
+from builders import array, chain, conv, formats, gemm, network_of, one_buffer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import accelsim
 from accelsim.cli import main
 from accelsim.engines.walk import Recorder
+from accelsim.mapping.mapping import MappingFile
 from accelsim.report import activity
 from accelsim.report.trace import SCHEMA, Trace, build_trace
 from accelsim.workload.ops import Linear, Pool2d, Recurrent
@@ -32,15 +33,36 @@ def events(trace: Trace) -> list[dict[str, Any]]:
     return list(json.loads(trace.to_json())["traceEvents"])
 
 
-def lanes(trace: Trace) -> dict[str, list[dict[str, Any]]]:
-    """Slices by the name of their lane."""
+def lanes(trace: Trace, pid: int = 1) -> dict[str, list[dict[str, Any]]]:
+    """Slices of a process by the name of their lane."""
     found, names = defaultdict(list), {}
     for event in events(trace):
+        if event["pid"] != pid:
+            continue
         if event["name"] == "thread_name":
             names[event["tid"]] = event["args"]["name"]
         elif event["ph"] == "X":
             found[names[event["tid"]]].append(event)
     return dict(found)
+
+
+def cycles_by_name(lane: list[dict[str, Any]]) -> dict[str, int]:
+    """Cycles of a lane's slices, by their names."""
+    found: dict[str, int] = defaultdict(int)
+    for piece in lane:
+        found[piece["name"]] += piece["args"]["cycles"]
+    return dict(found)
+
+
+def no_slices_overlap(trace: Trace) -> bool:
+    last: dict[tuple[int, int], float] = {}
+    for event in events(trace):
+        if event["ph"] == "X":
+            lane = event["pid"], event["tid"]
+            if event["ts"] < last.get(lane, 0.0) - 1e-6:  # the grid is 1e-3
+                return False
+            last[lane] = event["ts"] + event["dur"]
+    return True
 
 
 @given(
@@ -152,6 +174,126 @@ def test_the_command_writes_whole_files(tmp_path: Any, capsys: pytest.CaptureFix
     assert sorted(path.name for path in tmp_path.iterdir()) == ["h.csv", "h.svg", "t.json"]
 
 
+# ---- sparse engines ------------------------------------------------------------------------------------
+
+SPARSE_NETWORKS = {
+    "batch": chain(("a", Linear(out=50)), ("b", Linear(out=30)), inputs={"x": (70,)}, batch=3),
+    "conv": conv(3, (7, 7), batch=2, K=8, R=3, S=3, pad=1),
+    "lstm": chain(("l", Recurrent(op="lstm", hidden=9, projection=5)), inputs={"x": (3, 6)}, batch=2),
+}
+
+
+def sparse(channels: int = 1, bandwidth: str | None = None, **engine: Any) -> Any:
+    """EIE with fewer PEs and another engine block; with a bandwidth its weights come from off chip."""
+    block = {f"arch.engine.{key}": value for key, value in engine.items()} | {"arch.engine.channels": channels}
+    levels = {"arch.memory.host.bandwidth": bandwidth, "arch.memory.spmat.preloaded": False} if bandwidth else {}
+    return accelsim.load_arch("eie", overrides=block | levels)
+
+
+@given(
+    network=st.sampled_from(sorted(SPARSE_NETWORKS)),
+    pes=st.sampled_from([1, 3, 16, 100]),
+    depth=st.integers(2, 5),
+    engine=st.fixed_dictionaries(
+        {
+            "passes": st.sampled_from(["overlapped", "drained"]),
+            "register_entries": st.sampled_from([2, 64]),
+            "empty_column": st.sampled_from(["cycle", "free"]),
+            "zero_detection": st.sampled_from(["packs", "ideal"]),
+            "skip_zeros": st.booleans(),
+        }
+    ),
+    bandwidth=st.sampled_from([None, "3 B/cycle"]),
+    most=st.sampled_from([20, 10_000]),
+)
+@settings(max_examples=15)
+def test_bars_of_a_sparse_engine_add_up(
+    network: str, pes: int, depth: int, engine: dict[str, Any], bandwidth: str | None, most: int
+) -> None:
+    arch = sparse(bandwidth=bandwidth, pes=pes, fifo_depth=depth, **engine)
+    trace, run = traced(SPARSE_NETWORKS[network], arch, most_slices=most)
+    totals, shown = run.result.totals, lanes(trace)
+    counted = sum((Counter(done.counters.unit_counts) for done in run.runs), Counter())
+    assert not trace.notes
+    assert no_slices_overlap(trace)
+    stalls = cycles_by_name(shown.get("stalls", []))
+    assert {cause: cycles for cause, cycles in totals.stall_cycles.items() if cycles} == stalls
+    multiplying = sum(piece["args"]["cycles"] for piece in shown["busy"])
+    on_lanes = sum(piece["args"]["cycles"] for piece in shown.get("vector unit", []))
+    assert multiplying <= totals.busy_cycles <= multiplying + on_lanes
+    told = cycles_by_name(shown["broadcast"])
+    assert told["broadcast"] == counted["broadcasts"]
+    assert told.get("held back: a queue is full", 0) == counted["broadcast_stall_cycles"]
+    assert told.get("scan finds nothing", 0) == counted["scan_cycles"]
+    on_pes = [piece for name, lane in shown.items() if name.startswith("PE") for piece in lane]
+    assert sum(piece["args"]["entries"] for piece in on_pes) == counted["entries"]
+    if pes <= 64:
+        streams = cycles_by_name(on_pes)
+        assert streams["entries"] == counted["entries"]
+        assert streams.get("empty columns", 0) == counted["empty_columns"]
+    fullest = [e["args"]["activations"] for e in events(trace) if e["name"] == "fullest queue holds"]
+    assert 0 < max(fullest) <= depth - 1  # a ring is full one short of its depth
+    assert fullest[-1] == 0
+    if bandwidth:
+        fetched = sum(piece["args"]["bits"] for piece in shown["host: weight"])
+        assert fetched == sum(counted[f"stored_{what}_bits"] for what in ("value", "index", "pointer", "padding"))
+
+
+def test_channels_share_their_slowest_vector() -> None:
+    trace, run = traced(SPARSE_NETWORKS["batch"], sparse(channels=2, pes=4))
+    shown = lanes(trace)
+    assert len(shown["products"]) == 2 * 2  # three vectors in groups of two, through two layers
+    assert cycles_by_name(shown["stalls"]) == {k: v for k, v in run.result.totals.stall_cycles.items() if v}
+    assert max(p["ts"] + p["dur"] for p in shown["PE 3"]) <= run.result.totals.seconds * 1e6
+
+
+def test_many_pes_share_lanes() -> None:
+    names = [name for name in lanes(traced(SPARSE_NETWORKS["batch"], sparse(pes=130))[0]) if name.startswith("PE")]
+    assert names[0] == "PEs 0 to 2"
+    assert len(names) <= 64
+
+
+def test_a_small_product_by_hand() -> None:
+    """Two PEs, a 2 x 2 matrix without a zero, two activations: see the kernel's text for the edges."""
+    network = network_of(Linear(out=2), (2,), precision=formats("int16"))
+    trace, run = traced(network, sparse(pes=2, zero_detection="ideal"))
+    shown = lanes(trace)
+    begins = {name: [piece["args"]["cycle"] for piece in lane] for name, lane in shown.items()}
+    assert begins["broadcast"] == [0, 1, 3]  # the pack is taken; edges 2 and 3 write the queues; the rest
+    assert begins["PE 0"] == [3]
+    assert shown["PE 0"][0]["args"] == {"cycle": 3, "cycles": 2, "entries": 2}
+    assert shown["busy"][0]["args"] == {"cycle": 6, "cycles": 2}
+    assert run.result.totals.cycles == 10
+
+
+# ---- several machines ----------------------------------------------------------------------------------
+
+
+def test_each_machine_is_a_process() -> None:
+    network = chain(("a", Linear(out=20)), ("b", Linear(out=7)), ("c", Linear(out=5)), inputs={"x": (30,)}, batch=3)
+    mapping = MappingFile.model_validate({"layers": {"b": {"engine": "eie"}}})
+    recorder = Recorder()
+    run = accelsim.simulate_full(network, array(4, 4, one_buffer("2 KiB")), mapping=mapping, recorder=recorder)
+    trace = build_trace(run.runs, recorder)
+    names = {e["pid"]: e["args"]["name"] for e in events(trace) if e["name"] == "process_name"}
+    assert names == {1: "chain on test", 2: "chain on eie"}
+    assert not trace.notes
+    main, other = lanes(trace, 1), lanes(trace, 2)
+    assert [piece["name"] for piece in main["layers"]] == ["a", "c"]
+    assert [piece["name"] for piece in other["layers"]] == ["b"]
+    assert "PE 0" in other
+    a, c = main["layers"]
+    b = other["layers"][0]
+    assert a["ts"] + a["dur"] == pytest.approx(b["ts"], abs=1e-3)
+    assert 0 <= c["ts"] - (b["ts"] + b["dur"]) <= 2e-3  # up to a cycle of the run's clock, 1 GHz
+    assert c["ts"] + c["dur"] == pytest.approx(run.result.totals.seconds * 1e6)
+    assert b["args"]["cycles"] == next(r.counters.cycles for r in run.runs if r.layer.name == "b")
+    assert all(p["ts"] >= b["ts"] - 1e-3 for lane in other.values() for p in lane)
+
+
 def test_recording_changes_nothing() -> None:
+    for name, many in SPARSE_NETWORKS.items():
+        plain, seen = (accelsim.simulate_full(many, "eie", recorder=r).runs for r in (None, Recorder()))
+        assert plain == seen, name
     network, arch = gemm(9, 8, 7), array(4, 4, one_buffer("1 KiB"))
     assert accelsim.simulate_full(network, arch).runs == accelsim.simulate_full(network, arch, recorder=Recorder()).runs

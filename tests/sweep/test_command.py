@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,27 @@ def test_status(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFi
     assert len(capsys.readouterr().err.splitlines()) == 3
     assert main([*sweep, "--vary", "arch.engine.rows=[2]", "--out", str(tmp_path / "t.txt")]) == 2
     assert "must end in .csv or .parquet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("package", "words", "needs"),
+    [("distributed", ["--scheduler", "tcp://127.0.0.1:1"], "Dask"), ("pyarrow", ["--out", "t.parquet"], "pyarrow")],
+)
+def test_what_is_not_installed(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    package: str, words: list[str], needs: str,
+) -> None:  # fmt: skip
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["sweep", files[0], "--arch", files[1], "--vary", "arch.engine.rows=[2]", *words]) == 2
+    assert f"needs {needs}: pip install" in capsys.readouterr().err
+
+
+def test_says_which_of_many_points_are_shown(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["sweep", files[0], "--arch", files[1], "--vary", "arch.engine.rows=[2, 4]"]
+    assert main([*line, "--objective", "cycles", "--objective", "max:utilization"]) == 0
+    assert "that no other beats in everything; all rows: --out FILE.csv" in capsys.readouterr().out
+    assert main([*line[:4], "--objective", "cycles"]) == 0
+    assert capsys.readouterr().out.startswith("1 point: ")
 
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").rglob("*.yaml"))

@@ -101,6 +101,13 @@ T_TAKEN: the edge at which the fetch unit takes its last pack."""
 
 NOTHING = -1
 
+B_COLUMN, B_EARLIEST, B_PUSH, B_POPPED, BROADCAST_FIELDS = range(5)
+"""Fields of a broadcast that is written down; the last is their number.
+
+Its column; the edge that could have written it into the queues, had none been full; the edge that did; the edge at
+which the last PE pops it.
+"""
+
 
 def options_of(
     *,
@@ -156,7 +163,19 @@ def _add(total, product, options, counts):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _charge_period(counts, pending, mark, held, finished):  # type: ignore[no-untyped-def]
+def _use_of(mark, held, finished):  # type: ignore[no-untyped-def]
+    """What a period is for: `C_BUSY`, or the cause that it is charged to if useful ones came before it and follow."""
+    if mark & USEFUL:
+        return C_BUSY
+    if finished:
+        return C_IMBALANCE
+    if held:
+        return C_QUEUE
+    return C_CONTROL if mark & WORKING else C_FILL
+
+
+@kernel
+def _charge_period(counts, pending, use):  # type: ignore[no-untyped-def]
     """Charge one period. Those without a useful MAC wait in ``pending`` until a useful one shows they were in
     between.
 
@@ -165,7 +184,7 @@ def _charge_period(counts, pending, mark, held, finished):  # type: ignore[no-un
     column, and ``fill`` if all PEs wait for the scan. Before the first useful MAC all are ``fill``, after the
     last ``drain``.
     """
-    if mark & USEFUL:
+    if use == C_BUSY:
         if pending[C_CYCLES] > 0:
             if counts[C_BUSY] > 0:
                 for cause in range(C_FILL, C_CONTROL + 1):
@@ -174,14 +193,7 @@ def _charge_period(counts, pending, mark, held, finished):  # type: ignore[no-un
         counts[C_BUSY] += 1
         return
     pending[C_CYCLES] += 1
-    if finished:
-        pending[C_IMBALANCE] += 1
-    elif held:
-        pending[C_QUEUE] += 1
-    elif mark & WORKING:
-        pending[C_CONTROL] += 1
-    else:
-        pending[C_FILL] += 1
+    pending[use] += 1
 
 
 @kernel
@@ -465,7 +477,7 @@ def step(activations, starts, pointers, zeros, values, options, sums, counts):  
         entries = counts[C_ENTRIES]
         mark, showing, empties, busy = _period(state, queue, written, empties, zeros, values, options, sums, counts)
         _note_times(times, period, mark, showing, counts[C_ENTRIES] > entries)
-        _charge_period(counts, pending, mark, held, written == remaining)
+        _charge_period(counts, pending, _use_of(mark, held, written == remaining))
         counts[C_HELD] += held
         if slowest < remaining == written:
             slowest = _slowest(state)
@@ -623,11 +635,12 @@ def _mark_slices(marks, solid, place, lengths, pops, values, empty_slots):  # ty
 
 @kernel
 def _charge_until(  # type: ignore[no-untyped-def]
-    charged, until, following, marks, pushed, idle, count, counts, times
+    charged, until, following, marks, pushed, idle, count, counts, times, uses
 ):
     """Charge the periods from ``charged`` up to ``until``: no more can be shown in them.
 
-    ``following``: the first broadcast that was not written by ``charged``. Returns it for ``until``.
+    ``following``: the first broadcast that was not written by ``charged``. Returns it for ``until``. Where there is
+    room in ``uses``, each period's goes there.
     """
     pending = np.zeros(COUNT_FIELDS, np.int64)
     for period in range(charged, until):
@@ -637,15 +650,24 @@ def _charge_until(  # type: ignore[no-untyped-def]
         if following < count:
             before = pushed[following - 1] if following > 0 else np.int64(1)
             held = before + idle[following] <= period < pushed[following] - 1
-        _charge_period(counts, pending, marks[period], held, following == count)
+        use = _use_of(marks[period], held, following == count)
+        _charge_period(counts, pending, use)
+        if len(uses) > 0:
+            uses[period] = use
         _note_times(times, period, marks[period], 0, False)
     return following
 
 
 @kernel
-def run_events(activations, starts, pointers, rows, values, options, sums, counts):  # type: ignore[no-untyped-def]
-    """`step`, broadcast by broadcast: the same counts, the same sums. ``rows``: see `decode_rows`; else as
-    `step`.
+def record_events(  # type: ignore[no-untyped-def]
+    activations, starts, pointers, rows, values, options, sums, counts, uses, broadcasts, pops
+):
+    """`run_events`, written down as far as there is room in the last three.
+
+    uses       : uint8[cycles]            C_* of the cycle in which each period's entries are multiplied; see `_use_of`.
+                                          Those before the first period are not written
+    broadcasts : int64[n, BROADCAST_FIELDS]
+    pops       : int64[n, pes]            edge at which each PE pops each broadcast
     """
     pes, capacity, empty_slots = pointers.shape[1], options[O_CAPACITY], options[O_EMPTY_SLOTS]
     columns, idle = np.empty(activations.shape[0], np.int64), np.empty(activations.shape[0], np.int64)
@@ -654,7 +676,7 @@ def run_events(activations, starts, pointers, rows, values, options, sums, count
     pushed = np.zeros(max(count, 1), np.int64)
     popped_by_all = np.zeros(capacity, np.int64)  # edge at which the last PE pops broadcast k, by k mod capacity
     free, held = np.zeros(pes, np.int64), np.full(pes, NOTHING, np.int64)
-    pops, lengths = np.zeros(pes, np.int64), np.zeros(pes, np.int64)
+    popped, lengths = np.zeros(pes, np.int64), np.zeros(pes, np.int64)
     times = np.full(TIME_FIELDS, NOTHING, np.int64)
     push, ring, solid = np.int64(1), np.int64(0), np.int64(1)
     for k in range(count):
@@ -667,14 +689,18 @@ def run_events(activations, starts, pointers, rows, values, options, sums, count
         counts[C_HELD] += push - earliest
         place, end = starts[column * pes], starts[(column + 1) * pes]
         latest, done, done_entries = _pop_times(
-            pointers[column], pointers[column + 1], push, free, pops, lengths, empty_slots
+            pointers[column], pointers[column + 1], push, free, popped, lengths, empty_slots
         )
         popped_by_all[ring] = latest
+        if k < len(broadcasts):
+            broadcasts[k, B_COLUMN], broadcasts[k, B_EARLIEST] = column, earliest
+            broadcasts[k, B_PUSH], broadcasts[k, B_POPPED] = push, latest
+            pops[k] = popped
         ring = ring + 1 if ring + 1 < capacity else np.int64(0)
         times[T_LAST_POP] = latest
         counts[C_ROW_READS] += _fetch_rows(pointers[column], lengths, held, options)
         solid = max(solid, push + 1)  # nothing is shown before that any more
-        solid = _mark_slices(marks, solid, place, lengths, pops, values, empty_slots)
+        solid = _mark_slices(marks, solid, place, lengths, popped, values, empty_slots)
         counts[C_ENTRIES] += end - place
         if options[O_CHECKED]:
             padding = _accumulate_checked(place, end, activations[column], rows, values, sums, options, counts)
@@ -693,8 +719,17 @@ def run_events(activations, starts, pointers, rows, values, options, sums, count
     times[T_TAKEN] = push + trailing
     if count > 0:
         times[T_LAST_PUSH] = push
-    _charge_until(np.int64(1), times[T_LAST_SLOT] + 1, 0, marks, pushed, idle, count, counts, times)
+    _charge_until(np.int64(1), times[T_LAST_SLOT] + 1, 0, marks, pushed, idle, count, counts, times, uses)
     _close(counts, times, options, pes)
+
+
+@kernel
+def run_events(activations, starts, pointers, rows, values, options, sums, counts):  # type: ignore[no-untyped-def]
+    """`step`, broadcast by broadcast: the same counts, the same sums. ``rows``: see `decode_rows`; else as
+    `step`.
+    """
+    uses, nothing = np.empty(0, np.uint8), np.empty((0, 0), np.int64)
+    record_events(activations, starts, pointers, rows, values, options, sums, counts, uses, nothing, nothing)
 
 
 @kernel
@@ -718,8 +753,20 @@ def _busiest(activations, pointers, streamed):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _written(activations, starts, pes, rows, seen, mark):  # type: ignore[no-untyped-def]
+    """Rows that at least one entry is added to. ``seen``: scratch, int32[rows], that has no ``mark`` yet."""
+    found = np.int64(0)
+    for column in range(activations.shape[0]):
+        if activations[column] != 0:
+            for here in range(starts[column * pes], starts[(column + 1) * pes]):
+                found += np.int64(seen[rows[here]] != mark)
+                seen[rows[here]] = mark
+    return found
+
+
+@kernel
 def run_batch(  # type: ignore[no-untyped-def]
-    vectors, starts, pointers, rows, values, options, heaviest, sums, counts, busiest
+    vectors, starts, pointers, rows, values, options, heaviest, sums, counts, busiest, written
 ):
     """`run_events` on several vectors, one after the other.
 
@@ -729,8 +776,9 @@ def run_batch(  # type: ignore[no-untyped-def]
     sums     : int64[n, pes * depth]
     counts   : int64[n, COUNT_FIELDS]
     busiest  : int64[n]                filled with the entries that the busiest PE streams
+    written  : int64[n]                filled with the rows that entries are added to
     """
-    own = options.copy()
+    own, seen = options.copy(), np.zeros(sums.shape[1], np.int32)
     streamed = np.zeros(pointers.shape[1], np.int64)
     for i in range(vectors.shape[0]):
         if options[O_CHECKED]:
@@ -738,3 +786,4 @@ def run_batch(  # type: ignore[no-untyped-def]
             own[O_CHECKED] = np.int64(most >= np.float64(options[O_HIGHEST]))
         run_events(vectors[i], starts, pointers, rows, values, own, sums[i], counts[i])
         busiest[i] = _busiest(vectors[i], pointers, streamed)
+        written[i] = _written(vectors[i], starts, pointers.shape[1], rows, seen, np.int32(i + 1))

@@ -93,20 +93,32 @@ class Nfu:
 
     def run(self, rows: Sequence[Row]) -> None:
         """Read ``rows`` in order, and let the pipeline run empty."""
+        self.start(rows)
+        while self.is_busy():
+            self.step()
+
+    def start(self, rows: Sequence[Row]) -> None:
+        """Before the first cycle: all registers are empty."""
         o = self.options
         self.stages: list[Row | None] = [None] * (o.multiply + o.add + o.activate)
         self.operand: Row | None = None
         self.left = 0  # cycles that the operand register's row still needs
-        waiting = list(rows)
-        while waiting or self.operand or any(self.stages):
-            self._write()
-            entering = self._multiply()
-            self.stages = [entering, *self.stages[:-1]]
-            self._add()
-            if self.operand is None and waiting:
-                self.operand, self.left = waiting.pop(0), o.cycles_a_row
-                self.issue_cycles += o.cycles_a_row
-            self.cycle += 1
+        self.waiting = list(rows)
+
+    def is_busy(self) -> bool:
+        return bool(self.waiting or self.operand or any(self.stages))
+
+    def step(self) -> None:
+        """A cycle."""
+        o = self.options
+        self._write()
+        entering = self._multiply()
+        self.stages = [entering, *self.stages[:-1]]
+        self._add()
+        if self.operand is None and self.waiting:
+            self.operand, self.left = self.waiting.pop(0), o.cycles_a_row
+            self.issue_cycles += o.cycles_a_row
+        self.cycle += 1
 
     def _write(self) -> None:
         """What stands in the last register goes to the output buffer."""

@@ -252,22 +252,40 @@ def _fit(exact: int, options: Options, counts: Counts) -> int:
     return (exact - low) % (high - low + 1) + low
 
 
-def run(
-    slices: Sequence[Slice], activations: Sequence[int], depth: int, options: Options
-) -> tuple[Counts, list[list[int]]]:
-    """One matrix-vector product. Returns the counts, and the accumulators of each PE."""
-    lanes = len(slices)
-    padded = [*activations, *[0] * (-len(activations) % lanes)]
-    fetch = Fetch([padded[i : i + lanes] for i in range(0, len(padded), lanes)], options.pack_idle)
-    pes = [Pe(memory, options, [0] * depth) for memory in slices]
-    counts, ledger = Counts(), Ledger()
-    left = sum(value != 0 for value in activations)
-    while not (counts.cycles >= 9 and fetch.exhausted() and all(pe.at_rest() for pe in pes)):
-        full = any(len(pe.queue) >= options.capacity for pe in pes)
-        held = full and fetch.found() is not None
-        ledger.note([pe.shows() for pe in pes], held, left == 0)
-        broadcast = fetch.clock(full)
-        for pe in pes:
+@dataclass
+class Machine:
+    """The fetch unit and all PEs, an edge at a time. ``left``: broadcasts to come."""
+
+    fetch: Fetch
+    pes: list[Pe]
+    options: Options
+    left: int
+    counts: Counts = field(default_factory=Counts)
+    ledger: Ledger = field(default_factory=lambda: Ledger())
+
+    @classmethod
+    def of(cls, slices: Sequence[Slice], activations: Sequence[int], depth: int, options: Options) -> Machine:
+        """Before the first edge, with all accumulators at 0."""
+        lanes = len(slices)
+        padded = [*activations, *[0] * (-len(activations) % lanes)]
+        fetch = Fetch([padded[i : i + lanes] for i in range(0, len(padded), lanes)], options.pack_idle)
+        pes = [Pe(memory, options, [0] * depth) for memory in slices]
+        return cls(fetch, pes, options, sum(value != 0 for value in activations))
+
+    def is_done(self) -> bool:
+        rest = self.fetch.exhausted() and all(pe.at_rest() for pe in self.pes)
+        return rest and self.counts.cycles >= 9
+
+    def is_full(self) -> bool:
+        return any(len(pe.queue) >= self.options.capacity for pe in self.pes)
+
+    def clock(self) -> Broadcast | None:
+        """An edge. Returns what goes into the queues."""
+        full, counts = self.is_full(), self.counts
+        held = full and self.fetch.found() is not None
+        self.ledger.note([pe.shows() for pe in self.pes], held, self.left == 0)
+        broadcast = self.fetch.clock(full)
+        for pe in self.pes:
             pe.clock(counts)
             if broadcast is not None:
                 pe.queue.append(broadcast)
@@ -275,11 +293,22 @@ def run(
         counts.held += held
         if broadcast is not None:
             counts.broadcasts += 1
-            left -= 1
-            ledger.last_push = counts.cycles
-    ledger.close(counts)
+            self.left -= 1
+            self.ledger.last_push = counts.cycles
+        return broadcast
+
+
+def run(
+    slices: Sequence[Slice], activations: Sequence[int], depth: int, options: Options
+) -> tuple[Counts, list[list[int]]]:
+    """One matrix-vector product. Returns the counts, and the accumulators of each PE."""
+    machine = Machine.of(slices, activations, depth, options)
+    while not machine.is_done():
+        machine.clock()
+    counts = machine.counts
+    machine.ledger.close(counts)
     counts.macs = counts.entries - counts.padding
-    return counts, [pe.sums for pe in pes]
+    return counts, [pe.sums for pe in machine.pes]
 
 
 MULTIPLIED_AFTER = 3  # cycles from an entry's showing to its multiplication
