@@ -446,12 +446,11 @@ class SparseEngine:
                 fetched = begin + needed
                 start = max(done, fetched + latency) if rate is not None else done
                 tally.fetched += size
-                if tally.walk is not None and rate is not None:
-                    first = begin if tally.walk.fetch is None else tally.walk.fetch.begin
-                    tally.walk.fetch = Fetch(first, fetched, tally.fetched.total_bits)
+                if tally.walk is not None:
+                    tally.walk.fetches.append(Fetch(begin, fetched, size.total_bits))
             tally.loading_cycles += start - done
             if tally.walk is not None:
-                tally.walk.waited += start - done
+                tally.walk.turn(start - done, cycles)
             done = free[turn % 2] = start + cycles
 
     def _turns(self, tallies: list[Tally]) -> Iterator[tuple[Tally, Size | None, int]]:

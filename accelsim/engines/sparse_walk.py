@@ -141,7 +141,7 @@ def _lay(shown: npt.NDArray[np.uint8], uses: npt.NDArray[np.uint8], lead: int) -
 
 @dataclass
 class Fetch:
-    """A matrix on its way from off chip: from when to when (cycles of the layer), how many bits."""
+    """A matrix, or a part of one, on its way from off chip: from when to when (cycles of the layer), how many bits."""
 
     begin: int
     end: int
@@ -150,15 +150,22 @@ class Fetch:
 
 @dataclass
 class MatrixWalk:
-    """A matrix's passes; ``waited``: cycles before the first for which its weights were waited for."""
+    """A matrix's passes; ``waits``: after so many cycles of work its weights were waited for, and for how long."""
 
     passes: list[Pass] = field(default_factory=list)
-    waited: int = 0
-    fetch: Fetch | None = None
+    waits: list[tuple[int, int]] = field(default_factory=list)
+    fetches: list[Fetch] = field(default_factory=list)
+    worked: int = 0
+
+    def turn(self, waited: int, cycles: int) -> None:
+        """Weights are waited for, then worked with."""
+        if waited:
+            self.waits.append((self.worked, waited))
+        self.worked += cycles
 
     @property
     def cycles(self) -> int:
-        return self.waited + sum(one.total_cycles for one in self.passes)
+        return sum(waited for _, waited in self.waits) + sum(one.total_cycles for one in self.passes)
 
 
 @dataclass

@@ -15,7 +15,7 @@ import numpy as np
 
 from accelsim.engines.kernels import sparse as kernels
 from accelsim.engines.sparse_walk import COPYING, Moments, Pass, SparseWalk
-from accelsim.report.activity import BUSY, USES, Bars, Changes, bars, by_begin, joined, merged
+from accelsim.report.activity import BUSY, USES, Bars, Changes, Floats, bars, by_begin, joined, merged
 
 MOST_LANES = 64
 BROADCASTS = ("broadcast", "held back: a queue is full", "scan finds nothing", "all is broadcast")
@@ -42,26 +42,51 @@ class Piece(NamedTuple):
 
 def pieces(walk: SparseWalk) -> Iterator[Piece]:
     """The products of a layer in their order, some at a time; times in cycles of the layer."""
-    now = 0
+    begin = 0
     for matrix in walk.matrices:
-        now += matrix.waited
+        worked = 0
         for one in matrix.passes:
             for moments in one.moments():
-                yield _piece(one, moments, now)
-            now += one.total_cycles
+                yield _piece(one, moments, _Clock(begin, worked, matrix.waits))
+            worked += one.total_cycles
+        begin += matrix.cycles
 
 
-def waits(walk: SparseWalk) -> Bars:
+class _Clock(NamedTuple):
+    """Turns times of a pass into times of the layer: the matrix begins, so much has been worked, there are waits."""
+
+    begin: int
+    worked: int
+    waits: list[tuple[int, int]]
+
+    def delays(self, times: Floats) -> Floats:
+        after = np.array([worked for worked, _ in self.waits], dtype=np.float64)
+        waited = np.concatenate(([0], np.cumsum([cycles for _, cycles in self.waits])))
+        return np.asarray(self.begin + self.worked + waited[np.searchsorted(after, times + self.worked, side="right")])
+
+    def laid(self, lane: Bars) -> Bars:
+        """No bar lasts beyond a wait: each is moved as its begin is."""
+        delays = self.delays(lane.begin)
+        return replace(lane, begin=lane.begin + delays, end=lane.end + delays)
+
+
+def wait_bars(walk: SparseWalk) -> Bars:
     """Cycles in which weights are waited for, and those by which a port was too narrow."""
-    ends = np.cumsum([matrix.cycles for matrix in walk.matrices] + [walk.short])
-    begins = np.concatenate(([0], ends[:-1]))
-    lengths = [matrix.waited for matrix in walk.matrices] + [walk.short]
-    return bars(begins, begins + lengths, _MEMORY)
+    begins, lengths, now = [], [], 0
+    for matrix in walk.matrices:
+        before = 0
+        for worked, waited in matrix.waits:
+            begins.append(now + worked + before)
+            lengths.append(waited)
+            before += waited
+        now += matrix.cycles
+    first, length = np.array([*begins, now]), np.array([*lengths, walk.short])
+    return bars(first, first + length, _MEMORY)
 
 
 def fetch_bars(walk: SparseWalk) -> Bars:
     """Matrices on their way from off chip; amounts in bits."""
-    fetches = [matrix.fetch for matrix in walk.matrices if matrix.fetch is not None]
+    fetches = [fetch for matrix in walk.matrices for fetch in matrix.fetches]
     return bars([f.begin for f in fetches], [f.end for f in fetches], 0, [f.bits for f in fetches])
 
 
@@ -85,16 +110,19 @@ def _passes(walk: SparseWalk) -> Iterator[Pass]:
         yield from matrix.passes
 
 
-def _piece(one: Pass, moments: Moments, now: int) -> Piece:
-    uses, broadcasts = use_bars(moments).shifted(now), broadcast_bars(moments).shifted(now)
-    copies, products = copy_bars(one, moments).shifted(now), product_bars(moments).shifted(now)
-    pes = dict(zip(lane_names(one.pes), (lane.shifted(now) for lane in pe_bars(one, moments)), strict=True))
-    return Piece(uses, broadcasts, copies, products, pes, queue_changes(moments, now))
+def _piece(one: Pass, moments: Moments, clock: _Clock) -> Piece:
+    uses, broadcasts = merged(clock.laid(use_bars(one, moments))), merged(clock.laid(broadcast_bars(moments)))
+    copies, products = clock.laid(copy_bars(one, moments)), clock.laid(product_bars(moments))
+    pes = dict(zip(lane_names(one.pes), map(clock.laid, pe_bars(one, moments)), strict=True))
+    changes = queue_changes(moments)
+    return Piece(uses, broadcasts, copies, products, pes, changes._replace(cycle=changes.cycle + clock.delays(changes.cycle)))
 
 
-def use_bars(moments: Moments) -> Bars:
-    """What every cycle was for; kinds count in `activity.USES`."""
-    heads = np.flatnonzero(np.concatenate(([True], moments.uses[1:] != moments.uses[:-1])))
+def use_bars(one: Pass, moments: Moments) -> Bars:
+    """What every cycle was for; kinds count in `activity.USES`. A bar ends where the next product's time begins."""
+    changes = np.concatenate(([True], moments.uses[1:] != moments.uses[:-1]))
+    changes[moments.products[:, 0] - one.copied_in - moments.begin] = True
+    heads = np.flatnonzero(changes)
     ends = np.concatenate((heads[1:], [len(moments.uses)]))
     return bars(heads + moments.begin, ends + moments.begin, _USE_OF[moments.uses[heads]])
 
@@ -107,7 +135,7 @@ def broadcast_bars(moments: Moments) -> Bars:
     begin, last, end = moments.products.T
     silent = last == end  # nothing was broadcast: all its cycles are scans
     tails = bars(np.where(silent, begin, last), end, np.where(silent, 2, 3))
-    return merged(by_begin(joined([scans, held, sent, tails])))
+    return by_begin(joined([scans, held, sent, tails]))
 
 
 def copy_bars(one: Pass, moments: Moments) -> Bars:
@@ -168,8 +196,8 @@ def _union(found: Bars, size: int) -> Bars:
     return bars(found.begin[heads], reach[ends] - group[heads] * far, group[heads], amount)
 
 
-def queue_changes(moments: Moments, now: int) -> Changes:
+def queue_changes(moments: Moments) -> Changes:
     """Activations in the fullest queue: one more with each broadcast, one less when the last PE has taken it."""
-    push, popped = moments.broadcasts[:, kernels.B_PUSH] + now, moments.broadcasts[:, kernels.B_POPPED] + now
+    push, popped = moments.broadcasts[:, kernels.B_PUSH], moments.broadcasts[:, kernels.B_POPPED]
     one = np.ones(len(push))
     return Changes(np.concatenate([push, popped]).astype(np.float64), np.concatenate([one, -one]))

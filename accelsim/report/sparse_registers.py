@@ -164,10 +164,12 @@ def _frames(walk: SparseWalk, engine: _Watched) -> Iterator[State]:
     products = enumerate(engine.seen)
     still: State = {}
     for matrix in walk.matrices:
-        yield from (still for _ in range(matrix.waited))
+        waits, worked = dict(matrix.waits), 0
         for one in matrix.passes:
             for cycles in one.cycles.tolist():
                 number, product = next(products)
+                yield from (still for _ in range(waits.get(worked, 0)))
+                worked += cycles + one.copied
                 yield from ({**still, ("number",): number} for _ in range(one.copied_in))
                 machine = _machine(product, engine.spec)
                 yield from _steps(machine, number)

@@ -154,7 +154,7 @@ def _fold_lanes(walk: Walk) -> tuple[Bars, Bars]:
 
 def _add_sparse(process: Process, layer: str, walk: SparseWalk, start: float) -> None:
     """Products, what the fetch unit broadcasts, what each PE streams, and what every cycle was for."""
-    parts: dict[str, list[Bars]] = {"uses": [sparse_activity.waits(walk)]}
+    parts: dict[str, list[Bars]] = {"uses": [sparse_activity.wait_bars(walk)]}
     pes: dict[str, list[Bars]] = {}
     at_once = process.pe_bin_cycles if sparse_activity.count_pe_bars(walk) > PE_BARS_AT_ONCE else 0.0
     for piece in sparse_activity.pieces(walk):

@@ -103,8 +103,8 @@ def _layer_rows(published: dict[str, str]) -> list[Row]:
     ideal, real = float(published["eie_theoretical_us"]), float(published["eie_actual_us"])
     below = (0.0, real * (1 - NEAR)) if name == SKEWED else None
     rows = [
-        Row(f"{name}, theoretical", ideal, round(theoretical, 2), "us"),
-        Row(f"{name}, actual", real, round(actual, 2), "us", within=below),
+        Row(f"{name}, theoretical", ideal, round(theoretical, 2), "µs"),
+        Row(f"{name}, actual", real, round(actual, 2), "µs", within=below),
     ]
     if name == BROADCAST_BOUND:
         gap = float(published["gap_actual_over_theo"])

@@ -32,14 +32,14 @@ def validate() -> Outcome:
             continue
         theoretical, real = _times_us(published, engine, arch.clock)
         name, ideal = published["matrix"], float(published["check_theoretical_us"])
-        rows.append(Row(f"{name}, theoretical", ideal, round(theoretical, 4), "us", 0.0, "derived"))
-        rows.append(Row(f"{name}, real", float(published["real_us"]), round(real, 2), "us", None, "recalled"))
+        rows.append(Row(f"{name}, theoretical", ideal, round(theoretical, 4), "µs", 0.0, "derived"))
+        rows.append(Row(f"{name}, real", float(published["real_us"]), round(real, 2), "µs", None, "recalled"))
         sums = [sums[0] + theoretical, sums[1] + real]
     total = next(row for row in published_table("ese_matrices") if row["matrix"] == TOTAL)
     elementwise = _elementwise_us(arch.clock)
     ideal, real = float(total["check_theoretical_us"]), float(total["real_us"])
-    rows.append(Row("all matrices, theoretical", ideal, round(sums[0], 3), "us", 0.0, "derived"))
-    rows.append(Row("the whole step, real", real, round(sums[1] + elementwise, 1), "us", None, "recalled"))
+    rows.append(Row("all matrices, theoretical", ideal, round(sums[0], 3), "µs", 0.0, "derived"))
+    rows.append(Row("the whole step, real", real, round(sums[1] + elementwise, 1), "µs", None, "recalled"))
     return Outcome(
         "ese",
         "ESE's nine matrices and its LSTM step",

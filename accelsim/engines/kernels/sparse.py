@@ -163,37 +163,32 @@ def _add(total, product, options, counts):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _use_of(mark, held, finished):  # type: ignore[no-untyped-def]
-    """What a period is for: `C_BUSY`, or the cause that it is charged to if useful ones came before it and follow."""
-    if mark & USEFUL:
-        return C_BUSY
-    if finished:
-        return C_IMBALANCE
-    if held:
-        return C_QUEUE
-    return C_CONTROL if mark & WORKING else C_FILL
-
-
-@kernel
-def _charge_period(counts, pending, use):  # type: ignore[no-untyped-def]
-    """Charge one period. Those without a useful MAC wait in ``pending`` until a useful one shows they were in
-    between.
+def _charge_period(counts, pending, mark, held, finished):  # type: ignore[no-untyped-def]
+    """Charge one period, and return to what. Those without a useful MAC wait in ``pending`` until a useful one shows
+    they were in between.
 
     After the last broadcast they are ``imbalance`` (only padding zeros or empty columns are left somewhere);
     else ``queue`` if a broadcast is held back, ``control`` if some PE spends it on a padding zero or an empty
     column, and ``fill`` if all PEs wait for the scan. Before the first useful MAC all are ``fill``, after the
     last ``drain``.
     """
-    if use == C_BUSY:
+    if mark & USEFUL:
         if pending[C_CYCLES] > 0:
             if counts[C_BUSY] > 0:
                 for cause in range(C_FILL, C_CONTROL + 1):
                     counts[cause] += pending[cause]
             pending[:] = 0
         counts[C_BUSY] += 1
-        return
+        return C_BUSY
     pending[C_CYCLES] += 1
-    pending[use] += 1
+    if finished:
+        cause = C_IMBALANCE
+    elif held:
+        cause = C_QUEUE
+    else:
+        cause = C_CONTROL if mark & WORKING else C_FILL
+    pending[cause] += 1
+    return cause
 
 
 @kernel
@@ -477,7 +472,7 @@ def step(activations, starts, pointers, zeros, values, options, sums, counts):  
         entries = counts[C_ENTRIES]
         mark, showing, empties, busy = _period(state, queue, written, empties, zeros, values, options, sums, counts)
         _note_times(times, period, mark, showing, counts[C_ENTRIES] > entries)
-        _charge_period(counts, pending, _use_of(mark, held, written == remaining))
+        _charge_period(counts, pending, mark, held, written == remaining)
         counts[C_HELD] += held
         if slowest < remaining == written:
             slowest = _slowest(state)
@@ -650,8 +645,7 @@ def _charge_until(  # type: ignore[no-untyped-def]
         if following < count:
             before = pushed[following - 1] if following > 0 else np.int64(1)
             held = before + idle[following] <= period < pushed[following] - 1
-        use = _use_of(marks[period], held, following == count)
-        _charge_period(counts, pending, use)
+        use = _charge_period(counts, pending, marks[period], held, following == count)
         if len(uses) > 0:
             uses[period] = use
         _note_times(times, period, marks[period], 0, False)
@@ -664,7 +658,7 @@ def record_events(  # type: ignore[no-untyped-def]
 ):
     """`run_events`, written down as far as there is room in the last three.
 
-    uses       : uint8[cycles]            C_* of the cycle in which each period's entries are multiplied; see `_use_of`.
+    uses       : uint8[cycles]            C_* of the cycle in which each period's entries are multiplied; see `_charge_period`.
                                           Those before the first period are not written
     broadcasts : int64[n, BROADCAST_FIELDS]
     pops       : int64[n, pes]            edge at which each PE pops each broadcast
@@ -695,7 +689,8 @@ def record_events(  # type: ignore[no-untyped-def]
         if k < len(broadcasts):
             broadcasts[k, B_COLUMN], broadcasts[k, B_EARLIEST] = column, earliest
             broadcasts[k, B_PUSH], broadcasts[k, B_POPPED] = push, latest
-            pops[k] = popped
+            for pe in range(pes):  # one by one: assigning the row costs every run 20 %, though it is never reached
+                pops[k, pe] = popped[pe]
         ring = ring + 1 if ring + 1 < capacity else np.int64(0)
         times[T_LAST_POP] = latest
         counts[C_ROW_READS] += _fetch_rows(pointers[column], lengths, held, options)
