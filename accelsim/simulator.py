@@ -301,8 +301,8 @@ def _more_than_fits(runs: list[LayerRun], machine: Architecture, arch: Architect
     if total <= level.size:
         return ""
     return (
-        f"{machine.name}: each layer's compressed weights fit {level.name} ({format_bytes(level.size)}) and are taken to be there "
-        f"before it begins, but not all {len(own)} together ({format_bytes(total)}): what moves them in between is not counted"
+        f"{machine.name}: each layer's compressed weights fit {level.name} ({format_bytes(level.size)}) and are taken to be "
+        f"there before it begins, but not all {len(own)} together ({format_bytes(total)}): what moves them is not counted"
     )
 
 

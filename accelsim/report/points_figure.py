@@ -4,6 +4,7 @@ the size of a buffer.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -37,6 +38,7 @@ QUANTITIES = {
     "seconds": ("Time", "s", 1.0),
     "power_w": ("Power", "W", 1.0),
 }
+_KEY = re.compile(r"\b(?:[A-Za-z_]\w*\.)+(\w+)")  # of arch.engine.rows the last word is name enough for an axis
 WIDE = 12.0  # a span from which on an axis is logarithmic
 
 
@@ -57,7 +59,7 @@ class Objective:
     def axis(self, highest: float) -> tuple[float, str]:
         """What values up to ``highest`` are multiplied by on an axis, and the axis's name."""
         if self.key not in QUANTITIES:
-            return 1.0, WORDS.get(self.key, self.key.replace("_", " "))
+            return 1.0, WORDS.get(self.key, _KEY.sub(r"\1", self.key).replace("_", " ").replace("*", " × "))
         words, unit, scale = QUANTITIES[self.key]
         factor, prefixed = axis_scale(highest * scale, unit)
         return scale / factor, words + prefixed

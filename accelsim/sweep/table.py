@@ -75,9 +75,15 @@ class SweepTable:
 
     # ---- out -----------------------------------------------------------------------------------------------------
 
+    def flat_rows(self) -> list[Row]:
+        """The rows as they are written: a value a cell, and a column for every objective that is an expression."""
+        known = self.rows[0] if self.rows else {}
+        goals = [goal for goal in self.objectives if goal.expression.text not in known]
+        return [{**_flat(row), **{goal.expression.text: _value(goal, row) for goal in goals}} for row in self.rows]
+
     def to_csv(self) -> str:
         """The rows as CSV: the same inputs give the same bytes, however they were run."""
-        return to_csv([_flat(row) for row in self.rows])
+        return to_csv(self.flat_rows())
 
     def to_dataframe(self) -> pandas.DataFrame:
         """The rows; needs pandas."""
@@ -85,11 +91,11 @@ class SweepTable:
             import pandas
         except ImportError:
             raise ImportError("to_dataframe needs pandas, which is not installed: pip install pandas") from None
-        return pandas.DataFrame([_flat(row) for row in self.rows])
+        return pandas.DataFrame(self.flat_rows())
 
     def to_parquet(self) -> bytes:
         """The rows as a Parquet file; needs pyarrow."""
-        return parquet_of([_flat(row) for row in self.rows])
+        return parquet_of(self.flat_rows())
 
     def write(self, path: str | Path) -> Path:
         """Write a .csv or .parquet file, whole or not at all."""
@@ -151,6 +157,13 @@ def statuses(rows: Sequence[Row]) -> dict[str, int]:
     """How many rows there are of each status."""
     found = Counter(str(row["status"]) for row in rows)
     return {status: found[status] for status in ("ok", OVER, "infeasible", "illegal", "defect") if found[status]}
+
+
+def _value(goal: Objective, row: Row) -> float | None:
+    try:
+        return goal.value(row) if row["status"] in ("ok", OVER) else None
+    except EvaluationError:
+        return None
 
 
 def _flat(row: Mapping[str, Any]) -> Row:
