@@ -11,6 +11,7 @@ import numpy as np
 
 from accelsim.compression.arrays import Array
 from accelsim.errors import Fault, InputError
+from accelsim.frontends._onnx_model import import_onnx
 from accelsim.frontends.writer import write_network
 from accelsim.report.files import write_files
 from accelsim.workload.network import LayerSketch, Network, Provided, ValueSource
@@ -35,10 +36,12 @@ def save_network(network: Network, path: str | Path) -> list[Path]:
 
 
 def check_suffix(path: str | Path) -> str:
-    """The suffix in small letters; `InputError` for one that `save_network` does not know."""
+    """The suffix in small letters; `InputError` for one that `save_network` does not know, or cannot write here."""
     suffix = Path(path).suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(Fault(str(path), "", f"ends in {Path(path).suffix!r}, must end in .yaml, .npz or .onnx"))
+    if suffix == ".onnx":
+        import_onnx(str(path))
     return suffix
 
 

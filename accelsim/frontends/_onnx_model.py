@@ -147,7 +147,7 @@ def import_onnx(source: str) -> Any:
     try:
         import onnx
     except ImportError as error:
-        message = f'reading ONNX needs the package onnx: pip install "accelsim[onnx]" ({error})'
+        message = f'ONNX needs the package onnx: pip install "accelsim[onnx]" ({error})'
         raise InputError(Fault(source, "", message)) from None
     return onnx
 

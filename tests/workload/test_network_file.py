@@ -35,7 +35,7 @@ def test_faults_of_the_header_and_of_every_layer_come_together() -> None:
         'f:3:1: bach: unknown key (did you mean "batch"?)',
         'f:5:41: layers[0].shape[2]: is "x", must be a valid integer',
         'f:5:63: layers[0].strid: unknown key (did you mean "stride"?)',
-        'f:6:15: layers[1].op: is "convd", must be conv2d, local2d,',
+        'f:6:15: layers[1].op: is "convd", which is no operator (did you mean "conv2d"?)',
         'f:7:5: layers[2]: lacks the key "op"',
         "f:8:5: layers[3]: is a list, must be a mapping of keys to values",
         "f:9:5: layers[4]: a gru has neither projection nor peepholes",
