@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from accelsim.arch.spec import Architecture, NfuSpec, SparseSpec
+from accelsim.arch.spec import Architecture, NfuSpec
 from accelsim.counters import Counters
 from accelsim.engines.base import Array, Engine, LayerRun, Operands
 from accelsim.engines.registry import engine_of, vector_unit_of
@@ -19,7 +19,7 @@ from accelsim.mapping.loopnest import LoopNest, Lowered, VectorWork, lower
 from accelsim.mapping.mapping import EMPTY, MappingFile
 from accelsim.schedule.assign import shares
 from accelsim.schedule.residency import Plan, plan_residency, shares_off_chip
-from accelsim.units import format_bytes
+from accelsim.units import ceil_div
 from accelsim.workload.network import Layer, Network, TensorRef
 from accelsim.workload.ops import BatchNorm, Recurrent
 
@@ -69,16 +69,19 @@ class Simulator:
         """Every layer's run in order. Without a seed values are made only for engines that need them, and before those."""
         posts = self.posts(network)
         needing = {name for name, post in posts.items() if post.engine.needs_values}
+        preloaded: dict[str, int] = {}  # bytes of compressed weights that lie in a machine's memory from the beginning
         seed = self.data_seed if self.seed is None and needing else self.seed
         drawn = self.seed is None and self.inputs is None
         values = _Values.start(network, seed, self.inputs, drawn) if seed is not None else None
         for layer in network.layers:
             post, operands = posts[layer.name], None
+            post = post.beside(layer.name, preloaded.get(post.arch.name, 0))
             if values and (self.seed is not None or layer.name in needing):
                 operands = values.operands(layer)
             run = self._layer(post.layer(layer.name), post, self._carry(layer.name, post), operands)
             if post.engine.needs_values:
                 run = replace(run, nonzero_weights=_nonzero_weights(layer, operands))
+                preloaded[post.arch.name] = preloaded.get(post.arch.name, 0) + _preloaded_bytes(run)
             if post.engine.needs_values or self.inputs is not None:
                 run = replace(run, input_density=_density(layer, operands))
             if operands is None and values and needing:
@@ -147,6 +150,16 @@ class Post:
         """The layer as this architecture sees it: what others compute is a graph input."""
         assert self.part is not None
         return self.part.layer(name)
+
+    def beside(self, name: str, preloaded_bytes: int) -> Post:
+        """The post with so much of its weights' level taken by the weights of layers before it."""
+        level = self.arch.holder("weight")
+        if level is None or not preloaded_bytes:
+            return self
+        place = self.plan.placements[name]
+        taken = {**place.reserved_bytes, level.name: place.reserved_bytes.get(level.name, 0) + preloaded_bytes}
+        placements = {**self.plan.placements, name: replace(place, reserved_bytes=taken)}
+        return replace(self, plan=replace(self.plan, placements=placements))
 
     def mark(self, run: LayerRun, main: Architecture) -> LayerRun:
         """``run``, saying which architecture it is of where that is not the ``main`` one."""
@@ -274,7 +287,6 @@ def _notes(runs: list[LayerRun], arch: Architecture) -> list[str]:
     machines = list({id(run.machine): run.machine or arch for run in runs}.values())
     notes = [_without_vector_unit(runs, machine, arch) for machine in machines]
     notes += [_with_own_scales(runs, machine, arch) for machine in machines]
-    notes += [_more_than_fits(runs, machine, arch) for machine in machines]
     notes += [_elsewhere(runs, machine, arch) for machine in machines if machine is not arch]
     return [note for note in notes if note]
 
@@ -290,20 +302,11 @@ def _without_vector_unit(runs: list[LayerRun], machine: Architecture, arch: Arch
     )
 
 
-def _more_than_fits(runs: list[LayerRun], machine: Architecture, arch: Architecture) -> str:
-    """Compressed weights are sized layer by layer as they come: whether all of them fit together is known at the end."""
-    level = machine.holder("weight")
-    if not isinstance(machine.engine, SparseSpec) or level is None or level.size is None:
-        return ""
-    own = [run for run in runs if (run.machine or arch) is machine and run.mapping.get("weights_resident")]
-    parts = ("value", "index", "padding")
-    total = sum(run.counters.unit_counts[f"stored_{part}_bits"] for run in own for part in parts) // 8
-    if total <= level.size:
-        return ""
-    return (
-        f"{machine.name}: each layer's compressed weights fit {level.name} ({format_bytes(level.size)}) and are taken to be "
-        f"there before it begins, but not all {len(own)} together ({format_bytes(total)}): what moves them is not counted"
-    )
+def _preloaded_bytes(run: LayerRun) -> int:
+    """What a layer's compressed weights take for good of the memory that they were loaded into before the run."""
+    if not run.mapping.get("weights_resident"):
+        return 0
+    return ceil_div(sum(run.counters.unit_counts[f"stored_{part}_bits"] for part in ("value", "index", "padding")), 8)
 
 
 def _with_own_scales(runs: list[LayerRun], machine: Architecture, arch: Architecture) -> str:

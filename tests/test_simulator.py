@@ -36,6 +36,18 @@ SMALL = [
     "ese_lstm",
 ]
 
+PAIRS = [
+    (network, arch)
+    for network in SMALL
+    for arch in ARCHS
+    if network not in LARGE or load_arch(arch).engine.kind == "systolic"
+]
+REFUSED = {
+    (network, arch)
+    for network in ("eie_nt_we", "diannao_conv3", "diannao_class1", "ese_lstm")  # wider than 8 bits
+    for arch in ("gemmini_16x16", "rtl/axis_sa", "rtl/sauria", "rtl/tiny_tpu", "rtl/ziheng")  # int8 alone
+}
+
 
 @cache
 def script() -> ModuleType:
@@ -48,15 +60,13 @@ def script() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("arch", ARCHS)
-@pytest.mark.parametrize("network", SMALL)
+@pytest.mark.parametrize(("network", "arch"), PAIRS)
 def test_every_layer_keeps_the_laws(network: str, arch: str) -> None:
-    if network in LARGE and load_arch(arch).engine.kind != "systolic":
-        pytest.skip("too large for a test: scripts/check_all.py runs it")
-    try:
-        result = simulate(network, arch)
-    except InfeasibleError as error:
-        pytest.skip(str(error))
+    if (network, arch) in REFUSED:
+        with pytest.raises(InfeasibleError, match="the systolic engine's precision: asks for"):
+            simulate(network, arch)
+        return
+    result = simulate(network, arch)
     assert list(script().broken_laws(result)) == []
     assert result.totals.macs == load_network(network).macs
     assert [layer.name for layer in result.layers] == [layer.name for layer in load_network(network).layers]

@@ -29,7 +29,7 @@ from accelsim.engines.walk import Carry
 from accelsim.errors import Fault, InfeasibleError, InputError
 from accelsim.formats import InterleavedCsc, Size
 from accelsim.mapping.loopnest import VectorWork, lower
-from accelsim.mapping.machine import Placement
+from accelsim.mapping.machine import Placement, free_bytes
 from accelsim.mapping.mapping import EMPTY, MappingFile
 from accelsim.schedule.residency import Plan
 from accelsim.units import ceil_div
@@ -246,12 +246,12 @@ class SparseEngine:
             output, tallies = self._recurrent(layer, given, record)
         else:
             output, tallies = self._products(layer, given, record)
-        self._load(tallies)
+        self._load(tallies, placement)
         counters = self._counters(layer, tallies, placement)
         if carry.walks is not None:
             carry.walks.append(_written_down(tallies, counters.cycles))
         counters += self._vector_work(layer, placement, carry)
-        mapping = self._mapping(tallies)
+        mapping = self._mapping(tallies, placement)
         peak = self.spec.macs_per_cycle(layer.precision)
         outputs = (output,) if operands is not None else None
         return LayerRun(layer, self.name, lower(layer).dims, mapping, counters, peak, outputs, skips_zeros=True)
@@ -430,7 +430,7 @@ class SparseEngine:
     # ---- weights from off chip
     # ---------------------------------------------------------------------------------
 
-    def _load(self, tallies: list[Tally]) -> None:
+    def _load(self, tallies: list[Tally], placement: Placement) -> None:
         """Double buffering: what is fetched comes while what came before it is at work; what is not hidden is
         waited for.
         """
@@ -438,7 +438,7 @@ class SparseEngine:
         rate = None if bandwidth is None else bandwidth.per_cycle(self.arch.clock)
         latency = 0 if rate is None else self.arch.off_chip.latency.in_cycles(self.arch.clock)
         fetched, free, done = 0, [0, 0], 0
-        for turn, (tally, size, cycles) in enumerate(self._turns(tallies)):
+        for turn, (tally, size, cycles) in enumerate(self._turns(tallies, placement)):
             start = done
             if size is not None:
                 needed = 0 if rate is None else ceil(Fraction(size.total_bits, 8) / rate)
@@ -453,33 +453,36 @@ class SparseEngine:
                 tally.walk.turn(start - done, cycles)
             done = free[turn % 2] = start + cycles
 
-    def _turns(self, tallies: list[Tally]) -> Iterator[tuple[Tally, Size | None, int]]:
+    def _turns(self, tallies: list[Tally], placement: Placement) -> Iterator[tuple[Tally, Size | None, int]]:
         """What the engine works on in turn, and for how long; and its size, where that has to be fetched for it.
 
         Matrices that fit their memory together are fetched when first needed, and stay. Else each part is fetched when
         its turn comes: once if it fits by itself, once for every group of channels if not.
         """
-        resident, stay = self.resident(tallies), self._fit(_stored(tallies))
+        resident, stay = self.resident(tallies, placement), self._fit(_stored(tallies), placement)
         seen = set[int]()
         for tally in tallies:
             known = resident or (stay and tally.matrix in seen)
             seen.add(tally.matrix)
             for part in tally.parts:
-                whole = known or stay or self._fit(part.size)
+                whole = known or stay or self._fit(part.size, placement)
                 for cycles in (sum(part.cycles),) if whole else part.cycles:
                     yield tally, None if known else part.size, cycles
 
-    def _fit(self, size: Size) -> bool:
-        """Whether so much fits the weights' memory; pointers have one of their own."""
+    def _fit(self, size: Size, placement: Placement) -> bool:
+        """Whether so much fits the weights' memory beside what lies there; pointers have one of their own."""
         level = self.arch.holder("weight")
-        return level is not None and (level.size is None or size.total_bits - size.pointers_bits <= 8 * level.size)
+        if level is None:
+            return False
+        room = free_bytes(level, placement)
+        return room is None or size.total_bits - size.pointers_bits <= 8 * room
 
-    def resident(self, tallies: list[Tally]) -> bool:
+    def resident(self, tallies: list[Tally], placement: Placement) -> bool:
         """Whether the compressed weights are on chip before the layer starts: where the design does so, and
         they fit.
         """
         level = self.arch.holder("weight")
-        return level is not None and level.preloaded and self._fit(_stored(tallies))
+        return level is not None and level.preloaded and self._fit(_stored(tallies), placement)
 
     # ---- counters
     # ----------------------------------------------------------------------------------------------
@@ -599,13 +602,13 @@ class SparseEngine:
                 carry.repeated(work.repeat)
         return counters
 
-    def _mapping(self, tallies: list[Tally]) -> dict[str, Any]:
+    def _mapping(self, tallies: list[Tally], placement: Placement) -> dict[str, Any]:
         """How the layer lies on the engine, as plain data."""
         passes = ceil_div(max(tally.columns for tally in tallies), self.spec.register_entries * self.spec.pes)
         return {
             "format": "interleaved_csc", "pes": self.spec.pes, "index_bits": self.spec.index_bits,
             "weight_bits": self.spec.weight_bits, "vectors": sum(t.products for t in tallies),
-            "passes": passes, "weights_resident": self.resident(tallies),
+            "passes": passes, "weights_resident": self.resident(tallies, placement),
             "pointers_fit": all(t.deepest_pe < 1 << self.spec.pointer_bits for t in tallies),
         }  # fmt: skip
 

@@ -182,6 +182,17 @@ def test_a_matrix_that_streams_takes_its_time_for_every_group(tmp_path: Path) ->
     assert run.cycles == 3 * run.weights.stored_bits // 8 + 96 * (40 + 50)
 
 
+def test_a_preloaded_memory_holds_the_first_layers_that_fit_together(tmp_path: Path) -> None:
+    text = FETCHED + FETCHED.replace("name: f, op: linear, in: 40", "name: g, op: linear")
+    network = _network(tmp_path, text, 1)
+    parts = [run.counters.unit_counts for run in simulate_full(network, "eie").runs]
+    for more, fetched in ((0, False), (1, True)):  # room for both to the byte, and a byte less
+        both = sum(-(-sum(p[f"stored_{name}_bits"] for name in ("value", "index", "padding")) // 8) for p in parts)
+        runs = simulate_full(network, "eie", overrides={"arch.memory.spmat.size": f"{both - more} B"}).runs
+        assert "weight" not in runs[0].counters.traffic["host"]
+        assert ("weight" in runs[1].counters.traffic.get("host", {})) == fetched
+
+
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_an_lstm_has_one_recurrent_matrix(tmp_path: Path, steps: int) -> None:
     """However many steps it takes: stored once, resident if it fits, else fetched again in each."""
