@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,10 @@ from accelsim.workload.retype import at_engine_precision
 
 if TYPE_CHECKING:
     from accelsim.engines.base import Array, LayerRun
+    from accelsim.engines.mapped import PlannedNests
     from accelsim.engines.walk import Recorder
     from accelsim.frontends.inputs import Given
+    from accelsim.report.model import Mode
     from accelsim.report.result import Result
 
 Source = str | Path
@@ -100,18 +102,31 @@ def simulate_full(
         from accelsim.workload.densities import with_measured_densities
 
         net = with_measured_densities(net, arrays, seed)
+    run = run_ready(net, hardware, fixed, values, seed, command, recorder, arrays, given)
+    return replace(run, notes=(*notes, *run.notes))
+
+
+def run_ready(
+    network: Network, arch: Architecture, mapping: MappingFile, values: bool = False, seed: int = 0, command: str = "",
+    recorder: Recorder | None = None, arrays: Mapping[str, Array] | None = None, given: Given | None = None,
+    known: PlannedNests | None = None,
+) -> Simulation:  # fmt: skip
+    """The run behind every simulation, of what `ready` has made: all layers, their energies, the checked result.
+
+    ``known``: what runs before this one have planned.
+    """
     from accelsim.energy.model import EnergyModel, run_energies
     from accelsim.report.result import build_result
     from accelsim.simulator import Simulator
 
-    EnergyModel.of(hardware)  # what has no source is said before anything runs
-    runs, more = Simulator(hardware, fixed, seed if values else None, recorder, seed, arrays).run(net)
+    energy = EnergyModel.of(arch)  # what has no source is said before anything runs
+    runs, notes = Simulator(arch, mapping, seed if values else None, recorder, seed, arrays, known).run(network)
     outputs = _outputs(runs)
-    energies, sources = run_energies(runs, hardware)
-    mode = "values" if values else "cycles"
-    accuracy = given.top1(net, outputs) if given is not None and values else None
-    result = build_result(net, hardware, runs, energies, sources, mode, seed, command, accuracy)  # type: ignore[arg-type]
-    return Simulation(result, tuple(runs), (*notes, *more), outputs)
+    energies, sources = run_energies(runs, arch, energy)
+    accuracy = given.top1(network, outputs) if given is not None and values else None
+    mode: Mode = "values" if values else "cycles"
+    result = build_result(network, arch, runs, energies, sources, mode, seed, command, accuracy)
+    return Simulation(result, tuple(runs), tuple(notes), outputs)
 
 
 def given_inputs(inputs: Inputs | None) -> Given | None:
@@ -157,21 +172,30 @@ def prepare(
             fixed = catalogue.load_mapping(mapping, overrides)
         if net is not None:
             catalogue.check_mapping_names(fixed, net, str(mapping) if mapping else "--set mapping")
-            net = net if layers is None else _selected(net, layers)
+            net = net if layers is None else selected(net, layers)
     except InputError as error:
         faults += error.faults
     if faults or net is None or hardware is None or fixed is None:
         raise InputError(faults)
-    net, more = at_engine_precision(net, listed_precisions(getattr(hardware.engine, "precision", {})), values)
-    whole, how = expanded(net)
-    return whole, hardware, fixed.for_parts(net), [*notes, *more, *how]
+    net, fixed, more = ready(net, hardware, fixed, values)
+    return net, hardware, fixed, [*notes, *more]
+
+
+def ready(
+    network: Network, arch: Architecture, mapping: MappingFile, values: bool = False
+) -> tuple[Network, MappingFile, list[str]]:
+    """What runs of a network: its layers at the engine's precision, its algorithms written out; the mapping of those; notes."""
+    network, notes = at_engine_precision(network, listed_precisions(getattr(arch.engine, "precision", {})), values)
+    whole, how = expanded(network)
+    return whole, mapping.for_parts(network), [*notes, *how]
 
 
 def _with_batch(network: Network, batch: int) -> Network:
     return network if batch == network.batch else network.with_batch(batch)
 
 
-def _selected(network: Network, names: Iterable[str]) -> Network:
+def selected(network: Network, names: Iterable[str]) -> Network:
+    """The network with the layers of those names alone; with all of them where none is named."""
     faults, wanted = [], list(names)
     for name in wanted:
         try:

@@ -24,6 +24,7 @@ from accelsim.workload.network import Layer, Network, TensorRef
 from accelsim.workload.ops import BatchNorm, Recurrent
 
 if TYPE_CHECKING:
+    from accelsim.engines.mapped import PlannedNests
     from accelsim.engines.walk import Carry, Recorder
 
 
@@ -32,7 +33,8 @@ class Simulator:
     """Runs networks on one architecture. ``seed`` of the operands in values mode, None for cycles mode.
 
     ``recorder`` writes down when everything happened. ``data_seed``: of the values on which an engine's control depends,
-    which flow in cycles mode too. ``inputs``: values of graph inputs that need no seed.
+    which flow in cycles mode too. ``inputs``: values of graph inputs that need no seed. ``known``: what runs before this
+    one have planned, where there are many.
     """
 
     arch: Architecture
@@ -41,6 +43,7 @@ class Simulator:
     recorder: Recorder | None = None
     data_seed: int = 0
     inputs: Mapping[str, Array] | None = None
+    known: PlannedNests | None = None
 
     def run(self, network: Network) -> tuple[list[LayerRun], list[str]]:
         """All layers in order, and notes about what the architecture does not model."""
@@ -60,7 +63,7 @@ class Simulator:
         """For every layer where it runs: the architecture's engine, planned over all the layers that it has."""
         found: dict[str, Post] = {}
         for share in shares(network, self.arch, self.mapping):
-            engine = engine_of(share.arch, self.mapping)
+            engine = engine_of(share.arch, self.mapping, self.known)
             plan = plan_network(share.part, share.arch, engine, share.handed_over)
             found |= {layer.name: Post(share.arch, engine, plan, share.part) for layer in share.part.layers}
         return found
@@ -98,12 +101,6 @@ class Simulator:
         if self.recorder is None:
             return Carry.start(post.arch)
         return self.recorder.carry(post.arch, name, post.plan.placements[name].reserved_bytes)
-
-    def run_one(self, layer: Layer, plan: Plan, engine: Engine) -> LayerRun:
-        """One layer in cycles mode, with what ``plan`` keeps on chip around it."""
-        from accelsim.engines.walk import Carry
-
-        return self._layer(layer, Post(self.arch, engine, plan), Carry.start(self.arch), None)
 
     def _layer(self, layer: Layer, post: Post, carry: Carry, operands: Operands | None) -> LayerRun:
         lowered, plan = lower(layer), post.plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from math import sqrt
 
 from accelsim.energy.cost import CostSource, NoSourceError, Per, Status
@@ -22,6 +23,7 @@ def mac_costs(
     return multiply_cost(weight, operand, logic), add_cost("mac", accumulator, logic)
 
 
+@lru_cache(maxsize=1024)
 def multiply_cost(weight: NumberFormat, operand: NumberFormat, logic: LogicScaling) -> CostSource:
     """pJ of one multiply.
 
@@ -37,6 +39,7 @@ def multiply_cost(weight: NumberFormat, operand: NumberFormat, logic: LogicScali
     return _integer_cost("mac", action, "mult", sqrt(weight.bits * operand.bits), note, logic)
 
 
+@lru_cache(maxsize=1024)
 def add_cost(component: str, number: NumberFormat, logic: LogicScaling) -> CostSource:
     """pJ of one add at the width of ``number``."""
     action = f"add {number}" if component == "mac" else f"op {number}"

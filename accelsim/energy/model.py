@@ -84,9 +84,8 @@ class EnergyModel:
         costs = self.costs
         if costs is None:
             return []
-        shown = [
-            precision_of(p.weight, p.input, p.accumulator) for p in (tuple(precisions) or costs.declared)
-        ]
+        given = dict.fromkeys(precisions) or costs.declared
+        shown = dict.fromkeys(precision_of(p.weight, p.input, p.accumulator) for p in given)
         found = [cost for precision in shown for cost in _mac_sources(costs, precision)]
         found += [cost for precision in shown for cost in _vector_sources(costs, precision)]
         found.append(costs.registers or REGISTERS_LEFT_OUT)
@@ -109,13 +108,16 @@ class EnergyModel:
 
 
 def run_energies(
-    runs: Sequence[LayerRun], arch: Architecture
+    runs: Sequence[LayerRun], arch: Architecture, model: EnergyModel | None = None
 ) -> tuple[list[dict[str, float]], list[CostSource]]:
     """Energies of a network's layers, and their sources. Machines beside ``arch`` name their levels as ``eie.spmat``.
 
+    ``model``: that of ``arch``, where it is known already.
+
     All machines of a run are powered throughout: each leaks while another works.
     """
-    models = {id(m): (m, EnergyModel.of(m)) for m in (arch, *(run.machine for run in runs if run.machine))}
+    models = {id(arch): (arch, model or EnergyModel.of(arch))}
+    models |= {id(m): (m, EnergyModel.of(m)) for m in {id(r.machine): r.machine for r in runs}.values() if m}
     energies = []
     for run in runs:
         machine, model = models[id(run.machine or arch)]

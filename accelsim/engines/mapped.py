@@ -6,7 +6,7 @@ mode hands it the operands tile by tile.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -94,14 +94,38 @@ class PlannedNest:
 
 
 @dataclass
+class PlannedNests:
+    """Nests and the plans that were found for them, by all that a plan follows from; the oldest are forgotten when those
+    that are kept have more than ``most_steps`` (0: none ever is). Engines of several runs may share one.
+    """
+
+    most_steps: int = 0
+    _plans: dict[Hashable, PlannedNest] = field(default_factory=dict)
+    _steps: int = 0
+
+    def plan(self, key: Hashable, make: Callable[[], PlannedNest]) -> PlannedNest:
+        """The plan under ``key``, made where it is not known."""
+        if key not in self._plans:
+            self._plans[key] = make()
+            self._steps += self._plans[key].schedule.steps
+            while self.most_steps and self._steps > self.most_steps and len(self._plans) > 1:
+                self._steps -= self._plans.pop(next(iter(self._plans))).schedule.steps
+        return self._plans[key]
+
+
+@dataclass
 class MappedEngine:
-    """An engine made of a unit, a vector unit, and the mappings that a user fixed."""
+    """An engine made of a unit, a vector unit, and the mappings that a user fixed.
+
+    ``known`` may be shared with engines of other architectures: ``machine`` then says which this one is.
+    """
 
     arch: Architecture
     unit: Unit
     vector: VectorUnit | None
     mapping: MappingFile
-    _known: dict[Hashable, PlannedNest] = field(default_factory=dict)
+    known: PlannedNests = field(default_factory=PlannedNests)
+    machine: str = ""
 
     @property
     def name(self) -> str:
@@ -125,19 +149,11 @@ class MappedEngine:
 
     def _planned_nest(self, layer: Layer, nest: LoopNest, placement: Placement) -> PlannedNest:
         fixed = self.mapping.of(layer.name)
-        room = tuple(sorted(placement.reserved_bytes.items()))
-        flags = (placement.input_off_chip, placement.output_resident, placement.weight_resident)
-        key = (replace(nest, part="", repeat=1), layer.precision, fixed, room, flags, _structure(layer))
-        if key not in self._known:
-            self._known[key] = self._new_plan(layer, nest, placement, fixed)
-        return self._known[key]
+        key = (self.machine, replace(nest, part="", repeat=1), layer.precision, fixed, placement.key, _structure(layer))
+        return self.known.plan(key, lambda: self._new_plan(layer, nest, placement, fixed))
 
     def _new_plan(self, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping) -> PlannedNest:
-        unit = self.unit_of(layer.name, fixed)
-        structure = _structure(layer)
-        if structure is not None and isinstance(unit, StructuredUnit):
-            unit = unit.pruned(layer.name, structure)
-        unit.refuse(layer.name, nest, layer.precision)
+        unit = self.unit_of(layer, nest)
         dataflow = fixed.dataflow or unit.dataflow
         precision, widths = layer.precision, Widths.of(layer.precision)
         schedules: dict[Mapping, Schedule] = {}
@@ -148,18 +164,24 @@ class MappedEngine:
             judged[mapping] = unit.run(schedules[mapping], precision, placement, carry), carry
             return judged[mapping][0].cycles
 
-        chosen = choose_mapping(
+        chosen = fixed.whole(nest.dims, dataflow) or choose_mapping(
             layer.name, nest, self.arch, unit, precision, dataflow, placement, fixed, judge=cycles
         )
         require_fit(
             layer.name, nest, chosen.tile, self.arch, unit, precision, dataflow, placement, chosen.keep
         )
+        if chosen not in judged:
+            cycles(chosen)
         return PlannedNest(nest, placement, chosen, schedules[chosen], unit, judged[chosen])
 
-    def unit_of(self, layer: str, fixed: LayerMapping) -> Unit:
-        """The unit as it works on ``layer``: unrolled as the user fixed it."""
-        sizes = fixed.unroll.given()
-        return self.unit.unrolled(layer, sizes) if sizes else self.unit
+    def unit_of(self, layer: Layer, nest: LoopNest) -> Unit:
+        """The unit as it works on ``nest``: unrolled as the user fixed it, skipping weights that are pruned so that it can."""
+        sizes, structure = self.mapping.of(layer.name).unroll.given(), _structure(layer)
+        unit = self.unit.unrolled(layer.name, sizes) if sizes else self.unit
+        if structure is not None and isinstance(unit, StructuredUnit):
+            unit = unit.pruned(layer.name, structure)
+        unit.refuse(layer.name, nest, layer.precision)
+        return unit
 
     def evaluate(self, layer: Layer, operands: Operands) -> Evaluated:
         from accelsim.workload import functional

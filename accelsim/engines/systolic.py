@@ -12,7 +12,7 @@ from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +38,7 @@ from accelsim.schedule.build import Schedule, numbered
 from accelsim.units import ceil_div
 from accelsim.workload.precision import NumberFormat, Precision
 
+Bits = TypeVar("Bits", int, Ints)
 ACCUMULATORS = "accumulators"
 _DATAFLOW = {"os": kernels.OS, "ws": kernels.WS, "is": kernels.IS}
 _DRAIN = {"parallel": kernels.DRAIN_PARALLEL, "cols": kernels.DRAIN_COLS, "rows": kernels.DRAIN_ROWS}
@@ -265,7 +266,7 @@ class SystolicArray:
         folds = list(zip(grid.shapes, grid.counts(), strict=True))
         sums = sum(f.pixels * f.channels * n for f, n in folds)
         bits = {
-            "weight": self._stored(sum(f.channels * f.reduction * n for f, n in folds) * widths.weight, widths),
+            "weight": self.stored_bits(sum(f.channels * f.reduction * n for f, n in folds) * widths.weight, widths),
             "input": sum(f.pixels * f.reduction * n for f, n in folds) * widths.input,
         }
         if dataflow != "os" and self.spec.accumulators is not None:
@@ -320,7 +321,7 @@ class SystolicArray:
         outputs = schedule.nest.dims.outputs
         again = (updates - outputs) * widths.partial_sum  # every update but an output's first reads what was there
         table: dict[str, dict[str, Transfer]] = {}
-        self._add(table, "weight", Transfer(self._stored(reads["weight"] * widths.weight, widths), 0))
+        self._add(table, "weight", Transfer(self.stored_bits(reads["weight"] * widths.weight, widths), 0))
         self._add(table, "input", Transfer(reads["input"] * widths.input, 0))
         if self.spec.accumulators is not None and dataflow != "os":
             final = outputs * widths.partial_sum
@@ -380,12 +381,12 @@ class SystolicArray:
 
     # ---- weights pruned to n:m -----------------------------------------------------------------------------
 
-    def _stored(self, bits: int, widths: Widths) -> int:
+    def stored_bits(self, bits: Bits, widths: Widths) -> Bits:
         """What dense weights of ``bits`` take as they are stored: the kept ones, each with its place."""
         if self.structure is None:
             return bits
         kept = (widths.weight + self.structure.index_bits) * self.structure.n
-        return ceil_div(bits * kept, widths.weight * self.structure.m)
+        return -(-bits * kept // (widths.weight * self.structure.m))
 
     def _compressed(self, loads: Ints, widths: Widths) -> Ints:
         """The loads with their weights as they are stored."""
@@ -394,7 +395,7 @@ class SystolicArray:
         loads = loads.copy()
         column = loads[:, tl.WEIGHT]
         found, place = np.unique(column, return_inverse=True)
-        stored = [self._stored(int(bits), widths) if bits > 0 else int(bits) for bits in found]
+        stored = [self.stored_bits(int(bits), widths) if bits > 0 else int(bits) for bits in found]
         loads[:, tl.WEIGHT] = np.array(stored, dtype=np.int64)[place.reshape(-1)]
         return loads
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -33,6 +34,11 @@ class Placement:
     @property
     def input_resident(self) -> bool:
         return self.input_off_chip == 0
+
+    @property
+    def key(self) -> Hashable:
+        """All of it as a key of a table, whatever fields it has."""
+        return tuple(tuple(sorted(v.items())) if isinstance(v, MappingABC) else v for v in vars(self).values())
 
 
 class Machine(Protocol):

@@ -125,6 +125,14 @@ class LayerMapping(BaseModel):
     unroll: UnrollSizes = UnrollSizes()
     engine: EngineChoice = None
 
+    def whole(self, sizes: Dims, dataflow: str) -> Mapping | None:
+        """The mapping of a nest of these sizes where nothing about it is left to choose, else None."""
+        tile = self.tile.given()
+        if self.order is None or self.keep is None or len(tile) != len(DIMS):
+            return None
+        sizes = Dims(*(min(tile[dim], getattr(sizes, dim)) for dim in DIMS))
+        return Mapping(sizes, self.order, dataflow, frozenset(self.keep))
+
     def fixed(self) -> list[str]:
         """The keys that say how a loop nest lies on an engine, as far as they are given."""
         given = {"tile": self.tile.given(), "unroll": self.unroll.given()}

@@ -20,6 +20,7 @@ import numpy as np
 from accelsim.arch.spec import Architecture, NfuSpec
 from accelsim.engines.base import Array, Sums
 from accelsim.engines.kernels import timeline as tl
+from accelsim.engines.mapped import PlannedNests
 from accelsim.engines.nfu import Nfu, NfuEngine
 from accelsim.engines.reference.nfu import Arithmetic, Number, Pipeline, Row
 from accelsim.engines.reference.nfu import Nfu as Twin
@@ -87,7 +88,7 @@ def film(network: Network, arch: Architecture, mapping: MappingFile = EMPTY, see
     post = simulator.posts(network)[layer.name]
     assert isinstance(post.engine, NfuEngine)
     post.engine.unit = _Watched(arch, spec, seen=seen)
-    post.engine._known.clear()  # plans made with the unit before
+    post.engine.known = PlannedNests()  # none of those made with the unit before
     carry = recorder.carry(arch, layer.name, post.plan.placements[layer.name].reserved_bytes)
     run = simulator._layer(layer, post, carry, _Values.start(network, seed).operands(layer))
     walks = recorder.layers[0].walks

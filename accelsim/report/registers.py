@@ -21,7 +21,7 @@ import numpy as np
 from accelsim.arch.spec import Architecture, SystolicSpec
 from accelsim.engines.base import Array
 from accelsim.engines.kernels import timeline as tl
-from accelsim.engines.mapped import MappedEngine
+from accelsim.engines.mapped import MappedEngine, PlannedNests
 from accelsim.engines.reference.systolic import (
     Options,
     Output,
@@ -117,7 +117,7 @@ def film(network: Network, arch: Architecture, mapping: MappingFile = EMPTY, see
     post = simulator.posts(network)[layer.name]
     assert isinstance(post.engine, MappedEngine)
     post.engine.unit = watched
-    post.engine._known.clear()  # plans made with the unit before
+    post.engine.known = PlannedNests()  # none of those made with the unit before
     carry = recorder.carry(arch, layer.name, post.plan.placements[layer.name].reserved_bytes)
     run = simulator._layer(layer, post, carry, _Values.start(network, seed).operands(layer))
     walks = recorder.layers[0].walks

@@ -20,18 +20,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import product
 from math import prod
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.arch.spec import Architecture
+from accelsim.arch.spec import Architecture, Tensor
 from accelsim.mapping.loopnest import Axis, Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths, off_chip_bits_per_cycle
 from accelsim.mapping.mapping import RELEVANT, Order
 from accelsim.units import ceil_div
 from accelsim.workload.precision import Precision
 
+Bits = TypeVar("Bits", int, Ints)
 _COLUMN = {dim: i for i, dim in enumerate(Dims._fields)}
 _N, _K, _C, _P, _Q, _R, _S, _G = range(8)
 _SAFE = 1 << 62
@@ -55,6 +56,15 @@ class Work:
     precision: Precision
     dataflow: str
     placement: Placement
+    keepable: tuple[Tensor, ...] = ()  # tensors that a mapping may keep whole
+
+    def stored(self, weight_bits: Bits) -> Bits:
+        """What weights of so many bits take where they come from, at least."""
+        from accelsim.engines.systolic import SystolicArray
+
+        if not isinstance(self.unit, SystolicArray):
+            return weight_bits
+        return self.unit.stored_bits(weight_bits, Widths.of(self.precision))
 
 
 # ---- compute ------------------------------------------------------------------------------------------------------
@@ -202,7 +212,7 @@ def off_chip_bits(work: Work, tiles: Ints, order: Order, keep: frozenset[str]) -
     if not place.weight_resident:
         dims = RELEVANT["weight"] | (frozenset("PQ") if nest.private_weights else frozenset())
         turns = 1 if "weight" in keep else _turns(counts, order, dims)
-        bits += nest.weight_elements * widths.weight * turns
+        bits += work.stored(nest.weight_elements * widths.weight) * turns
     if "input" in keep:
         inputs = np.full(len(tiles), nest.input_elements(nest.dims), dtype=np.int64)
     else:
@@ -265,7 +275,7 @@ def first_bits(work: Work, tiles: Ints) -> Ints:
     bits = np.zeros(len(tiles), dtype=np.int64)
     if not place.weight_resident:
         weights = tiles[:, [_G, _K, _C, _R, _S]].prod(axis=1)
-        bits += weights * (tiles[:, _P] * tiles[:, _Q] if nest.private_weights else 1) * widths.weight
+        bits += work.stored(weights * (tiles[:, _P] * tiles[:, _Q] if nest.private_weights else 1) * widths.weight)
     rows, columns = (
         _first_touched(nest.rows, tiles[:, [_P, _R]]),
         _first_touched(nest.columns, tiles[:, [_Q, _S]]),

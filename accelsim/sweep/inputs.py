@@ -19,46 +19,39 @@ import numpy as np
 
 import accelsim
 from accelsim import catalogue
+from accelsim.api import ready, selected
 from accelsim.arch.loader import read_architecture
 from accelsim.arch.spec import Architecture
 from accelsim.compression.override import is_compressed, recipe_document, recipe_value, without_compression
 from accelsim.compression.recipe import Recipe, read_recipe
-from accelsim.errors import Fault, InputError, nearest
+from accelsim.errors import Fault, InputError
 from accelsim.mapping.loopnest import DIMS, lower
 from accelsim.mapping.mapping import MappingFile
 from accelsim.sweep.space import Assignment
 from accelsim.sweep.spec import Spec
-from accelsim.workload.expand import expanded
 from accelsim.workload.network import Layer, Network, ValueSource
 from accelsim.yaml_io import Document, load_document, with_override
 
 Read = TypeVar("Read")
-_NOT_THE_MODEL = (
-    "sweep",
-    "validation",
-    "report",
-    "frontends",
-    "cli.py",
-    "plot.py",
-    "check.py",
-    "__init__.py",
-)
-_STILL_THE_MODEL = ("report/model.py", "report/result.py", "report/rows.py")
+_BUILT = (".pyc", ".nbi", ".nbc")  # follow from the sources
 
 
 @cache
 def model_version() -> str:
-    """The package's version and a digest of the code and tables that results follow from."""
-    root = Path(accelsim.__file__).parent
+    """The package's version and a digest of every file in it.
+
+    Which of them cannot change a number is nobody's to keep a list of: a list that is wrong once mixes results.
+    """
+    return f"{accelsim.__version__}+{digest_of_folder(Path(accelsim.__file__).parent)[:12]}"
+
+
+def digest_of_folder(root: Path) -> str:
+    """Digest of the names and contents of all files below ``root``, but for what Python and numba build of them."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".csv") and _in_model(p.relative_to(root))):
-        digest.update(path.relative_to(root).as_posix().encode())
+    for path in sorted(p for p in root.rglob("*") if p.suffix not in _BUILT and p.is_file()):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
         digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return f"{accelsim.__version__}+{digest.hexdigest()[:12]}"
-
-
-def _in_model(path: Path) -> bool:
-    return path.parts[0] not in _NOT_THE_MODEL or path.as_posix() in _STILL_THE_MODEL
+    return digest.hexdigest()
 
 
 # ---- a point ------------------------------------------------------------------------------------------------------
@@ -80,8 +73,8 @@ class Given:
     network: Network
 
     def made(self) -> tuple[Network, Mapping[str, float]]:
-        """The network, ready to run, and its figures: none."""
-        return expanded(self.network)[0], {}
+        """The network, and its figures: none."""
+        return self.network, {}
 
 
 @dataclass(frozen=True)
@@ -92,18 +85,16 @@ class ToCompress:
     recipe: str | None
     batch: int | None
     overrides: tuple[tuple[str, Any], ...]
-    layers: tuple[str, ...]
 
     def made(self) -> tuple[Network, Mapping[str, float]]:
-        """The compressed network, ready to run, and what compression says of it beside what is simulated: top-1 where
-        there are labels, bits.
+        """The compressed network, and what compression says of it beside what is simulated: top-1 where there are
+        labels, bits.
         """
         from accelsim.compression.compress import compress
 
         result = compress(self.source, self.recipe, batch=self.batch, overrides=dict(self.overrides))
         figures: dict[str, float] = {} if result.accuracy_after is None else {"accuracy": result.accuracy_after}
-        network = selected(result.network, self.layers)
-        return expanded(network)[0], figures | {"stored_weight_bits": sum(size.total_bits for size in result.sizes)}
+        return result.network, figures | {"stored_weight_bits": sum(size.total_bits for size in result.sizes)}
 
 
 Workload = Given | ToCompress
@@ -111,7 +102,8 @@ Workload = Given | ToCompress
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a simulation takes, resolved; ``network_id`` names the network's content.
+    """What a simulation takes, resolved; ``network_id`` names the network's content, of which ``layers`` run (all where
+    none is named).
 
     The seed counts in cycles mode too: an engine whose time depends on its operands makes them from it.
     """
@@ -120,13 +112,13 @@ class Inputs:
     network_id: str
     arch: Architecture
     mapping: MappingFile
+    layers: tuple[str, ...] = ()
     values: bool = False
     seed: int = 0
 
-    @property
-    def network(self) -> Network:
-        """The network to run; one that is to be compressed is, now."""
-        return self.workload.made()[0]
+    def ready(self) -> tuple[Network, MappingFile]:
+        """What runs: see `made_ready`. A network that is to be compressed is, now."""
+        return made_ready(self.workload.made()[0], self.arch, self.mapping, self.layers, self.values)
 
     @property
     def key(self) -> bytes:
@@ -134,6 +126,7 @@ class Inputs:
         content = {
             "model": model_version(),
             "network": self.network_id,
+            "layers": self.layers,
             "arch": _arch_content(self.arch),
             "mapping": self.mapping.model_dump(mode="json", by_alias=True, exclude={"name"}),
             "machines": {name: _arch_content(machine) for name, machine in self.mapping.machines.items()},
@@ -141,6 +134,15 @@ class Inputs:
             "seed": self.seed,
         }
         return hashlib.sha256(canonical(content).encode()).digest()
+
+
+def made_ready(
+    network: Network, arch: Architecture, mapping: MappingFile, layers: Sequence[str], values: bool
+) -> tuple[Network, MappingFile]:
+    """What runs of a point, made of its inputs as `accelsim.simulate` makes it."""
+    catalogue.check_mapping_names(mapping, network, mapping.name or "mapping")
+    network, mapping, _ = ready(selected(network, layers), arch, mapping, values)
+    return network, mapping
 
 
 def _arch_content(arch: Architecture) -> dict[str, Any]:
@@ -224,6 +226,11 @@ class Resolver:
         self._documents: dict[str, Document] = {}
         self.notes: dict[str, None] = {}
 
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The layers that run; all where none is named."""
+        return (self.spec.tilings.layer,) if self.spec.tilings else self.spec.layers
+
     def inputs(self, point: Point) -> Inputs:
         """Resolve a point; raises `InputError` with the faults of all its inputs."""
         overrides = {**self.spec.settings, **point.assignment}
@@ -242,19 +249,19 @@ class Resolver:
         try:
             mapping = catalogue.load_mapping(self.spec.mapping, overrides)
             if read is not None and isinstance(read.workload, Given):
-                mapping = fitted(mapping, read.workload.network, self.spec.mapping)
+                catalogue.check_mapping_names(mapping, read.network, self.spec.mapping or "mapping")
         except InputError as error:
             faults += error.faults
         if faults or read is None or arch is None or mapping is None:
             raise InputError(faults)
-        return Inputs(read.workload, read.id, arch, mapping, self.spec.values, self.spec.seed)
+        return Inputs(read.workload, read.id, arch, mapping, self.wanted, self.spec.values, self.spec.seed)
 
     def network(self, source: str, overrides: Mapping[str, Any]) -> Network:
         """The network as its file and the keys have it, not yet compressed, its algorithms not written out."""
         return self.workload(source, overrides).network
 
     def workload(self, source: str, overrides: Mapping[str, Any]) -> _Read:
-        """The network with its ``workload.`` keys set and its layers chosen, to be compressed if that is asked for."""
+        """The network with its ``workload.`` keys set, to be compressed if that is asked for."""
         own = {key: value for key, value in overrides.items() if key.startswith(("workload.", "compression."))}
         return _remembered(self._networks, canonical([source, own]), lambda: self._read_workload(source, own))
 
@@ -262,15 +269,14 @@ class Resolver:
         smaller = is_compressed(self.spec.recipe, overrides)
         batch = None if "workload.batch" in overrides else self.spec.batch
         plain = without_compression(overrides)
-        wanted = self.spec.layers or ((self.spec.tilings.layer,) if self.spec.tilings else ())
         values = self.spec.values or smaller
         network, notes = catalogue.load_network(source, batch=batch, overrides=plain, values=values)
         if smaller:
             recipe = read_recipe(recipe_document(self.spec.recipe, overrides))
-            workload = ToCompress(source, self.spec.recipe, batch, tuple(sorted(overrides.items())), tuple(wanted))
-            return _Read(network, workload, _compressed_id(network, _path(source), recipe, wanted))
+            workload = ToCompress(source, self.spec.recipe, batch, tuple(sorted(overrides.items())))
+            return _Read(network, workload, _compressed_id(network, _path(source), recipe))
         self.notes.update(dict.fromkeys(notes))
-        network = selected(network, wanted)
+        selected(network, self.wanted)  # all of them must be there
         return _Read(network, Given(network), network_id(network))
 
     def arch(self, source: str, overrides: Mapping[str, Any]) -> Architecture:
@@ -298,25 +304,14 @@ def _path(source: str) -> Path:
     return catalogue.locate(source, "workloads", "network", (".yaml", ".yml", ".onnx", ".csv"))
 
 
-def _compressed_id(network: Network, path: Path, recipe: Recipe, layers: Sequence[str]) -> str:
+def _compressed_id(network: Network, path: Path, recipe: Recipe) -> str:
     """Digest of all that a compressed network follows from; the file too, of which an ONNX model's holds more."""
     content = recipe.model_dump(mode="json", by_alias=True)
     data = {name: _file_digest(part.file) for name in ("calibration", "test") if (part := getattr(recipe, name))}
     for name in data:
         content[name].pop("file")
-    whole = [network_id(network), _file_digest(path), content, data, list(layers)]
+    whole = [network_id(network), _file_digest(path), content, data]
     return hashlib.sha256(canonical(whole).encode()).hexdigest()
-
-
-def fitted(mapping: MappingFile, network: Network, source: str | None = None) -> MappingFile:
-    """``mapping`` as it is of ``network``'s layers; `InputError` where it names one that is not there."""
-    catalogue.check_mapping_names(mapping, network, source or "mapping")
-    return mapping.for_parts(network)
-
-
-def selected(network: Network, layers: Sequence[str]) -> Network:
-    """The network with ``layers`` alone, with all of them where none is named."""
-    return network.select(_known_layers(network, layers)) if layers else network
 
 
 def _remembered(known: dict[str, Read | InputError], key: str, read: Callable[[], Read]) -> Read:
@@ -338,16 +333,6 @@ def _with(document: Document, overrides: Mapping[str, Any]) -> Document:
     for key, value in overrides.items():
         document = with_override(document, tuple(key.split(".")[1:]), value, key)
     return document
-
-
-def _known_layers(network: Network, names: Sequence[str]) -> Sequence[str]:
-    known = [layer.name for layer in network.layers]
-    unknown = [name for name in names if name not in known]
-    if unknown:
-        raise InputError(
-            Fault("layers", name, f"{network.name} has no layer of that name{nearest(name, known)}") for name in unknown
-        )
-    return names
 
 
 # ---- what a space stands on ---------------------------------------------------------------------------------------
@@ -391,7 +376,10 @@ class SpaceBase:
         layer_name, dim = _tile_key(key)
         overrides = {**self.resolver.spec.settings, **assignment}
         network = self.resolver.network(self.network, overrides)
-        dims = lower(network.layer(_known_layers(network, (layer_name,))[0])).dims
+        try:
+            dims = lower(network.layer(layer_name)).dims
+        except KeyError as error:
+            raise InputError(Fault(key, "", f"{network.name}: {error.args[0]}")) from None
         if dim not in dims:
             raise InputError(Fault(key, "", f"layer {layer_name} has no loops to tile"))
         return dims[dim]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from itertools import permutations
 from math import prod
 from pathlib import Path
@@ -22,10 +23,9 @@ import numpy.typing as npt
 
 from accelsim.arch.spec import Tensor
 from accelsim.errors import AccelsimError, Fault, InfeasibleError, InputError, InvariantError
-from accelsim.mapping.loopnest import DIMS, LoopNest
+from accelsim.mapping.loopnest import DIMS, LoopNest, lower
 from accelsim.mapping.machine import Ints
-from accelsim.mapping.mapping import LayerMapping, MappingFile, Order, TileSizes
-from accelsim.sweep.evaluate import only_nest
+from accelsim.mapping.mapping import LayerMapping, Order, TileSizes
 from accelsim.sweep.inputs import Inputs, Point, Resolver
 from accelsim.sweep.ledger import Ledger
 from accelsim.sweep.objective import Objective
@@ -38,12 +38,14 @@ from accelsim.sweep.table import DEFAULT, Row, SweepTable, make_rows, statuses
 from accelsim.sweep.values import divisors
 
 if TYPE_CHECKING:
+    from accelsim.engines.mapped import MappedEngine
     from accelsim.sweep.bound import Work
 
 ROUND = 32  # tilings that are run before the best is looked at again
 MOST_TILES = 5_000_000
 TILE_KEYS = tuple(f"tile.{dim}" for dim in DIMS)
 KEYS = (*TILE_KEYS, "order", "keep", "bound_cycles")
+_KEPT: tuple[Tensor, ...] = ("input", "weight")
 _LOOPS = (("N", "P", "Q"), ("K",), ("C", "R", "S"))  # the loops that the mapper permutes
 Rank = tuple[int, int, int]  # cycles, bits off chip, place in the space
 
@@ -69,11 +71,10 @@ class Candidates:
         """Rows from the most to the least promising."""
         return np.lexsort((np.arange(len(self)), self.bits, self.bound))
 
-    def mapping(self, row: int) -> LayerMapping:
-        """A row as a user would fix it."""
+    def choice(self, row: int) -> dict[str, Any]:
+        """A row as a user would fix it of a `LayerMapping`."""
         sizes = TileSizes(**dict(zip(DIMS, self.tiles[self.tile[row]].tolist(), strict=True)))
-        kept: Any = sorted(self.keeps[self.keep[row]])
-        return LayerMapping(tile=sizes, order=self.orders[self.order[row]], keep=kept)
+        return {"tile": sizes, "order": self.orders[self.order[row]], "keep": tuple(sorted(self.keeps[self.keep[row]]))}
 
     def label(self, row: int) -> dict[str, Any]:
         """A row in words."""
@@ -88,19 +89,20 @@ class Candidates:
 def candidates(inputs: Inputs, wanted: Tilings) -> Candidates:
     """All tilings of the one layer of ``inputs``; `InfeasibleError` where it cannot run at all."""
     from accelsim.mapping.fit import fits
+    from accelsim.sweep.bound import least_compute_cycles
 
     work = work_of(inputs)
     tiles = all_tiles(work, wanted)
     orders = _orders(wanted)
     keeps = _keeps(work, wanted)
     distinct = _distinct_orders(tiles, work.nest, orders)
-    compute = _compute(work, tiles)
-    parts, illegal = [], 0
+    compute = least_compute_cycles(work, tiles)
+    parts, illegal, rate = [], 0, Fraction(inputs.arch.clock, work.arch.clock)
     for number, keep in enumerate(keeps):
         ok = fits(work.nest, tiles, work.arch, work.unit, work.precision, work.dataflow, work.placement, keep)  # type: ignore[arg-type]
         illegal += int(distinct[~ok].sum())
         parts += [
-            _part(work, tiles, compute, ok & distinct[:, o], o, order, number, keep) for o, order in enumerate(orders)
+            _part(work, tiles, compute, ok & distinct[:, o], o, order, number, keep, rate) for o, order in enumerate(orders)
         ]
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     by_place = np.lexsort((columns[2], columns[1], columns[0]))
@@ -111,47 +113,47 @@ def candidates(inputs: Inputs, wanted: Tilings) -> Candidates:
 def work_of(inputs: Inputs) -> Work:
     """The layer of ``inputs`` on its architecture."""
     from accelsim.engines.mapped import MappedEngine
-    from accelsim.engines.registry import engine_of
-    from accelsim.schedule.residency import plan_residency
+    from accelsim.simulator import Simulator
     from accelsim.sweep.bound import Work
 
-    network = inputs.network
-    layer = network.layers[0]
-    nest, engine = only_nest(layer), engine_of(inputs.arch, inputs.mapping)
-    foreign = not isinstance(engine, MappedEngine) or (
-        type(engine) is not MappedEngine and nest and nest.private_weights
-    )
-    if nest is None or foreign:
+    network, mapping = inputs.ready()
+    nests = [(y, work) for y in network.layers for work in lower(y).work if isinstance(work, LoopNest)]
+    post = Simulator(inputs.arch, mapping).posts(network)[nests[0][0].name if nests else network.layers[0].name]
+    if len(nests) != 1 or not isinstance(post.engine, MappedEngine) or _is_foreign(post.engine, nests[0][1]):
         raise InfeasibleError(
-            f"layer {layer.name}", demand="tilings of one loop nest", bound=f"{layer.op.op} on {inputs.arch.name}",
+            f"layer {network.layers[-1].name}", demand="tilings of one loop nest",
+            bound=f"{network.layers[-1].op.op} on {post.arch.name}",
             levers=("choose a convolution, a linear layer or a product", "an engine that follows a mapping"),
         )  # fmt: skip
-    assert isinstance(engine, MappedEngine)
-    layer = engine.built(layer)
-    fixed = inputs.mapping.of(layer.name)
-    unit = engine.unit_of(layer.name, fixed)
-    unit.refuse(layer.name, nest, layer.precision)
-    dataflow = fixed.dataflow or unit.dataflow
-    placement = plan_residency(network, inputs.arch).placements[layer.name]
-    return Work(nest, inputs.arch, unit, layer.precision, dataflow, placement)
+    layer, nest = post.engine.built(nests[0][0]), nests[0][1]
+    unit, placement = post.engine.unit_of(layer, nest), post.plan.placements[layer.name]
+    able = [t for t in _KEPT if post.arch.holder(t) is not None]
+    if len(network.layers) > 1:  # what stays on chip beside the nest depends on its tiles: all that could, at best
+        placement = replace(placement, input_off_chip=Fraction(0), output_resident=True, reserved_bytes={})
+    else:
+        resident = {"weight": placement.weight_resident, "input": placement.input_resident}
+        able = [tensor for tensor in able if not resident[tensor]]
+    dataflow = mapping.of(layer.name).dataflow or unit.dataflow
+    return Work(nest, post.arch, unit, layer.precision, dataflow, placement, tuple(able))
 
 
-def _compute(work: Work, tiles: Ints) -> Ints:
-    from accelsim.sweep.bound import least_compute_cycles
+def _is_foreign(engine: MappedEngine, nest: LoopNest) -> bool:
+    """Whether an engine runs a nest otherwise than by walking its schedule."""
+    from accelsim.engines.mapped import MappedEngine
 
-    return least_compute_cycles(work, tiles)
+    return type(engine) is not MappedEngine and nest.private_weights
 
 
 def _part(
     work: Work, tiles: Ints, compute: Ints, chosen: npt.NDArray[np.bool_], number: int, order: Order,
-    keep_number: int, keep: frozenset[str],
+    keep_number: int, keep: frozenset[str], rate: Fraction,
 ) -> tuple[Ints, Ints, Ints, Ints, Ints]:  # fmt: skip
-    """Columns of the candidates that share an order and a set of kept tensors."""
+    """Columns of the candidates that share an order and a set of kept tensors; ``rate``: cycles of the result in one."""
     from accelsim.sweep.bound import least_cycles, off_chip_bits
 
     rows = np.flatnonzero(chosen)
     bits = off_chip_bits(work, tiles[rows], order, keep)
-    bound = least_cycles(work, tiles[rows], compute[rows], bits)
+    bound = least_cycles(work, tiles[rows], compute[rows], bits) * rate.numerator // rate.denominator
     return rows, np.full_like(rows, number), np.full_like(rows, keep_number), bound, bits
 
 
@@ -206,11 +208,8 @@ def _orders(wanted: Tilings) -> tuple[Order, ...]:
 def _keeps(work: Work, wanted: Tilings) -> tuple[frozenset[str], ...]:
     if wanted.keep is not None:
         return tuple(dict.fromkeys(frozenset(kept) for kept in wanted.keep))
-    resident = {"weight": work.placement.weight_resident, "input": work.placement.input_resident}
-    tensors: tuple[Tensor, ...] = ("input", "weight")
-    able = [tensor for tensor in tensors if not resident[tensor] and work.arch.holder(tensor) is not None]
-    sets = [frozenset(), *(frozenset((t,)) for t in able)]
-    return tuple(sets + ([frozenset(able)] if len(able) == 2 else []))
+    sets = [frozenset(), *(frozenset((tensor,)) for tensor in work.keepable)]
+    return tuple(sets + ([frozenset(work.keepable)] if len(work.keepable) == 2 else []))
 
 
 def _distinct_orders(tiles: Ints, nest: LoopNest, orders: Sequence[Order]) -> npt.NDArray[np.bool_]:
@@ -274,8 +273,8 @@ class _Tilings:
     points: int = 0
 
     def __post_init__(self) -> None:
-        self.resolver = Resolver(replace(self.spec, layers=(self.wanted.layer,)))
-        self.outer, self.excluded = list_points(self.resolver.spec, self.resolver)
+        self.resolver = Resolver(self.spec)
+        self.outer, self.excluded = list_points(self.spec, self.resolver)
         self.best = Best(self.spec)
         self.ledger = Ledger(self.store, self.backend, lambda number: self.labels[number], self._settle)
 
@@ -351,12 +350,11 @@ class _Tilings:
     def _inputs(
         self, inputs: Inputs, found: Candidates, rows: Sequence[int], first: int
     ) -> Iterator[tuple[int, Inputs]]:
-        layer = self.wanted.layer
-        fixed = inputs.mapping.of(layer)
-        given = {"dataflow": fixed.dataflow, "unroll": fixed.unroll}
+        layer, whole = self.wanted.layer, inputs.mapping
+        own = whole.layers.get(layer, LayerMapping())
         for number, row in enumerate(rows, start=first):
-            chosen = found.mapping(row).model_copy(update=given)
-            yield number, replace(inputs, mapping=MappingFile(layers={layer: chosen}))
+            layers = {**whole.layers, layer: own.model_copy(update=found.choice(row))}
+            yield number, replace(inputs, mapping=whole.model_copy(update={"layers": layers}))
 
     def _settle(self, number: int, outcome: Outcome) -> None:
         self.outcomes[number] = outcome

@@ -131,7 +131,7 @@ def test_parquet_and_dataframe(plain: accelsim.sweep.SweepTable, tmp_path: Path)
         ({"arch.engine.rows": [2]}, {"where": "utilisation > 1"}, 'did you mean "utilization"'),
         ({"arch.engine.rows": [2]}, {"where": "arch.engine.size > 1"}, "has no value"),
         ({"mapping.fc.tile.X": "divisors"}, {}, "divisors are of a layer's dimension"),
-        ({"mapping.cf.tile.K": "divisors"}, {}, "no layer of that name"),
+        ({"mapping.cf.tile.K": "divisors"}, {}, "tiny: there is no layer 'cf'"),
         ({"arch.engine.rows": [2]}, {"scheduler": "tcp://127.0.0.1:1"}, "cannot be reached"),
     ],
 )
@@ -211,10 +211,10 @@ def test_an_interrupt_keeps_what_is_done(
 
 
 def test_a_defect_of_every_point_ends_the_sweep(files: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: Any) -> None:
+    def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(evaluate, "simulate", broken)
+    monkeypatch.setattr(evaluate, "run_ready", broken)
     with pytest.raises(InvariantError, match=r"the first \d+ points all failed: ZeroDivisionError: oops"):
         accelsim.sweep(*files, {"arch.engine.rows": "1:40"})
 

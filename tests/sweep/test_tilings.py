@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import accelsim
+from accelsim.api import run_ready
 from accelsim.errors import InfeasibleError, InputError, InvariantError
-from accelsim.mapping.mapping import MappingFile
+from accelsim.mapping.mapping import LayerMapping, MappingFile
 from accelsim.sweep import tilings
-from accelsim.sweep.evaluate import simulate
 from accelsim.sweep.inputs import Inputs, Point, Resolver
 from accelsim.sweep.spec import Tilings, make_spec
 from accelsim.sweep.values import parse_values
@@ -78,8 +78,9 @@ def inputs_of(folder: Path, layer: dict[str, Any], machine: dict[str, Any]) -> I
 
 
 def cycles_of(inputs: Inputs, found: tilings.Candidates, row: int) -> int:
-    mapping = MappingFile(layers={"l": found.mapping(row)})
-    return simulate(inputs.network, inputs.arch, mapping).totals.cycles
+    mapping = MappingFile(layers={"l": LayerMapping(**found.choice(row))})
+    network, mapping = replace(inputs, mapping=mapping).ready()
+    return run_ready(network, inputs.arch, mapping).result.totals.cycles
 
 
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
