@@ -114,6 +114,7 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(statement: str) -> None:
     assert not {"numba", "matplotlib", "pandas", "onnx", "networkx", "scipy"} & loaded_by(statement)
 
 
+@pytest.mark.slow
 def test_a_run_loads_no_figures() -> None:
     modules = loaded_by("import accelsim; accelsim.simulate('lenet5', 'tpu_v1')")
     assert "numba" in modules

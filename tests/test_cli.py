@@ -117,6 +117,7 @@ def test_the_same_inputs_give_the_same_bytes(run: Run) -> None:
         assert all((one[name] == other[name]).all() for name in one.files)
 
 
+@pytest.mark.slow
 def test_the_bytes_do_not_depend_on_the_order_of_hashing(run: Run) -> None:
     del run  # for its folder
     texts = set()
@@ -195,6 +196,7 @@ def test_schema_is_json_schema(run: Run, what: str) -> None:
     assert json.loads(out)["$schema"].startswith("https://json-schema.org/")
 
 
+@pytest.mark.slow
 def test_validate(run: Run) -> None:
     status, out, _ = run("validate", "tpu_v1", "--json")
     assert status == 0

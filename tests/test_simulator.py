@@ -72,6 +72,7 @@ def test_every_layer_keeps_the_laws(network: str, arch: str) -> None:
     assert [layer.name for layer in result.layers] == [layer.name for layer in load_network(network).layers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["tpu_v1", "scalesim", "gemmini_16x16"])
 def test_resnet50_keeps_the_laws(arch: str) -> None:
     assert list(script().broken_laws(simulate("resnet50", arch))) == []

@@ -28,6 +28,7 @@ def test_points_lie_under_the_roofs_and_the_chosen_one_is_near_the_best() -> Non
     assert sum(line.endswith(",True") for line in lines) == 1
 
 
+@pytest.mark.slow
 def test_figure_has_every_place_and_one_star() -> None:
     tilings = layer_tilings(load_network("diannao_class1"), "class1", load_arch("diannao"))
     _, axes = draw_tilings(tilings)

@@ -119,6 +119,7 @@ def test_packing_traffic_and_energy_follow_the_bits_layer_by_layer() -> None:
     assert runs[1].busy_cycles < runs[0].busy_cycles
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(
     weight=st.integers(2, 8), activation=st.integers(2, 8), dataflow=st.sampled_from(["ws", "os", "is"]),

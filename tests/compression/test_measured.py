@@ -55,6 +55,7 @@ def test_an_algorithm_of_convolution_counts_with_its_layer(tmp_path: Path) -> No
     assert run.layers["conv2"].latency == pytest.approx(sum(part.seconds for part in parts) / before)
 
 
+@pytest.mark.slow
 def test_compare_prints_the_six_measures_of_labelled_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A compressed and an uncompressed network on the same pictures with their labels, each written and run."""
     recipe = tmp_path / "plain.recipe.yaml"
@@ -76,6 +77,7 @@ def test_compare_prints_the_six_measures_of_labelled_runs(tmp_path: Path, capsys
     assert 0.95 < ratio < 1
 
 
+@pytest.mark.slow
 def test_the_densities_of_deep_compression_by_hand(tmp_path: Path) -> None:
     """AlexNet with fully connected layers of an eighth, lest the test take half a minute; densities are table 4's."""
     small = tmp_path / "small.yaml"

@@ -230,6 +230,7 @@ def test_stretched_layers_equal_whole_ones(bandwidth: str) -> None:
     assert counted.traffic == whole.traffic
 
 
+@pytest.mark.slow
 @given(
     st.integers(1, 3), st.integers(1, 2), st.integers(1, 2), st.integers(97, 120), st.integers(1, 3), st.integers(0, 99)
 )

@@ -133,6 +133,7 @@ def test_exact_values_equal_numpy(ti: int) -> None:
     assert np.array_equal(sums, np.einsum("pci,bcin->pbn", inputs.astype(np.int64), weights.astype(np.int64)))
 
 
+@pytest.mark.slow
 def test_floats_add_in_the_trees_order() -> None:
     inputs, weights = operands(2, (3, 2, 4), 16, 8)
     floats = (inputs / np.float32(7)).astype(np.float32), (weights / np.float32(3)).astype(np.float32)

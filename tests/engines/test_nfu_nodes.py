@@ -155,6 +155,7 @@ LAYERS = st.one_of(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(LAYERS, st.sampled_from([2, 3, 4, 8, 12]), st.integers(1, 2), st.sampled_from([1, 3, 64]))
 @settings(max_examples=40, deadline=None)
 def test_the_same_bits_and_no_law_broken(case: tuple[Op, tuple[int, ...]], nodes: int, batch: int, rate: int) -> None:

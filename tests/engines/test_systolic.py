@@ -101,6 +101,7 @@ def arrays(draw: Any, **engine: Any) -> Architecture:
     return array(draw(st.integers(1, 6)), draw(st.integers(1, 6)), memory, **engine)
 
 
+@pytest.mark.slow
 @settings(max_examples=120)
 @given(networks(), arrays())
 def test_outputs_equal_an_independent_reference(network: Network, arch: Architecture) -> None:
@@ -235,6 +236,7 @@ def on_scale_sim(network: Network, rows: int, cols: int, flow: str) -> Any:
 SIDES = st.sampled_from([1, 2, 3, 7, 8, 12, 14, 16, 31, 32, 33, 64, 100, 127, 128]) | st.integers(1, 128)
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(
     m=st.integers(1, 600),

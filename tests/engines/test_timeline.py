@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -149,6 +150,7 @@ def check_folds(rows: list[list[int]], walk: twin.Walk) -> None:
         busy = max(busy, fold.last)
 
 
+@pytest.mark.slow
 @given(schedules(), OPTIONS, st.integers(-6, 6), st.lists(st.integers(-5, 5), min_size=1, max_size=3))
 @settings(max_examples=400, deadline=None)
 def test_kernel_equals_twin(

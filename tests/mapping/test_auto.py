@@ -113,6 +113,7 @@ def exhaustive(network: Network, arch: Architecture) -> tuple[int, Mapping]:
     return min(found, key=lambda pair: pair[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shape", "size", "engine"),
     [

@@ -110,6 +110,7 @@ def pixels(path: Path) -> Any:
     return 255 * imread(path)[..., :3].astype(float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PICTURES))
 def test_looks_as_it_did(name: str, resnet50: Result, tpu_apps: list[Result], faster: Result, tmp_path: Path) -> None:
     figure, _ = PICTURES[name](Sample(resnet50, tpu_apps, faster))
@@ -138,6 +139,7 @@ def check_words(figure: Any) -> None:
         assert text.get_fontsize() >= 6, text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pdf", ".svg", ".png"])
 def test_same_bytes(suffix: str, tpu_apps: list[Result], tmp_path: Path) -> None:
     files = [plot.save(plot.stalls(tpu_apps)[0], tmp_path / f"{i}{suffix}").read_bytes() for i in range(2)]

@@ -115,6 +115,7 @@ def test_the_waveform_holds_the_film(dataflow: str) -> None:
         assert seen[code] == ("bx" if expected is None else f"b{int(expected) & (1 << bits) - 1:b}")
 
 
+@pytest.mark.slow
 def test_floats_are_real() -> None:
     arch = array(2, 2, precision={"fp32": 1})
     precision = formats("fp32", accumulator="fp32", output="fp32")

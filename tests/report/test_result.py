@@ -261,6 +261,7 @@ def test_energy_sources_are_kept(resnet50: Result) -> None:
     assert resnet50.energy_sources[0]["source"] == "a test"
 
 
+@pytest.mark.slow
 def test_reports_do_not_import_matplotlib() -> None:
     code = (
         "import sys, accelsim.plot, accelsim.report.result, accelsim.report.table; "

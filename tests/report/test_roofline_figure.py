@@ -47,6 +47,7 @@ PICTURES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PICTURES))
 def test_looks_as_it_did(
     name: str, resnet50: Result, tpu_apps: list[Result], machines: list[Architecture], tmp_path: Path
@@ -132,6 +133,7 @@ def test_the_papers_axis_counts_macs_and_weights(
     assert mlp0.attained_gops <= scene.roofs[0].height(200, scene.axis)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".png", ".pdf", ".svg"])
 def test_same_bytes(resnet50: Result, tmp_path: Path, suffix: str) -> None:
     first, second = (

@@ -193,6 +193,7 @@ def sparse(memory: dict[str, Any] | None = None, **engine: Any) -> Any:
     return accelsim.load_arch("eie", overrides=block | levels)
 
 
+@pytest.mark.slow
 @given(
     network=st.sampled_from(sorted(SPARSE_NETWORKS)),
     pes=st.sampled_from([1, 3, 16, 100]),

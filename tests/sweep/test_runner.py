@@ -157,6 +157,7 @@ def test_illegal_points_are_rows(files: tuple[str, str]) -> None:
 # ---- processes, kills, interrupts ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_bytes_and_one_that_dies_is_replaced(
     files: tuple[str, str], plain: accelsim.sweep.SweepTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +175,7 @@ def test_processes_give_the_same_bytes_and_one_that_dies_is_replaced(
     assert len(killed) == 1
 
 
+@pytest.mark.slow
 def test_a_point_that_kills_its_process_is_told(files: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "run_batch", _deadly)
     monkeypatch.setattr(pool, "TRIES", 2)
@@ -189,6 +191,7 @@ def _deadly(batch: evaluate.Batch) -> list[tuple[int, Outcome]]:
     return evaluate.run_batch(batch)
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_what_is_done(
     files: tuple[str, str], plain: accelsim.sweep.SweepTable, tmp_path: Path
 ) -> None:
@@ -228,6 +231,7 @@ def kills() -> Any:
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers in /proc")
 def test_kill_minus_nine_and_finish(files: tuple[str, str], tmp_path: Path) -> None:
     script = kills()
@@ -245,6 +249,7 @@ def test_kill_minus_nine_and_finish(files: tuple[str, str], tmp_path: Path) -> N
     assert script.duplicates(tmp_path / "killed.db") == 0
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_command_cleanly(files: tuple[str, str], tmp_path: Path) -> None:
     script = kills()
     space = [files[0], "--arch", files[1], "--vary", "arch.engine.rows=1:999"]
@@ -266,6 +271,7 @@ def test_ctrl_c_ends_the_command_cleanly(files: tuple[str, str], tmp_path: Path)
 # ---- a cluster ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_a_dask_cluster_gives_the_same_bytes_though_a_worker_is_killed(
     files: tuple[str, str], plain: accelsim.sweep.SweepTable

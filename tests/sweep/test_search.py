@@ -27,6 +27,7 @@ SPACE: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2", "cmaes", "random"])
 def test_trials_are_points_of_the_space(files: tuple[str, str], sampler: str) -> None:
     where = ["arch.engine.rows*arch.engine.cols <= 32"] + (["cycles <= 9000"] if sampler in ("tpe", "nsga2") else [])
@@ -53,6 +54,7 @@ def test_a_grid_visits_every_point_once(files: tuple[str, str]) -> None:
     assert table.best["cycles"] == swept.best["cycles"]
 
 
+@pytest.mark.slow
 def test_several_objectives_and_a_study_that_goes_on(files: tuple[str, str], tmp_path: Path) -> None:
     options: dict[str, Any] = {
         "objective": ["cycles", "max:utilization"],

@@ -86,6 +86,7 @@ def cycles_of(inputs: Inputs, found: tilings.Candidates, row: int) -> int:
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None, suppress_health_check=SLOW)
 @given(layers(), machines(), st.data())
 def test_the_bound_is_never_above_the_simulated_cycles(
@@ -143,6 +144,7 @@ def test_a_row_is_what_simulate_says(files: tuple[str, str]) -> None:
     assert result.totals.cycles <= accelsim.simulate(*files, layers=["conv"]).totals.cycles
 
 
+@pytest.mark.slow
 def test_tilings_beside_other_keys_and_in_processes(files: tuple[str, str], tmp_path: Path) -> None:
     space = {"arch.engine.rows": [2, 4], **{f"mapping.conv.tile.{dim}": sizes for dim, sizes in SOME.items()}}
     first = accelsim.sweep(*files, space, tilings="conv", store=tmp_path / "s.db")

@@ -7,6 +7,7 @@ import pytest
 from accelsim.validation import run_validations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["diannao", "dadiannao", "zhang2015", "qiu2016"])
 def test_published_figures(name: str) -> None:
     outcome = run_validations([name])[0]

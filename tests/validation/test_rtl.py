@@ -13,6 +13,7 @@ from accelsim.validation.outcome import Outcome, Row, published_table
 from accelsim.validation.rtl import DESIGNS
 
 
+@pytest.mark.slow
 def test_every_row_is_exact() -> None:
     (outcome,) = validate("rtl")
     assert [row.what for row in outcome.rows if row.error] == []

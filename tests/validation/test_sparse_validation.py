@@ -8,6 +8,7 @@ from accelsim.validation import eie, ese
 from accelsim.validation.outcome import Row
 
 
+@pytest.mark.slow
 def test_ese_is_exact_where_it_is_judged() -> None:
     outcome = ese.validate()
     assert outcome.passed
@@ -16,6 +17,7 @@ def test_ese_is_exact_where_it_is_judged() -> None:
     assert all(row.simulated == row.published for row in judged)
 
 
+@pytest.mark.slow
 def test_eie_is_judged_by_what_the_sources_expect() -> None:
     outcome = eie.validate()
     assert outcome.passed
