@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import prod
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -35,9 +35,14 @@ from accelsim.units import (
 )
 from accelsim.workload.precision import NumberFormat, Precision, parse_format
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 SCHEMA = "accelsim.arch/1"
 Tensor = Literal["weight", "input", "output", "partial_sum", "index"]
 TENSORS: tuple[Tensor, ...] = ("weight", "input", "output", "partial_sum", "index")
+Count = TypeVar("Count", int, "npt.NDArray[np.int64]")  # one number, or one a candidate
 
 
 class _Block(BaseModel):
@@ -236,10 +241,22 @@ class Accumulators(_Block):
 
 
 class StructuredSparsity(_Block):
-    """Weights of which at most ``n`` in every ``m`` neighbours along the input channels are kept, with their places."""
+    """Weights of which at most ``n`` in every ``m`` neighbours along the input channels are kept, with their places.
+
+    ``patterns``: whose. ``this``: layers that state n:m, or fewer of m; ``any``: every layer that states a pattern, as it states
+    it (n and m are left out); ``assumed``: all layers, whatever they state, in whole blocks of m.
+    """
 
     n: PositiveInt = 2
     m: PositiveInt = 4
+    patterns: Literal["this", "any", "assumed"] = "this"
+
+    @model_validator(mode="after")
+    def _any_has_no_numbers(self) -> StructuredSparsity:
+        given = sorted({"n", "m"} & self.model_fields_set)
+        if self.patterns == "any" and given:
+            raise ValueError(f"patterns is any, so that every layer says its own; drop {' and '.join(given)}")
+        return self
 
     @model_validator(mode="after")
     def _whole_speed_up(self) -> StructuredSparsity:
@@ -251,6 +268,25 @@ class StructuredSparsity(_Block):
     def index_bits(self) -> int:
         """Bits of a kept weight's place."""
         return (self.m - 1).bit_length()
+
+    def found_in(self, pattern: tuple[int, int] | None) -> StructuredSparsity | None:
+        """What is skipped of weights that state ``pattern``: n and m as they are for them; None where they run as dense."""
+        if self.patterns == "assumed":
+            return self
+        if pattern is None or pattern[0] == pattern[1]:
+            return None
+        if self.patterns == "any":
+            return self.model_copy(update={"n": pattern[0], "m": pattern[1]})
+        return self if pattern[1] == self.m and pattern[0] <= self.n else None
+
+    def kept(self, reduction: Count) -> Count:
+        """Elements left of a ``reduction``: of the block that its end cuts short, n / m; all that may be kept (any); or n."""
+        blocks, rest = reduction // self.m, reduction % self.m
+        if self.patterns == "any":
+            return blocks * self.n + rest - (rest > self.n) * (rest - self.n)
+        if self.patterns == "assumed":
+            return (blocks + (rest > 0)) * self.n
+        return -(-reduction * self.n // self.m)
 
 
 class SystolicSpec(_Block):
@@ -463,6 +499,8 @@ class MemoryLevel(_Block):
     level: loads ask for its port all in the schedule's order, or each tensor's in a queue of its own (a DMA a buffer).
     ``banks``: so many memories of ``size`` / banks and one port of ``width_bits`` each; an access is one bank's.
     ``preloaded``: a network's weights are there before it starts, if all of them fit.
+    ``streams``: a layer is not cut into tiles that fit; what is larger than the level passes through it, fetched anew for
+    every fold, and is never waited for.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -476,6 +514,7 @@ class MemoryLevel(_Block):
     kind: Literal["sram", "dram", "register"] | None = None
     requests: Literal["in_order", "per_tensor"] = "in_order"
     preloaded: bool = False
+    streams: bool = False
 
 
 class EnergySpec(_Block):
@@ -532,6 +571,26 @@ class Architecture(_Block):
             holders = [level.name for level in self.memory[1:] if tensor in (level.holds or ())]
             if len(holders) > 1:
                 raise ValueError(f"memory: {tensor} is held by {' and '.join(holders)}; one level on chip may hold it")
+        return self
+
+    @model_validator(mode="after")
+    def _streams_are_never_waited_for(self) -> Architecture:
+        """Without tiles there are no transfers to wait for: a rate next to ``streams`` would go unheard."""
+        through = [level for level in self.memory if level.streams]
+        if not through:
+            return self
+        if self.memory[0].streams:
+            raise ValueError(f"memory: {self.memory[0].name} is off chip and holds everything; drop its streams")
+        if self.engine.kind != "systolic":
+            raise ValueError(f"memory: {through[0].name} streams, which only an engine of kind systolic can do")
+        for level in (self.memory[0], *through):
+            slots = level is not self.memory[0] and "slots" in level.model_fields_set
+            rates = {"bandwidth": level.bandwidth is not None, "latency": level.latency != Duration(cycles=0), "slots": slots}
+            for key in (key for key, given in rates.items() if given):
+                raise ValueError(
+                    f"memory: {through[0].name} streams and is never waited for, so that {key} of {level.name} means nothing; "
+                    "drop one of the two"
+                )
         return self
 
     @property

@@ -29,7 +29,7 @@ from accelsim.schedule.build import Schedule, build_schedule
 from accelsim.schedule.residency import Plan, shares_off_chip
 from accelsim.units import ceil_div
 from accelsim.workload.network import Layer
-from accelsim.workload.ops import Conv2d, Linear, LocallyConnected2d, Recurrent
+from accelsim.workload.ops import Conv2d, LocallyConnected2d, Recurrent
 from accelsim.workload.precision import Precision
 from accelsim.workload.recurrent import CellArithmetic
 
@@ -68,8 +68,8 @@ class Unit(Machine, Protocol):
 class StructuredUnit(Protocol):
     """A unit that can skip weights pruned to n of every m."""
 
-    def pruned(self, layer: str, structure: tuple[int, int]) -> Unit:
-        """The unit as it works on ``layer``, whose weights are pruned so; itself where it cannot skip any."""
+    def pruned(self, layer: Layer) -> Unit:
+        """The unit as it works on ``layer``: with what it skips of its weights, if anything."""
 
     def skipped(self, macs: int) -> int:
         """MACs out of ``macs`` that it never does."""
@@ -149,7 +149,7 @@ class MappedEngine:
 
     def _planned_nest(self, layer: Layer, nest: LoopNest, placement: Placement) -> PlannedNest:
         fixed = self.mapping.of(layer.name)
-        key = (self.machine, replace(nest, part="", repeat=1), layer.precision, fixed, placement.key, _structure(layer))
+        key = (self.machine, replace(nest, part="", repeat=1), layer.precision, fixed, placement.key, layer.op.op, layer.weight.structure)
         return self.known.plan(key, lambda: self._new_plan(layer, nest, placement, fixed))
 
     def _new_plan(self, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping) -> PlannedNest:
@@ -176,10 +176,10 @@ class MappedEngine:
 
     def unit_of(self, layer: Layer, nest: LoopNest) -> Unit:
         """The unit as it works on ``nest``: unrolled as the user fixed it, skipping weights that are pruned so that it can."""
-        sizes, structure = self.mapping.of(layer.name).unroll.given(), _structure(layer)
+        sizes = self.mapping.of(layer.name).unroll.given()
         unit = self.unit.unrolled(layer.name, sizes) if sizes else self.unit
-        if structure is not None and isinstance(unit, StructuredUnit):
-            unit = unit.pruned(layer.name, structure)
+        if isinstance(unit, StructuredUnit):
+            unit = unit.pruned(layer)
         unit.refuse(layer.name, nest, layer.precision)
         return unit
 
@@ -323,11 +323,6 @@ def _part_placement(nest: LoopNest, placement: Placement) -> Placement:
     if nest.part in ("recurrent", "projection"):
         return replace(placement, input_off_chip=Fraction(0), output_resident=True)
     return placement
-
-
-def _structure(layer: Layer) -> tuple[int, int] | None:
-    """The n:m pattern of weights whose second axis is their input channels."""
-    return layer.weight.structure if isinstance(layer.op, Conv2d | Linear) else None
 
 
 def structural_macs(layer: Layer, macs: int) -> int:

@@ -17,7 +17,15 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.arch.spec import Architecture, StructuredSparsity, SystolicSpec, Tensor, relative_throughput, speed_of
+from accelsim.arch.spec import (
+    Architecture,
+    Count,
+    StructuredSparsity,
+    SystolicSpec,
+    Tensor,
+    relative_throughput,
+    speed_of,
+)
 from accelsim.counters import Counters, Traffic, Transfer, add_traffic
 from accelsim.engines.base import Array, Sums
 from accelsim.engines.kernels import systolic as kernels
@@ -33,9 +41,11 @@ from accelsim.engines.walk import (
 from accelsim.errors import InfeasibleError, InvariantError
 from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
-from accelsim.memory.transfers import port_contention, transfer_traffic
+from accelsim.memory.transfers import passes_through, port_contention, spilled_sums, transfer_traffic
 from accelsim.schedule.build import Schedule, numbered
 from accelsim.units import ceil_div
+from accelsim.workload.network import Layer
+from accelsim.workload.ops import Conv2d, Linear, Matmul
 from accelsim.workload.precision import NumberFormat, Precision
 
 Bits = TypeVar("Bits", int, Ints)
@@ -109,16 +119,9 @@ class SystolicArray:
     def macs_per_cycle(self, precision: Precision) -> Fraction:
         return self.spec.macs_per_cycle(precision)
 
-    def pruned(self, layer: str, structure: tuple[int, int]) -> SystolicArray:
-        """The array on weights pruned to n:m: a PE takes m / n elements of the reduction, of which it keeps one.
-
-        Weights that keep fewer of every m suit as well; any others run as dense ones.
-        """
-        del layer
-        sparsity = self.spec.sparsity
-        if sparsity is None or structure[1] != sparsity.m or structure[0] > sparsity.n:
-            return self
-        return replace(self, structure=sparsity, _speeds={})
+    def pruned(self, layer: Layer) -> SystolicArray:
+        """The array as it works on ``layer``: only what its weights keep of the reduction takes places and time."""
+        return replace(self, structure=structure_of(layer, self.spec))
 
     def skipped(self, macs: int) -> int:
         return macs - macs * self.structure.n // self.structure.m if self.structure else 0
@@ -133,6 +136,8 @@ class SystolicArray:
     def units(self, dataflow: str, precision: Precision) -> tuple[int, int, int]:
         pack, _ = self._speed(precision)
         depth = self.spec.rows * pack
+        if self.structure is not None:
+            depth = depth * self.structure.m // self.structure.n
         return {
             "os": (self.spec.rows, self.spec.cols, 1),
             "ws": (1, self.spec.cols, depth),
@@ -143,7 +148,7 @@ class SystolicArray:
         """Folds times the cycles between them: the stream, the reload or drain it does not hide, or the whole fold."""
         pack, slow = self._speed(precision)
         pixels, channels, groups = tiles[:, 0] * tiles[:, 3] * tiles[:, 4], tiles[:, 1], tiles[:, 7]
-        reduction = -(-(tiles[:, 2] * tiles[:, 5] * tiles[:, 6]) // pack)
+        reduction = -(-self._kept(tiles[:, 2] * tiles[:, 5] * tiles[:, 6]) // pack)
         if nest.private_weights:
             pixels, groups = tiles[:, 0], tiles[:, 7] * tiles[:, 3] * tiles[:, 4]
         on_rows, on_cols, streamed = {
@@ -174,7 +179,7 @@ class SystolicArray:
         split = reduction < nest.dims.reduction
         if dataflow != "os" and self.spec.accumulators is None:
             pack, _ = self._speed(precision)
-            split = split | (reduction > self.spec.rows * pack)
+            split = split | (self._kept(reduction) > self.spec.rows * pack)
         return np.asarray(split)
 
     def accumulator_pixels(self, dataflow: str) -> int | None:
@@ -190,9 +195,12 @@ class SystolicArray:
         key = (precision.weight, precision.input)
         if key not in self._speeds:
             rate = relative_throughput(self.spec.precision, precision, self.name)
-            rate *= self.structure.m // self.structure.n if self.structure else 1
             self._speeds[key] = speed_of(rate)
         return self._speeds[key]
+
+    def _kept(self, reduction: Count) -> Count:
+        """What the weights at hand leave of a reduction."""
+        return reduction if self.structure is None else self.structure.kept(reduction)
 
     def fold_grid(self, tile: Dims, dataflow: str, precision: Precision, private: bool = False) -> FoldGrid:
         """How ``tile`` is cut into folds. With ``private`` kernels every output pixel is a group of its own."""
@@ -201,9 +209,13 @@ class SystolicArray:
         pack, slow = self._speed(precision)
         rows, cols, depth = self.spec.rows, self.spec.cols, self.spec.rows * pack
         m, n, k = tile.pixels, tile.K, tile.reduction
+        kept = self._kept(k)
+        common, rest = _cut(kept, depth)
+        deep, shallow = (common, k * common // kept), (rest, k - k * common // kept * (ceil_div(kept, depth) - 1))
 
-        def fold(pixels: int, channels: int, reduction: int) -> Fold:
-            packed = ceil_div(reduction, pack)
+        def fold(pixels: int, channels: int, part: tuple[int, int]) -> Fold:
+            taken, reduction = part
+            packed = ceil_div(taken, pack)
             used = {
                 "os": (pixels, channels, packed * slow),
                 "ws": (packed, channels, pixels * slow),
@@ -212,14 +224,14 @@ class SystolicArray:
             return Fold(*used, pixels, channels, reduction)
 
         if dataflow == "os":
-            cuts = [(a, b, k) for a in _cut(m, rows) for b in _cut(n, cols)]
+            cuts = [(a, b, (kept, k)) for a in _cut(m, rows) for b in _cut(n, cols)]
             outer, inner = ceil_div(m, rows), ceil_div(n, cols)
         elif dataflow == "ws":
-            cuts = [(m, a, b) for a in _cut(n, cols) for b in _cut(k, depth)]
-            outer, inner = ceil_div(n, cols), ceil_div(k, depth)
+            cuts = [(m, a, b) for a in _cut(n, cols) for b in (deep, shallow)]
+            outer, inner = ceil_div(n, cols), ceil_div(kept, depth)
         else:
-            cuts = [(a, n, b) for a in _cut(m, cols) for b in _cut(k, depth)]
-            outer, inner = ceil_div(m, cols), ceil_div(k, depth)
+            cuts = [(a, n, b) for a in _cut(m, cols) for b in (deep, shallow)]
+            outer, inner = ceil_div(m, cols), ceil_div(kept, depth)
         first, second, third, last = (fold(*cut) for cut in cuts)
         return FoldGrid(tile.G, outer, inner, (first, second, third, last))
 
@@ -369,12 +381,10 @@ class SystolicArray:
         )
         weight_slots = schedule.slots("weight", len(carry.weight_free))
         result = run_steps(steps, np.zeros(weight_slots, dtype=np.int64), carry)
-        traffic = add_traffic(
-            (
-                transfer_traffic(self.arch, loads, schedule.stores, schedule.partial),
-                self.operand_traffic(schedule, precision),
-            )
-        )
+        operands = self.operand_traffic(schedule, precision)
+        transfers = transfer_traffic(self.arch, loads, schedule.stores, schedule.partial)
+        spilled = spilled_sums(self.arch, schedule.nest, widths, operands, transfers)
+        traffic = add_traffic((transfers, operands, spilled))
         counters = counters_of(result, schedule.nest.dims.macs, 0, self._with_indices(traffic, widths))
         done = counters.macs - self.skipped(counters.macs)
         return replace(counters, register_bits=done * _register_bits(dataflow, widths))
@@ -416,13 +426,13 @@ class SystolicArray:
         return split
 
     def _streamed(self, schedule: Schedule, grids: list[FoldGrid], widths: Widths, placement: Placement) -> Ints:
-        """The loads, with tensors that no level on chip holds fetched anew for every fold."""
+        """The loads, with tensors that stay in no level on chip fetched anew for every fold."""
         loads = schedule.loads.copy()
         for column, tensor, bits, resident in (
             (tl.WEIGHT, "weight", widths.weight, placement.weight_resident),
             (tl.INPUT, "input", widths.input, placement.input_resident),
         ):
-            if self.arch.holder(tensor) is not None or resident:  # type: ignore[arg-type]
+            if resident or not passes_through(self.arch, tensor, schedule.nest, widths):  # type: ignore[arg-type]
                 continue
             per_class = [
                 sum(
@@ -481,6 +491,14 @@ class SystolicArray:
         if largest < 2 ** (bits - 1):
             return Register(np.dtype(np.int64), 0)
         return Register(np.dtype(np.int64), min(bits, 62))
+
+
+def structure_of(layer: Layer, spec: SystolicSpec) -> StructuredSparsity | None:
+    """What the array skips of ``layer``'s weights; None where it takes them as dense ones."""
+    weighted = isinstance(layer.op, Conv2d | Linear | Matmul) and layer.weight_shape is not None
+    if spec.sparsity is None or not weighted:
+        return None
+    return spec.sparsity.found_in(None if isinstance(layer.op, Matmul) else layer.weight.structure)
 
 
 def _check_structure(weight: Array, structure: StructuredSparsity) -> None:

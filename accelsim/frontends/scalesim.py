@@ -17,8 +17,8 @@ from typing import Any
 
 from accelsim.errors import Fault, InputError, nearest
 from accelsim.frontends._names import NameTable
-from accelsim.workload.network import LayerSketch, Network, build_network
-from accelsim.workload.ops import Conv2d, Matmul, Op, Shape
+from accelsim.workload.network import LayerSketch, Network, ValueSource, build_network
+from accelsim.workload.ops import Conv2d, Linear, Matmul, Op, Shape
 from accelsim.yaml_io import read_text
 
 CONV_COLUMNS = (
@@ -71,6 +71,17 @@ def _canonical(header: str) -> str | None:
     """The column that a header's word names, or None."""
     word = re.sub(r"[^a-z0-9]", "", header.lower())
     return next((name for name, words in _SYNONYMS.items() if word in words), None)
+
+
+DENSE = ValueSource()
+
+
+@dataclass(frozen=True)
+class Extra:
+    """What a line says behind the fixed columns."""
+
+    stride_width: int | None
+    weight: ValueSource
 
 
 class _Topology:
@@ -141,15 +152,17 @@ class _Topology:
             )
             return
         numbers = [self._number(cell, name) for cell, name in zip(cells[1:], self.columns[1:], strict=False)]
-        extra_fine, stride_width = self._read_extra(cells)
+        extra = self._read_extra(cells)
         sizes = [number for number in numbers if number is not None]
-        if len(sizes) < len(numbers) or not extra_fine:
+        if len(sizes) < len(numbers) or extra is None:
             return
         if self.is_gemm:
             m, n, k = sizes
-            self._add(cells[0], Matmul(op="matmul", M=m, N=n, K=k), (m, k))
+            dense = extra.weight == DENSE
+            op = Matmul(op="matmul", M=m, N=n, K=k) if dense else Linear(op="linear", out=n, bias=False)
+            self._add(cells[0], op, (m, k), extra.weight)
         else:
-            self._convolution(cells, sizes, stride_width or sizes[6])
+            self._convolution(cells, sizes, extra)
 
     def _number(self, cell: Cell, key: str) -> int | None:
         if not re.fullmatch(r"[0-9]{1,10}", cell.text) or not 1 <= int(cell.text) <= LARGEST:
@@ -158,26 +171,32 @@ class _Topology:
             return None
         return int(cell.text)
 
-    def _read_extra(self, cells: list[Cell]) -> tuple[bool, int | None]:
-        """The columns behind the fixed ones: whether they are fine, and the stride in width if given."""
-        faults, stride_width = len(self.faults), None
+    def _read_extra(self, cells: list[Cell]) -> Extra | None:
+        """What the columns behind the fixed ones say; None where one has a fault."""
+        faults, stride_width, weight = len(self.faults), None, DENSE
         for index in range(len(self.columns), len(cells)):
             cell, name = cells[index], self.extra.get(index)
             if name == "Stride Width" and cell.text:
                 stride_width = self._number(cell, name)
-            elif name == "Sparsity" and not _is_dense(cell.text):
-                self.fault(
-                    cell,
-                    name,
-                    f'is "{cell.text}": N:M sparsity is not read; only dense ("1:1" or empty) is',
-                )
+            elif name == "Sparsity" or (name is None and re.fullmatch(r"\d+:\d+", cell.text)):
+                weight = self._sparsity(cell)
             elif name == "Batch Size" and cell.text not in ("", "1"):
                 self.fault(
                     cell, name, f'is "{cell.text}": SCALE-Sim has no batch; write 1 here and give --batch'
                 )
-        return len(self.faults) == faults, stride_width
+        return Extra(stride_width, weight) if len(self.faults) == faults else None
 
-    def _convolution(self, cells: list[Cell], sizes: list[int], stride_width: int) -> None:
+    def _sparsity(self, cell: Cell) -> ValueSource:
+        """Weights of which N in every M are kept, as "2:4" says; "1:1", "1" and nothing at all are dense."""
+        kept, _, block = cell.text.partition(":")
+        if cell.text in ("", "1") or (kept.isdecimal() and kept == block and int(kept)):
+            return DENSE
+        if not re.fullmatch(r"[1-9][0-9]?:[1-9][0-9]?", cell.text) or int(kept) > int(block):
+            self.fault(cell, "Sparsity", f'is "{cell.text}", must be N:M, N of every M weights kept, M at most 99')
+            return DENSE
+        return ValueSource.model_validate({"pattern": cell.text})
+
+    def _convolution(self, cells: list[Cell], sizes: list[int], extra: Extra) -> None:
         h, w, r, s, channels, filters, stride = sizes
         too_large = [index for window, size, index in ((r, h, 3), (s, w, 4)) if window > size]
         for index in too_large:
@@ -187,9 +206,10 @@ class _Topology:
             )
         if too_large:
             return
-        op = Conv2d(op="conv2d", K=filters, R=r, S=s, stride=(stride, stride_width), bias=False, ceil=True)
+        strides = (stride, extra.stride_width or stride)
+        op = Conv2d(op="conv2d", K=filters, R=r, S=s, stride=strides, bias=False, ceil=True)
         if "DP" not in cells[0].text:
-            self._add(cells[0], op, (channels, h, w))
+            self._add(cells[0], op, (channels, h, w), extra.weight)
             return
         if channels > MOST_LAYERS:
             self.fault(
@@ -201,25 +221,17 @@ class _Topology:
         self.notes.append(f"{self.source}: {cells[0].text}: its name holds DP, so that SCALE-Sim runs it as "
                           f"{channels} layers of one channel each; so does accelsim")  # fmt: skip
         for channel in range(channels):
-            self._add(
-                Cell(f"{cells[0].text}Channel_{channel}", cells[0].line, cells[0].column), op, (1, h, w)
-            )
+            cell = Cell(f"{cells[0].text}Channel_{channel}", cells[0].line, cells[0].column)
+            self._add(cell, op, (1, h, w), extra.weight)
 
-    def _add(self, cell: Cell, op: Op, shape: Shape) -> None:
+    def _add(self, cell: Cell, op: Op, shape: Shape, weight: ValueSource) -> None:
         if len(self.sketches) >= MOST_LAYERS:
             self.fault(cell, cell.text, f"is layer number {MOST_LAYERS + 1}; at most {MOST_LAYERS} are read")
             return
         name = self.names.unique(cell.text, f"layer_{len(self.sketches) + 1}")
         source = f"{name}.input"  # as network_yaml names a fresh input; no layer's name has a dot
         self.inputs[source] = shape
-        self.sketches.append(LayerSketch(name, op, (source,)))
-
-
-def _is_dense(text: str) -> bool:
-    parts = text.split(":")
-    if not all(re.fullmatch("[0-9]{1,9}", part) for part in parts):
-        return not text
-    return parts == ["1"] or (len(parts) == 2 and int(parts[0]) == int(parts[1]) > 0)
+        self.sketches.append(LayerSketch(name, op, (source,), weight=weight))
 
 
 def _quoted(cells: list[Cell]) -> str:
@@ -254,12 +266,12 @@ def read_scalesim_topology(path: Path) -> tuple[Network, list[str]]:
         raise InputError(topology.faults)
     digest = hashlib.sha256(text.encode()).hexdigest()
     network = build_network(path.stem, 1, topology.inputs, tuple(topology.sketches), digest)
-    return network, [*_topology_notes(str(path), network), *topology.notes]
+    return network, [*_topology_notes(str(path), network), *_sparsity_note(str(path), network), *topology.notes]
 
 
 def _topology_notes(source: str, network: Network) -> list[str]:
     rules = "no padding, no batch, one word is one byte (int8), but partial sums have the accumulator's width"
-    if all(isinstance(layer.op, Matmul) for layer in network.layers):
+    if not any(isinstance(layer.op, Conv2d) for layer in network.layers):
         return [f"{source}: read by SCALE-Sim's rules: {rules}"]
     rules = f"output = ceil((H - F + stride) / stride), {rules}"
     uneven = [
@@ -269,6 +281,16 @@ def _topology_notes(source: str, network: Network) -> list[str]:
     ]
     more = f"; that is one row or column too many in {_some(uneven)}" if uneven else ""
     return [f"{source}: read by SCALE-Sim's rules: {rules}{more}"]
+
+
+def _sparsity_note(source: str, network: Network) -> list[str]:
+    pruned = [layer.name for layer in network.layers if layer.weight != DENSE]
+    if not pruned:
+        return []
+    return [
+        f"{source}: Sparsity: weights of {_some(pruned)} keep N of every M; an array skips the others where its YAML says "
+        "engine.sparsity, as one converted from a .cfg with SparsitySupport: true does"
+    ]
 
 
 def _one_too_many(op: Conv2d, shape: Shape) -> bool:
@@ -290,19 +312,29 @@ class Setting:
     column: int
 
 
-_SIZES = ("ArrayHeight", "ArrayWidth", "IfmapSramSzkB", "FilterSramSzkB", "OfmapSramSzkB")
+_SRAMS = ("IfmapSramSzkB", "FilterSramSzkB", "OfmapSramSzkB")
+_SRAMS_OF_V1 = {key: key.removesuffix("kB") for key in _SRAMS}
 _OFFSETS = ("IfmapOffset", "FilterOffset", "OfmapOffset")
+_FLAGS = ("SparsitySupport", "OptimizedMapping", "IfmapCustomLayout", "FilterCustomLayout", "UseRamulatorTrace")
+_ADD_STALLS = {  # which of them make its cycles more than those of its folds, and how
+    "IfmapCustomLayout": "stalls at conflicts of SRAM banks",
+    "FilterCustomLayout": "stalls at conflicts of SRAM banks",
+    "UseRamulatorTrace": "latencies out of a DRAM simulator",
+}
 _NO_COUNTERPART = (
     *_OFFSETS, "MemoryBanks", "OnChipMemoryBanks", "OnChipMemoryBankPorts", "ReadRequestBuffer",
     "WriteRequestBuffer", "IfmapCustomLayout", "FilterCustomLayout", "IfmapSRAMBankBandwidth",
     "IfmapSRAMBankNum", "IfmapSRAMBankPort", "FilterSRAMBankBandwidth", "FilterSRAMBankNum",
-    "FilterSRAMBankPort", "SparseRep", "OptimizedMapping", "BlockSize",
-    "RandomNumberGeneratorSeed", "UseRamulatorTrace", "TimeLinearModel", "TopologyCsvLoc",
+    "FilterSRAMBankPort", "SparseRep", "NonZeroElems", "SparseAcc", "RandomNumberGeneratorSeed", "UseRamulatorTrace",
+    "TimeLinearModel", "TopologyCsvLoc", "MemoryMapIfmap", "MemoryMapFilter", "MemoryMapOfmap",
     "SRAM_row_size", "SRAM_bank_size", "DRAM_row_size", "DRAM_bank_size",
 )  # fmt: skip
-_USED = ("run_name", *_SIZES, "Dataflow", "Bandwidth", "InterfaceBandwidth", "SparsitySupport")
+_USED = (
+    "run_name", "ArrayHeight", "ArrayWidth", *_SRAMS, *_SRAMS_OF_V1.values(), "Dataflow", "Bandwidth",
+    "InterfaceBandwidth", "SparsitySupport", "OptimizedMapping", "BlockSize",
+)  # fmt: skip
 _KNOWN = {key.lower(): key for key in (*_USED, *_NO_COUNTERPART)}
-_SECTION_OF = {"run_name": "general", "InterfaceBandwidth": "run_presets"}
+_SECTION_OF = {"run_name": "general", "InterfaceBandwidth": "run_presets", "BlockSize": "sparsity"}
 
 
 class _Config:
@@ -388,6 +420,20 @@ class _Config:
         setting = self.settings.get(key.lower())
         return setting is not None and setting.value.lower() in ("true", "yes", "on", "1")
 
+    def check_flag(self, key: str) -> None:
+        """A fault where what is given is neither true nor false."""
+        setting = self.settings.get(key.lower())
+        if setting is not None and setting.value.lower() not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
+            self.fault(setting, f'is "{setting.value}", must be true or false')
+
+    def note(self, text: str, line: int | None = None) -> None:
+        self.notes.append(f"{self.source}:{line}: {text}" if line else f"{self.source}: {text}")
+
+    @property
+    def is_v1(self) -> bool:
+        """Whether the sizes have the names that SCALE-Sim v1 gives them."""
+        return any(key.lower() in self.settings for key in _SRAMS_OF_V1.values())
+
 
 def _split_setting(text: str) -> tuple[str, str, str]:
     match = re.search(r"\s*[:=]\s*", text)
@@ -398,39 +444,55 @@ def read_scalesim_cfg(path: Path) -> tuple[dict[str, Any], list[str]]:
     """Read a configuration as plain ``accelsim.arch/1`` data, and notes; raises `InputError`."""
     config = _Config(str(path), read_text(path))
     rows, cols = config.number("ArrayHeight"), config.number("ArrayWidth")
-    sizes = [config.number(key) for key in _SIZES[2:]]
+    sizes = [_sram_size(config, key) for key in _SRAMS]
     dataflow = config.choice("Dataflow", ("os", "ws", "is"))
     bandwidth = _bandwidth(config)
+    sparsity = _sparsity(config, rows, dataflow)
     name = config.get("run_name")
     _check_the_rest(config)
     if config.faults:
         raise InputError(sorted(config.faults, key=lambda fault: fault.line))
+    streams = {"streams": True} if bandwidth is None else {}
     data = {
         "schema": "accelsim.arch/1",
-        "name": (name.value if name else "") or path.stem,
+        "name": (name.value.strip("\"'") if name else "") or path.stem,
         "clock": "1 GHz",
         "engine": {
             "kind": "systolic", "rows": rows, "cols": cols, "dataflow": dataflow, "weight_load": "rows",
             "weight_buffers": 1, "overlap": "none", "edge": "full", "drain": "parallel",
-        },
+        } | ({"sparsity": sparsity} if sparsity else {}),
         "memory": [
             {"name": "dram"} | ({"bandwidth": f"{bandwidth} B/cycle"} if bandwidth else {}),
-            {"name": "ifmap_sram", "size": f"{sizes[0]} KiB", "holds": ["input"]},
-            {"name": "filter_sram", "size": f"{sizes[1]} KiB", "holds": ["weight"]},
-            {"name": "ofmap_sram", "size": f"{sizes[2]} KiB", "holds": ["output", "partial_sum"]},
+            {"name": "ifmap_sram", "size": f"{sizes[0]} KiB", "holds": ["input"], **streams},
+            {"name": "filter_sram", "size": f"{sizes[1]} KiB", "holds": ["weight"], **streams},
+            {"name": "ofmap_sram", "size": f"{sizes[2]} KiB", "holds": ["output", "partial_sum"], **streams},
         ],
     }  # fmt: skip
     notes = [f"{path}: SCALE-Sim has no clock; it is set to 1 GHz, which only turns cycles into seconds"]
     return data, notes + config.notes
 
 
+def _sram_size(config: _Config, key: str) -> int:
+    """KiB of an SRAM, which has one of two names."""
+    older, newer = (config.settings.get(name.lower()) for name in (_SRAMS_OF_V1[key], key))
+    if older and newer:
+        config.fault(older, f"is SCALE-Sim v1's name for {newer.key} (line {newer.line}); drop one of the two")
+    return config.number(older.key if older else key)
+
+
 def _bandwidth(config: _Config) -> int | None:
     """Words (bytes) a cycle to and from DRAM; None where SCALE-Sim works out what it would need (CALC)."""
+    if config.is_v1 and "interfacebandwidth" not in config.settings:
+        config.note("a configuration of SCALE-Sim v1, which works out the bandwidth that it would need and never waits for "
+                    "DRAM (CALC); cycles are those of v2 and v3: v1 lets folds of os overlap, and cuts the fill of folds "
+                    "that do not use the whole array")  # fmt: skip
+        return None
     mode = config.choice("InterfaceBandwidth", ("CALC", "USER"))
     given = config.settings.get("bandwidth")
     if mode == "CALC":
         unused = f", and Bandwidth (line {given.line}) is not used" if given else ""
-        config.notes.append(f"{config.source}: InterfaceBandwidth is CALC: DRAM is never waited for{unused}")
+        config.note("InterfaceBandwidth is CALC: DRAM is never waited for, and cycles do not depend on the sizes of the SRAMs: "
+                    f"what does not fit streams through them{unused}")  # fmt: skip
         return None
     setting = config.get("Bandwidth")
     if setting is None:
@@ -440,31 +502,50 @@ def _bandwidth(config: _Config) -> int | None:
         config.fault(setting, f'is "{setting.value}", must be whole numbers of words a cycle')
         return None
     more = "; the further values of Bandwidth are not used, there as here" if len(parts) > 1 else ""
-    config.notes.append(
-        f"{config.source}: SCALE-Sim gives its three SRAMs {parts[0]} words a cycle each to and from DRAM; "
-        f"here they share {parts[0]} B/cycle{more}"
-    )
+    config.note(f"SCALE-Sim gives its three SRAMs {parts[0]} words a cycle each to and from DRAM; "
+                f"here they share {parts[0]} B/cycle{more}")  # fmt: skip
+    config.note("InterfaceBandwidth is USER: cycles are not SCALE-Sim's. It fills its SRAMs in an order of its own and repeats "
+                "words; here layers are cut into tiles that fit the SRAMs twice over, and wait for their transfers. Write CALC "
+                "for the cycles of its folds alone")  # fmt: skip
     return int(parts[0])
 
 
+def _sparsity(config: _Config, rows: int, dataflow: str) -> dict[str, Any] | None:
+    """What the array skips: each layer's own N:M, or (row-wise) half of all weights whatever a layer says."""
+    for key in _FLAGS:
+        config.check_flag(key)
+    if not config.is_true("SparsitySupport"):
+        return None
+    if not config.is_true("OptimizedMapping"):
+        return {"patterns": "any"}
+    setting, block = config.settings["optimizedmapping"], config.number("BlockSize", lowest=2)
+    if "blocksize" in config.settings and block > rows:
+        config.fault(config.settings["blocksize"], f"is {block}, must not be larger than ArrayHeight = {rows}")
+    if dataflow != "ws":
+        config.fault(setting, f"is true with Dataflow {dataflow}: SCALE-Sim runs row-wise sparsity in ws alone; write false")
+    config.note(f"OptimizedMapping is true (row-wise sparsity): as in SCALE-Sim every {block} weights keep at most half, in "
+                "every layer and whatever the topology says", setting.line)  # fmt: skip
+    return {"n": block, "m": 2 * block, "patterns": "assumed"}
+
+
 def _check_the_rest(config: _Config) -> None:
-    """Sparsity is a fault, offsets must be numbers, the rest is worth a note."""
+    """Offsets must be numbers; what has no counterpart here is worth a note."""
     for key in _OFFSETS:
         if key.lower() in config.settings:
             config.number(key, lowest=0)
-    sparsity = config.settings.get("sparsitysupport")
-    if sparsity is not None and config.is_true("SparsitySupport"):
-        config.fault(sparsity, "is true: SCALE-Sim's N:M sparsity is not read")
-    for key in ("IfmapCustomLayout", "FilterCustomLayout", "UseRamulatorTrace", "OptimizedMapping"):
+    for key, what in _ADD_STALLS.items():
         if config.is_true(key):
             line = config.settings[key.lower()].line
-            config.notes.append(
-                f"{config.source}:{line}: {key} is true: it has no counterpart here and is not modelled"
-            )
-    unused = [s.key for key, s in config.settings.items() if key in {k.lower() for k in _NO_COUNTERPART}]
+            config.note(f"{key} is true: it adds {what} to SCALE-Sim's cycles, which are not modelled", line)
+    idle = {k.lower() for k in _NO_COUNTERPART}
+    if not config.is_true("SparsitySupport"):
+        idle |= {"optimizedmapping", "blocksize"}
+    elif not config.is_true("OptimizedMapping"):
+        idle |= {"blocksize"}
+    unused = [s.key for key, s in config.settings.items() if key in idle]
     if unused:
-        config.notes.append(f"{config.source}: not used here: {', '.join(unused)}")
+        config.note(f"not used here: {', '.join(unused)}")
     for key, setting in config.settings.items():
         if key not in _KNOWN:
-            config.notes.append(f"{config.source}:{setting.line}: unknown key {setting.key}"
-                                f"{nearest(setting.key, _KNOWN.values())}; it is not read")  # fmt: skip
+            near = nearest(setting.key, _KNOWN.values())
+            config.note(f"unknown key {setting.key}{near}; it is not read", setting.line)

@@ -89,8 +89,8 @@ def slots_of(arch: Architecture, tensor: Tensor) -> int:
 
 
 def free_bytes(level: MemoryLevel, placement: Placement) -> int | None:
-    """What a level has left for tiles; None is unbounded."""
-    if level.size is None:
+    """What a level has left for tiles; None is unbounded: what streams need not fit."""
+    if level.size is None or level.streams:
         return None
     return level.size - placement.reserved_bytes.get(level.name, 0)
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.arch.spec import Architecture
+from accelsim.arch.spec import Architecture, Tensor
 from accelsim.counters import Traffic, Transfer, add_traffic
-from accelsim.mapping.machine import Ints
+from accelsim.mapping.loopnest import LoopNest
+from accelsim.mapping.machine import Ints, Widths
 from accelsim.schedule.build import NOTHING, Schedule
 
 
@@ -42,6 +43,34 @@ def port_contention(
         need = -(-moved * rate.denominator // rate.numerator)
         short = np.maximum(short, need - issue_cycles[schedule.classes])
     return np.maximum(short, 0)
+
+
+def passes_through(arch: Architecture, tensor: Tensor, nest: LoopNest, widths: Widths) -> bool:
+    """Whether a layer's tensor stays nowhere on chip: no level holds it, or it streams through one that is too small."""
+    level = arch.holder(tensor)
+    if level is None or not level.streams or level.size is None:
+        return level is None
+    sums = widths.partial_sum if tensor == "partial_sum" else widths.output
+    whole = {
+        "weight": nest.weight_elements * widths.weight,
+        "input": nest.input_elements(nest.dims) * widths.input,
+        "output": nest.dims.outputs * sums,
+    }
+    held = {"output" if name == "partial_sum" else name for name in level.holds or ()}
+    return sum(whole.get(name, 0) for name in held) > 8 * level.size
+
+
+def spilled_sums(arch: Architecture, nest: LoopNest, widths: Widths, operands: Traffic, transfers: Traffic) -> Traffic:
+    """Partial sums that stream through their level, off chip and back: as often as the array moves them (``operands``),
+    without those that its tiles' ``transfers`` have moved already."""
+    level, far = arch.holder("partial_sum"), arch.off_chip.name
+    if level is None or not passes_through(arch, "partial_sum", nest, widths):
+        return {}
+    every = operands.get(level.name, {}).get("partial_sum", Transfer())
+    done = transfers.get(far, {}).get("partial_sum", Transfer())
+    spilled = Transfer(every.read_bits - done.read_bits, every.write_bits - done.write_bits)
+    back = Transfer(spilled.write_bits, spilled.read_bits)
+    return {far: {"partial_sum": spilled}, level.name: {"partial_sum": back}} if every != done else {}
 
 
 def transfer_traffic(arch: Architecture, loads: Ints, stores: Ints, partial: npt.NDArray[np.bool_]) -> Traffic:

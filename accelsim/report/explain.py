@@ -14,6 +14,7 @@ from accelsim.mapping.fit import demand
 from accelsim.mapping.loopnest import DIMS
 from accelsim.mapping.machine import Ints, Widths, off_chip_bits_per_cycle, tile_array
 from accelsim.mapping.mapping import MappingFile
+from accelsim.memory.transfers import passes_through
 from accelsim.report.explain_nfu import nfu_loops, nfu_reuse
 from accelsim.report.explain_sparse import sparse_products
 from accelsim.report.words import LOOP_NAMES, columns, percent, scaled
@@ -124,10 +125,16 @@ def _buffer_row(
     where = level.name if level else "nowhere: streamed"
     if tensor not in bits:
         return (tensor, where, "all of it", "-", "-", "not at all: it stays on chip")
+    if level is not None and passes_through(arch, tensor, planned.nest, Widths.of(layer.precision)):
+        return (tensor, where, format_bytes(int(bits[tensor][0]) / 8), "-", "streams", _streams(tensor))
     one, held = int(bits[tensor][0]), int(slots[tensor][0])
     share = f"{100 * one * held / 8 / level.size:.3g}%" if level and level.size else "-"
     kept = " (kept whole)" if tensor in planned.mapping.keep else ""
     return (tensor, where, format_bytes(one / 8) + kept, str(held), share, _times(tensor, planned, layer))
+
+
+def _streams(tensor: Tensor) -> str:
+    return "stored once; any partial sums out and in again" if tensor == "output" else "anew for every fold"
 
 
 def _times(tensor: str, planned: PlannedNest, layer: Layer) -> str:

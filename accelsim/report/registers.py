@@ -230,7 +230,7 @@ class _Shooting:
         return self.frames
 
     def _require_plain(self) -> None:
-        if self.array._speed(self.precision) != (1, 1):
+        if self.array._speed(self.precision) != (1, 1) or self.array.structure is not None:
             words = f"{self.precision.weight} x {self.precision.input} at another speed than one MAC a cycle"
             raise too_much(self.schedule.nest.part or "the layer", words, "one MAC a PE and cycle")
         if self.walk.steps.folds[:, :, tl.F_WAIT].any():

@@ -19,6 +19,7 @@ from accelsim.analysis.expected import Spent, Stage, expected, leaves, probabili
 from accelsim.arch.spec import Architecture, MemoryLevel, SparseSpec, SystolicSpec
 from accelsim.counters import Counters, Traffic
 from accelsim.engines.base import LayerRun
+from accelsim.engines.systolic import structure_of
 from accelsim.errors import InvariantError
 from accelsim.report.model import (
     Expected,
@@ -225,8 +226,8 @@ def _weights(run: LayerRun, arch: Architecture) -> WeightRecord | None:
     stored = elements, elements * layer.precision.weight.bits, 0
     if isinstance(engine, SparseSpec) and "stored_value_bits" in run.counters.unit_counts:
         stored = _compressed(run.counters.unit_counts, engine)
-    elif isinstance(engine, SystolicSpec) and engine.sparsity and run.skipped_macs:
-        kept, each = elements * engine.sparsity.n // engine.sparsity.m, engine.sparsity.index_bits
+    elif isinstance(engine, SystolicSpec) and run.skipped_macs and (found := structure_of(layer, engine)):
+        kept, each = elements * found.n // found.m, found.index_bits
         stored = kept, kept * (layer.precision.weight.bits + each), kept * each
     return WeightRecord(
         parameters=layer.parameters, elements=elements, nonzero=nonzero,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from math import ceil
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from accelsim.api import simulate
 from accelsim.arch.loader import read_architecture
+from accelsim.arch.spec import Architecture
 from accelsim.errors import InputError
 from accelsim.frontends.scalesim import read_scalesim_cfg, read_scalesim_topology
 from accelsim.workload.network import Network
@@ -139,8 +142,10 @@ def test_a_layer_named_dp_is_one_layer_a_channel(tmp_path: Path) -> None:
             '2:12: Channels: is "0", must be a whole number from 1 to 2147483647',
             '2:16: Strides: is "-1", must be a whole number from 1 to 2147483647',
             "3:1: M: has 3 fields, must have " + HEADER.rstrip(",")]),
-        (f"{HEADER} Sparsity,\nL,9,9,3,3,2,4,2,2:4,", [
-            '2:17: Sparsity: is "2:4": N:M sparsity is not read; only dense ("1:1" or empty) is']),
+        (f"{HEADER} Sparsity,\nL,9,9,3,3,2,4,2,5:4,\nL,9,9,3,3,2,4,2,half,\nL,9,9,3,3,2,4,2,1:128,", [
+            '2:17: Sparsity: is "5:4", must be N:M, N of every M weights kept, M at most 99',
+            '3:17: Sparsity: is "half", must be N:M, N of every M weights kept, M at most 99',
+            '4:17: Sparsity: is "1:128", must be N:M, N of every M weights kept, M at most 99']),
         (f"{HEADER} Batch,\nL,9,9,3,3,2,4,2,8,", ['2:17: Batch Size: is "8": SCALE-Sim has no batch; write 1 here and give --batch']),
         ("Layer,M,K,N\nL,1,2,3", ["1:9: K: is column 3, where SCALE-Sim reads N", "1:11: N: is column 4, where SCALE-Sim reads K"]),
         ("L,9,9,3,3,2,4,2,\n", [
@@ -169,7 +174,8 @@ def test_configuration_is_an_architecture(tmp_path: Path) -> None:
     assert arch.off_chip.bandwidth is None  # CALC
     assert [note.removeprefix(f"{path}: ") for note in notes] == [
         "SCALE-Sim has no clock; it is set to 1 GHz, which only turns cycles into seconds",
-        "InterfaceBandwidth is CALC: DRAM is never waited for, and Bandwidth (line 13) is not used",
+        "InterfaceBandwidth is CALC: DRAM is never waited for, and cycles do not depend on the sizes of the SRAMs: "
+        "what does not fit streams through them, and Bandwidth (line 13) is not used",
         "not used here: IfmapOffset, FilterOffset, OfmapOffset, MemoryBanks",
     ]
 
@@ -180,6 +186,8 @@ def test_bandwidth_of_the_user(tmp_path: Path) -> None:
     data, notes = read_scalesim_cfg(path)
     assert data["memory"][0] == {"name": "dram", "bandwidth": "10 B/cycle"}
     assert "they share 10 B/cycle; the further values" in notes[1]
+    assert "USER: cycles are not SCALE-Sim's" in notes[2]
+    assert not any("streams" in level for level in data["memory"])  # what a tile waits for is counted
 
 
 def test_faults_of_a_configuration(tmp_path: Path) -> None:
@@ -188,7 +196,7 @@ def test_faults_of_a_configuration(tmp_path: Path) -> None:
         .replace("Dataflow : os", "Dataflow : OS\nDataflow : os2")
         .replace("OfmapSramSzkB:   32\n", "")
         .replace("CALC", "user")
-        .replace("MemoryBanks:   1", "nonsense\n[open\nSparsitySupport: true")
+        .replace("MemoryBanks:   1", "nonsense\n[open\nSparsitySupport: maybe")
     )
     assert faults(tmp_path, text, read_scalesim_cfg) == [
         "4:1: [architecture_presets] OfmapSramSzkB: is missing",
@@ -197,7 +205,7 @@ def test_faults_of_a_configuration(tmp_path: Path) -> None:
         '14:12: Dataflow: is "os2", must be one of os, ws, is (did you mean "os"?)',
         '15:1: nonsense: must be "key: value", "key = value" or "[section]"',
         '16:1: [open: must be a section such as "[general]"',
-        "17:18: SparsitySupport: is true: SCALE-Sim's N:M sparsity is not read",
+        '17:18: SparsitySupport: is "maybe", must be true or false',
         '20:21: InterfaceBandwidth: is "user", must be one of CALC, USER (did you mean "USER"?)',
     ]
 
@@ -206,8 +214,161 @@ def test_unknown_and_unmodelled_keys_are_noted(tmp_path: Path) -> None:
     path = tmp_path / "scale.cfg"
     path.write_text(CFG + "UseRamulatorTrace: True\nBandwith: 3\n")
     notes = read_scalesim_cfg(path)[1]
-    assert f"{path}:19: UseRamulatorTrace is true: it has no counterpart here and is not modelled" in notes
+    stalls = "it adds latencies out of a DRAM simulator to SCALE-Sim's cycles, which are not modelled"
+    assert f"{path}:19: UseRamulatorTrace is true: {stalls}" in notes
     assert f'{path}:20: unknown key Bandwith (did you mean "Bandwidth"?); it is not read' in notes
+
+
+V1 = """[general]
+run_name = "GoogleTPU_os"
+
+[architecture_presets]
+ArrayHeight:    256
+ArrayWidth:     128
+IfmapSramSz:    8192
+FilterSramSz:   4096
+OfmapSramSz:    2048
+Dataflow:       os
+"""
+
+
+def test_configuration_of_v1(tmp_path: Path) -> None:
+    path = tmp_path / "google.cfg"
+    path.write_text(V1)
+    data, notes = read_scalesim_cfg(path)
+    assert data["name"] == "GoogleTPU_os"
+    assert [level.get("size") for level in data["memory"]] == [None, "8192 KiB", "4096 KiB", "2048 KiB"]
+    assert "bandwidth" not in data["memory"][0]
+    assert "v1" in notes[1]
+
+
+def test_a_size_has_one_name(tmp_path: Path) -> None:
+    text = V1.replace("Dataflow", "IfmapSramSzkB: 7\nDataflow")
+    expected = ["7:17: IfmapSramSz: is SCALE-Sim v1's name for IfmapSramSzkB (line 10); drop one of the two"]
+    assert faults(tmp_path, text, read_scalesim_cfg) == expected
+
+
+def converted(folder: Path, text: str, **changes: str) -> Architecture:
+    """The architecture that a .cfg becomes; ``changes`` of values by key."""
+    for key, value in changes.items():
+        text = re.sub(rf"(?m)^{key}\s*[:=].*$", f"{key}: {value}", text)
+    path = folder / "scale.cfg"
+    path.write_text(text)
+    return read_architecture(Document(read_scalesim_cfg(path)[0], str(path)))
+
+
+def folds_cycles(dataflow: str, m: int, n: int, k: int, rows: int, cols: int) -> int:
+    """SCALE-Sim's cycles without stalls: every fold pays the whole array's fill, none overlaps the next."""
+    on_rows, on_cols, fold = {
+        "os": (m, n, k + rows + cols - 2),
+        "ws": (k, n, m + 2 * rows + cols - 2),
+        "is": (k, m, n + 2 * rows + cols - 2),
+    }[dataflow]
+    return ceil(on_rows / rows) * ceil(on_cols / cols) * fold
+
+
+@pytest.mark.parametrize("kib", ["1", "2", "64"])
+@pytest.mark.parametrize(("dataflow", "printed"), [("ws", 2501), ("os", 2751), ("is", 8639)])
+def test_calc_cycles_do_not_depend_on_the_srams(dataflow: str, printed: int, kib: str, tmp_path: Path) -> None:
+    """Printed by SCALE-Sim 3.0.0 at every size: the index of the last cycle."""
+    network, _ = topology(tmp_path, f"{HEADER}\nc, 18, 18, 3, 3, 8, 8, 1,\n")
+    sizes = {f"{name}SramSzkB": kib for name in ("Ifmap", "Filter", "Ofmap")}
+    arch = converted(tmp_path, CFG, ArrayHeight="8", ArrayWidth="8", Dataflow=dataflow, **sizes)
+    assert simulate(network, arch).totals.cycles == printed + 1
+
+
+def test_shipped_alexnet_on_the_shipped_configuration(tmp_path: Path) -> None:
+    arch = converted(tmp_path, CFG, ArrayWidth="32", Dataflow="ws", FilterSramSzkB="64", OfmapSramSzkB="64")
+    rows = "Conv1, 224, 224, 11, 11, 3, 96, 4,\n"
+    assert simulate(topology(tmp_path, f"{HEADER}\n{rows}")[0], arch).totals.cycles == 112_284  # it printed 112,283
+
+
+@pytest.mark.parametrize(("kib", "weights", "inputs"), [("1", 1, 8), ("4", 1, 1)])
+def test_what_does_not_fit_streams(kib: str, weights: int, inputs: int, tmp_path: Path) -> None:
+    """SCALE-Sim's DRAM reads of this layer: each fold's operands where the tensor is larger than its SRAM, or each once."""
+    network = topology(tmp_path, "Layer, M, N, K,\na, 64, 16, 32,\n")[0]
+    sizes = {"IfmapSramSzkB": kib, "FilterSramSzkB": kib, "OfmapSramSzkB": "64"}
+    arch = converted(tmp_path, CFG, ArrayHeight="8", ArrayWidth="2", Dataflow="ws", **sizes)
+    read = simulate(network, arch).layers[0].traffic_bytes["dram"]
+    assert (read["weight"].read, read["input"].read) == (16 * 32 * weights, 64 * 32 * inputs)
+
+
+def test_partial_sums_stream_too(tmp_path: Path) -> None:
+    network = topology(tmp_path, "Layer, M, N, K,\na, 64, 16, 32,\n")[0]  # 4 folds along K: three rounds of 4 KiB
+    arch = converted(tmp_path, CFG, ArrayHeight="8", ArrayWidth="16", Dataflow="ws", OfmapSramSzkB="1")
+    far = simulate(network, arch).layers[0].traffic_bytes["dram"]
+    assert (far["partial_sum"].read, far["partial_sum"].write, far["output"].write) == (3 << 12, 3 << 12, 1 << 10)
+    fixed = tmp_path / "mapping.yaml"
+    fixed.write_text("schema: accelsim.mapping/1\nname: two\nlayers:\n  a: {tile: {C: 16}}\n")
+    again = simulate(network, arch, mapping=fixed).layers[0].traffic_bytes["dram"]
+    assert again["partial_sum"] == far["partial_sum"]  # sums that leave with their tile are not counted twice
+
+
+SPARSE = CFG.replace("[run_presets]", "[sparsity]\nSparsitySupport: true\nOptimizedMapping: false\nBlockSize: 4\n\n[run_presets]")
+# Printed by SCALE-Sim 3.0.0 on 4 rows and 8 columns.
+SPARSE_GEMMS = """Layer Name, M, N, K, Sparsity,
+a, 3, 5, 16, 3:4,
+b, 1, 5, 16, 1:4,
+c, 7, 5, 18, 2:4,
+d, 7, 5, 17, 2:4,
+f, 7, 5, 43, 2:4,
+g, 7, 15, 43, 1:1,
+h, 7, 15, 45, 2:8,
+i, 7, 15, 47, 4:8,
+"""
+PRINTED = {
+    ("ws", "false"): [50, 14, 62, 62, 125, 461, 125, 251],
+    ("os", "false"): [21, 13, 39, 37, 63, 211, 87, 135],
+    ("is", "false"): [56, 18, 56, 56, 113, 318, 86, 173],
+    ("ws", "true"): [33, 29, 62, 62, 125, 251, 251, 251],
+}
+
+
+@pytest.mark.parametrize(("dataflow", "row_wise"), PRINTED)
+def test_sparse_layers_take_the_rows_that_are_kept(dataflow: str, row_wise: str, tmp_path: Path) -> None:
+    network, notes = topology(tmp_path, SPARSE_GEMMS)
+    small = {"ArrayHeight": "4", "ArrayWidth": "8"}
+    arch = converted(tmp_path, SPARSE, Dataflow=dataflow, OptimizedMapping=row_wise, **small)
+    assert [layer.cycles - 1 for layer in simulate(network, arch).layers] == PRINTED[dataflow, row_wise]
+    assert "weights of a, b, c, d and 3 more keep N of every M" in notes[1]
+
+
+def test_sparse_layers_without_sparsity_support_are_dense(tmp_path: Path) -> None:
+    sparse, dense = topology(tmp_path, SPARSE_GEMMS)[0], topology(tmp_path, re.sub(r"\d:\d", "1:1", SPARSE_GEMMS))[0]
+    arch = converted(tmp_path, SPARSE, SparsitySupport="false")
+    assert [one.cycles for one in simulate(sparse, arch).layers] == [one.cycles for one in simulate(dense, arch).layers]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"Dataflow": "os", "BlockSize": "4"}, "19:19: OptimizedMapping: is true with Dataflow os: SCALE-Sim runs row-wise "
+                                               "sparsity in ws alone; write false"),
+        ({"Dataflow": "ws", "BlockSize": "33"}, "20:12: BlockSize: is 33, must not be larger than ArrayHeight = 32"),
+        ({"Dataflow": "ws", "BlockSize": "x"}, '20:12: BlockSize: is "x", must be a whole number from 2 to 2147483647'),
+    ],
+)  # fmt: skip
+def test_row_wise_sparsity_that_scale_sim_cannot_run(changes: dict[str, str], expected: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        converted(tmp_path, SPARSE, OptimizedMapping="true", **changes)
+    assert [str(fault).removeprefix(f"{tmp_path}/scale.cfg:") for fault in caught.value.faults] == [expected]
+
+
+@given(
+    dataflow=st.sampled_from(["os", "ws", "is"]), size=st.tuples(*[st.integers(1, 60)] * 3), array=st.tuples(*[st.integers(1, 17)] * 2),
+    pattern=st.integers(1, 8).flatmap(lambda m: st.tuples(st.integers(1, m), st.just(m))), kib=st.integers(1, 3),
+)  # fmt: skip
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_calc_cycles_are_scale_sims(
+    dataflow: str, size: tuple[int, int, int], array: tuple[int, int], pattern: tuple[int, int], kib: int, tmp_path: Path
+) -> None:
+    """Whatever the SRAMs, with the reduction cut to the rows that N:M sparsity keeps."""
+    (m, n, k), (kept, block) = size, pattern
+    network, _ = topology(tmp_path, f"Layer, M, N, K, Sparsity,\na, {m}, {n}, {k}, {kept}:{block},\n")
+    changes = {"ArrayHeight": array[0], "ArrayWidth": array[1], "Dataflow": dataflow, "IfmapSramSzkB": kib, "OfmapSramSzkB": kib}
+    arch = converted(tmp_path, SPARSE, **{key: str(value) for key, value in changes.items()})
+    left = k // block * kept + min(kept, k % block)
+    assert simulate(network, arch).totals.cycles == folds_cycles(dataflow, m, n, left, *array)
 
 
 CSV_TEXT = st.lists(
