@@ -149,7 +149,8 @@ class MappedEngine:
 
     def _planned_nest(self, layer: Layer, nest: LoopNest, placement: Placement) -> PlannedNest:
         fixed = self.mapping.of(layer.name)
-        key = (self.machine, replace(nest, part="", repeat=1), layer.precision, fixed, placement.key, layer.op.op, layer.weight.structure)
+        weights = layer.op.op, layer.weight.structure
+        key = (self.machine, replace(nest, part="", repeat=1), layer.precision, fixed, placement.key, weights)
         return self.known.plan(key, lambda: self._new_plan(layer, nest, placement, fixed))
 
     def _new_plan(self, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping) -> PlannedNest:

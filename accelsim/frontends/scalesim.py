@@ -109,8 +109,9 @@ class _Topology:
         found = [_canonical(cell.text) for cell in cells]
         known = set(found)
         if not ({"M", "N", "K"} <= known or {"Filter Height", "Channels"} <= known):
+            apart = "; commas part its columns, not tabs" if "\t" in cells[0].text else ""
             self.fault(cells[0], "header", f"is {_quoted(cells)}, must name SCALE-Sim's columns: "
-                       f"{', '.join(CONV_COLUMNS)}, or {', '.join(GEMM_COLUMNS)}")  # fmt: skip
+                       f"{', '.join(CONV_COLUMNS)}, or {', '.join(GEMM_COLUMNS)}{apart}")  # fmt: skip
             return False
         self.columns = GEMM_COLUMNS if {"M", "N", "K"} <= known else CONV_COLUMNS
         self._check_order(cells, found)

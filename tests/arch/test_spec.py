@@ -123,6 +123,42 @@ def test_a_fault_has_its_place_and_says_what_is_allowed(old: str, new: str, star
     assert any(fault.startswith(start) for fault in found), found
 
 
+STREAMING = GOOD.replace(", bandwidth: 34 GB/s, latency: 100 ns", "").replace("bandwidth: 256 B/cycle", "streams: true")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("name: dram", "name: dram, streams: true", "dram is off chip and holds everything; drop its streams"),
+        ("name: dram", "name: dram, bandwidth: 1 B/cycle", "bandwidth of dram means nothing"),
+        ("name: dram", "name: dram, latency: 2 cycles", "latency of dram means nothing"),
+        ("streams: true", "streams: true, bandwidth: 9 B/cycle", "bandwidth of unified_buffer means nothing"),
+        ("streams: true", "streams: true, slots: 3", "slots of unified_buffer means nothing"),
+    ],
+)
+def test_a_level_that_streams_is_never_waited_for(old: str, new: str, words: str) -> None:
+    assert read(STREAMING).memory[1].streams
+    assert words in faults(STREAMING.replace(old, new, 1))[0]
+
+
+def test_only_a_systolic_array_streams() -> None:
+    with pytest.raises(InputError, match="NBin streams, which only an engine of kind systolic can do"):
+        catalogue.load_arch("diannao", {"arch.memory.1.streams": True})
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "words"),
+    [
+        ("{patterns: any, n: 2}", "every layer says its own; drop n"),
+        ("{patterns: any, n: 2, m: 4}", "drop m and n"),
+        ("{patterns: some}", "must be 'this', 'any' or 'assumed'"),
+        ("{n: 3, m: 4}", "must be a multiple of n"),
+    ],
+)
+def test_sparsity_says_whose_patterns_it_takes(sparsity: str, words: str) -> None:
+    assert words in faults(GOOD.replace("rows: 256", f"sparsity: {sparsity}, rows: 256"))[0]
+
+
 def test_all_faults_come_at_once() -> None:
     text = GOOD.replace("rows: 256", "rows: 0").replace("700 MHz", "7 MHx").replace("size: 24 MiB", "sise: 24 MiB")
     assert len(faults(text)) == 3

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from accelsim.api import simulate
 from accelsim.arch.loader import read_architecture
 from accelsim.arch.spec import Architecture
+from accelsim.check import check_file
 from accelsim.errors import InputError
 from accelsim.frontends.scalesim import read_scalesim_cfg, read_scalesim_topology
 from accelsim.workload.network import Network
@@ -369,6 +370,16 @@ def test_calc_cycles_are_scale_sims(
     arch = converted(tmp_path, SPARSE, **{key: str(value) for key, value in changes.items()})
     left = k // block * kept + min(kept, k % block)
     assert simulate(network, arch).totals.cycles == folds_cycles(dataflow, m, n, left, *array)
+
+
+def test_check_reads_scale_sims_files(tmp_path: Path) -> None:
+    good, bad, cfg = (tmp_path / name for name in ("good.csv", "bad.csv", "scale.CFG"))
+    good.write_text(ALEXNET)
+    bad.write_text(HEADER.replace(",", "\t"))
+    cfg.write_text(CFG.replace("os", "ow"))
+    assert check_file(good) == []
+    assert str(check_file(bad)[0]).endswith("or Layer, M, N, K; commas part its columns, not tabs")
+    assert str(check_file(cfg)[0]).startswith(f"{cfg}:14:12: Dataflow: ")
 
 
 CSV_TEXT = st.lists(
