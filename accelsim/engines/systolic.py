@@ -121,7 +121,8 @@ class SystolicArray:
 
     def pruned(self, layer: Layer) -> SystolicArray:
         """The array as it works on ``layer``: only what its weights keep of the reduction takes places and time."""
-        return replace(self, structure=structure_of(layer, self.spec))
+        structure = structure_of(layer, self.spec)
+        return self if structure is None else replace(self, structure=structure)
 
     def skipped(self, macs: int) -> int:
         return macs - macs * self.structure.n // self.structure.m if self.structure else 0
