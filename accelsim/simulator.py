@@ -4,28 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from accelsim.arch.spec import Architecture, NfuSpec
-from accelsim.counters import Counters
-from accelsim.engines.base import Array, Engine, LayerRun, Operands
-from accelsim.engines.registry import engine_of, vector_unit_of
-from accelsim.engines.transforms import require_exact_products, require_transforms
-from accelsim.errors import InfeasibleError
-from accelsim.mapping.loopnest import LoopNest, Lowered, VectorWork, lower
+from accelsim.course import Post, cheapest_course, together
+from accelsim.engines.base import Array, LayerRun, Operands
+from accelsim.engines.walk import Carry
 from accelsim.mapping.mapping import EMPTY, MappingFile
-from accelsim.schedule.assign import shares
-from accelsim.schedule.residency import Plan, plan_residency, shares_off_chip
 from accelsim.units import ceil_div
 from accelsim.workload.network import Layer, Network, TensorRef
-from accelsim.workload.ops import BatchNorm, Recurrent
+from accelsim.workload.ops import Recurrent
 
 if TYPE_CHECKING:
     from accelsim.engines.mapped import PlannedNests
-    from accelsim.engines.walk import Carry, Recorder
+    from accelsim.engines.walk import Recorder
 
 
 @dataclass(frozen=True)
@@ -44,6 +38,7 @@ class Simulator:
     data_seed: int = 0
     inputs: Mapping[str, Array] | None = None
     known: PlannedNests | None = None
+    _courses: dict[int, tuple[Network, dict[str, Post]]] = field(default_factory=dict, compare=False, repr=False)
 
     def run(self, network: Network) -> tuple[list[LayerRun], list[str]]:
         """All layers in order, and notes about what the architecture does not model."""
@@ -57,16 +52,17 @@ class Simulator:
         post = self.posts(network)[name]
         if post.engine.needs_values:
             return next(run for run in self._runs(network) if run.layer.name == name)
-        return post.mark(self._layer(post.layer(name), post, self._carry(name, post), None), self.arch)
+        return post.mark(self._in_parts(network.layer(name), post, None), self.arch)
 
     def posts(self, network: Network) -> dict[str, Post]:
-        """For every layer where it runs: the architecture's engine, planned over all the layers that it has."""
-        found: dict[str, Post] = {}
-        for share in shares(network, self.arch, self.mapping):
-            engine = engine_of(share.arch, self.mapping, self.known)
-            plan = plan_network(share.part, share.arch, engine, share.handed_over)
-            found |= {layer.name: Post(share.arch, engine, plan, share.part) for layer in share.part.layers}
-        return found
+        """For every layer where it runs: the architecture's engine, planned over all the layers that it has.
+
+        The batch runs in as many equal parts, one after the other, as take the least time.
+        """
+        key = id(network)
+        if key not in self._courses:
+            self._courses[key] = network, cheapest_course(network, self.arch, self.mapping, self.known).posts
+        return self._courses[key][1]
 
     def _runs(self, network: Network) -> Iterator[LayerRun]:
         """Every layer's run in order. Without a seed values are made only for engines that need them, and before those."""
@@ -81,7 +77,7 @@ class Simulator:
             post = post.beside(layer.name, preloaded.get(post.arch.name, 0))
             if values and (self.seed is not None or layer.name in needing):
                 operands = values.operands(layer)
-            run = self._layer(post.layer(layer.name), post, self._carry(layer.name, post), operands)
+            run = self._in_parts(layer, post, operands)
             if post.engine.needs_values:
                 run = replace(run, nonzero_weights=_nonzero_weights(layer, operands))
                 preloaded[post.arch.name] = preloaded.get(post.arch.name, 0) + _preloaded_bytes(run)
@@ -94,102 +90,20 @@ class Simulator:
             needing.discard(layer.name)
             yield post.mark(run if self.seed is not None else replace(run, outputs=None), self.arch)
 
+    def _in_parts(self, layer: Layer, post: Post, operands: Operands | None) -> LayerRun:
+        """A layer's run over the whole batch, in as many parts as its post has; in cycles mode they are all alike."""
+        carry, part = self._carry(layer.name, post), post.layer(layer.name)
+        first, *others = [None] if operands is None else operands.parts(post.parts)
+        runs = [post.run(part, carry, first)]
+        carry.repeated_whole(post.parts)
+        runs += [post.run(part, Carry.start(post.arch), piece) for piece in others]
+        return runs[0] if post.parts == 1 else together(layer, runs, post.parts)
+
     def _carry(self, name: str, post: Post) -> Carry:
         """A layer's carry, which the recorder keeps an eye on where there is one."""
-        from accelsim.engines.walk import Carry
-
         if self.recorder is None:
             return Carry.start(post.arch)
         return self.recorder.carry(post.arch, name, post.plan.placements[name].reserved_bytes)
-
-    def _layer(self, layer: Layer, post: Post, carry: Carry, operands: Operands | None) -> LayerRun:
-        lowered, plan = lower(layer), post.plan
-        if operands is not None:
-            require_exact_products(layer, post.arch)
-        if any(isinstance(work, LoopNest) for work in lowered.work):
-            return post.engine.run_layer(layer, plan, carry, operands)
-        outputs, overflows = None, 0
-        if operands is not None:
-            evaluated = post.engine.evaluate(layer, operands)
-            outputs, overflows = evaluated.outputs, evaluated.overflows
-        if layer.name in plan.absorbed:
-            return _absorbed(layer, plan.absorbed[layer.name], outputs)
-        if not lowered.work:
-            return LayerRun(layer, "none", {}, {"moves": "nothing"}, Counters(), Fraction(0), outputs)
-        run = self._vector(layer, lowered, post, carry, outputs)
-        return replace(run, counters=replace(run.counters, accumulator_overflows=overflows))
-
-    def _vector(
-        self, layer: Layer, lowered: Lowered, post: Post, carry: Carry, outputs: tuple[Array, ...] | None
-    ) -> LayerRun:
-        unit, plan = vector_unit_of(post.arch), post.plan
-        if unit is None:
-            note = {"not_modelled": "the architecture has no vector unit"}
-            return LayerRun(layer, "none", {}, note, Counters(), Fraction(0), outputs)
-        counters = Counters()
-        for work in lowered.work:
-            assert isinstance(work, VectorWork)
-            shares = shares_off_chip(plan, layer)
-            counters += unit.run(work, layer.precision, shares, plan.placements[layer.name], carry)
-        return LayerRun(layer, unit.name, {}, {"lanes": unit.lanes}, counters, Fraction(0), outputs)
-
-
-@dataclass(frozen=True)
-class Post:
-    """Where a layer runs: an architecture, its engine, what stays on its chip, and its part of the network."""
-
-    arch: Architecture
-    engine: Engine
-    plan: Plan
-    part: Network | None = None
-
-    def layer(self, name: str) -> Layer:
-        """The layer as this architecture sees it: what others compute is a graph input."""
-        assert self.part is not None
-        return self.part.layer(name)
-
-    def beside(self, name: str, preloaded_bytes: int) -> Post:
-        """The post with so much of its weights' level taken by the weights of layers before it."""
-        level = self.arch.holder("weight")
-        if level is None or not preloaded_bytes:
-            return self
-        place = self.plan.placements[name]
-        taken = {**place.reserved_bytes, level.name: place.reserved_bytes.get(level.name, 0) + preloaded_bytes}
-        placements = {**self.plan.placements, name: replace(place, reserved_bytes=taken)}
-        return replace(self, plan=replace(self.plan, placements=placements))
-
-    def mark(self, run: LayerRun, main: Architecture) -> LayerRun:
-        """``run``, saying which architecture it is of where that is not the ``main`` one."""
-        return run if self.arch is main else replace(run, machine=self.arch)
-
-
-def plan_network(
-    network: Network, arch: Architecture, engine: Engine, forbidden: frozenset[str] = frozenset()
-) -> Plan:
-    """Residency that leaves every layer room: where a layer's tiles do not fit, the largest resident tensor goes.
-
-    ``forbidden`` tensors must leave in any case.
-    """
-    require_transforms(network, arch)
-    while True:
-        plan = plan_residency(network, arch, forbidden)
-        evicted = _evicted(network, plan, engine)
-        if evicted is None:
-            return plan
-        forbidden |= {evicted}
-
-
-def _evicted(network: Network, plan: Plan, engine: Engine) -> str | None:
-    """The storage that must leave the chip for the first layer that has no room; None if all have."""
-    for index, layer in enumerate(network.layers):
-        try:
-            engine.check(layer, plan)
-        except InfeasibleError:
-            alive = [s for s in plan.storages.values() if s.owner in plan.resident and s.born <= index <= s.dies]
-            if not alive:
-                raise
-            return max(alive, key=lambda s: (s.size_bytes, -s.born)).owner
-    return None
 
 
 def _nonzero_weights(layer: Layer, operands: Operands | None) -> int | None:
@@ -207,12 +121,6 @@ def _density(layer: Layer, operands: Operands | None) -> float | None:
         return None
     first = operands.inputs[0]
     return int(np.count_nonzero(first)) / first.size
-
-
-def _absorbed(layer: Layer, host: str, outputs: tuple[Array, ...] | None) -> LayerRun:
-    """A layer that rides on another: its operations are done and counted, in no cycles of their own."""
-    ops = 0 if isinstance(layer.op, BatchNorm) else layer.vector_ops
-    return LayerRun(layer, "none", {}, {"absorbed_by": host}, Counters(vector_ops=ops), Fraction(0), outputs)
 
 
 @dataclass
@@ -283,6 +191,7 @@ class _Values:
 def _notes(runs: list[LayerRun], arch: Architecture) -> list[str]:
     machines = list({id(run.machine): run.machine or arch for run in runs}.values())
     notes = [_without_vector_unit(runs, machine, arch) for machine in machines]
+    notes += [_in_parts_note(runs)]
     notes += [_with_own_scales(runs, machine, arch) for machine in machines]
     notes += [_elsewhere(runs, machine, arch) for machine in machines if machine is not arch]
     return [note for note in notes if note]
@@ -296,6 +205,17 @@ def _without_vector_unit(runs: list[LayerRun], machine: Architecture, arch: Arch
     return (
         f"{machine.name} has no vector unit: {len(left_out)} layers without MACs ({_some(left_out)}) are not counted; "
         "add a vector block to the architecture to count them"
+    )
+
+
+def _in_parts_note(runs: list[LayerRun]) -> str:
+    parts = max((run.parts for run in runs), default=1)
+    if parts == 1:
+        return ""
+    images = runs[0].layer.output_shapes[0][0] // parts
+    return (
+        f"the batch runs as {parts} parts of {images}, one after the other, each through all layers: so more stays on chip "
+        "between them, and it takes less time than layer by layer for all"
     )
 
 

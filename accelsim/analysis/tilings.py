@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accelsim.arch.spec import Architecture
+from accelsim.course import plan_network
 from accelsim.engines.mapped import MappedEngine, PlannedNest
 from accelsim.engines.registry import engine_of
 from accelsim.errors import InfeasibleError
@@ -23,7 +24,6 @@ from accelsim.mapping.auto import ORDERS, costs, order_of
 from accelsim.mapping.fit import fits
 from accelsim.mapping.loopnest import Dims
 from accelsim.mapping.mapping import EMPTY, Mapping, MappingFile
-from accelsim.simulator import plan_network
 from accelsim.units import ceil_div
 from accelsim.workload.network import Layer, Network
 

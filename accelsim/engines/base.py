@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +16,7 @@ from accelsim.workload.network import Layer
 if TYPE_CHECKING:
     from accelsim.arch.spec import Architecture
     from accelsim.engines.walk import Carry
+    from accelsim.mapping.mapping import MappingFile
     from accelsim.schedule.residency import Plan
 
 Array = npt.NDArray[Any]
@@ -34,6 +35,11 @@ class Operands:
     bias: Array | None = None
     projection: Array | None = None
     peepholes: Array | None = None
+
+    def parts(self, count: int) -> list[Operands]:
+        """Operands of ``count`` equal parts of the batch."""
+        pieces = zip(*(np.split(array, count) for array in self.inputs), strict=True)
+        return [replace(self, inputs=piece) for piece in pieces]
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,8 @@ class LayerRun:
     cycles are then those of its own clock. ``roof`` names the peak, where the precision alone does not.
     ``skipped_macs``: with weights pruned to N:M, those that an array built for them never does. ``nonzero_weights``:
     counted where the engine reads given ones in both modes, else None. ``input_density``: share of the first input that
-    is not zero, counted where it does not depend on the mode, else None.
+    is not zero, counted where it does not depend on the mode, else None. ``parts``: equal parts of the batch that ran one
+    after the other; ``mapping`` is of one of them, all else of the whole batch.
     """
 
     layer: Layer
@@ -82,6 +89,7 @@ class LayerRun:
     skipped_macs: int = 0
     nonzero_weights: int | None = None
     input_density: float | None = None
+    parts: int = 1
 
     @property
     def worked_macs(self) -> int:
@@ -104,6 +112,10 @@ class Engine(Protocol):
     @property
     def needs_values(self) -> bool:
         """Whether cycles depend on the operands' values, so that they flow in cycles mode too."""
+
+    @property
+    def mapping(self) -> MappingFile:
+        """What a user fixed of the layers' mappings."""
 
     def check(self, layer: Layer, plan: Plan) -> None:
         """Raise `InfeasibleError` if the engine cannot run ``layer`` with what ``plan`` leaves it on chip."""

@@ -21,9 +21,9 @@ from accelsim.engines.base import Array, Evaluated, LayerRun, Operands, Sums
 from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Carry
 from accelsim.mapping.auto import choose_mapping
-from accelsim.mapping.fit import require_fit
+from accelsim.mapping.fit import fits, require_fit
 from accelsim.mapping.loopnest import LoopNest, VectorWork, lower
-from accelsim.mapping.machine import Machine, Placement, Widths
+from accelsim.mapping.machine import Machine, Placement, Widths, tile_array
 from accelsim.mapping.mapping import LayerMapping, Mapping, MappingFile
 from accelsim.schedule.build import Schedule, build_schedule
 from accelsim.schedule.residency import Plan, shares_off_chip
@@ -148,6 +148,19 @@ class MappedEngine:
         return [self._planned_nest(layer, nest, _part_placement(nest, plan.placements[layer.name])) for nest in nests]
 
     def _planned_nest(self, layer: Layer, nest: LoopNest, placement: Placement) -> PlannedNest:
+        """What is best with all the room is best with less, as long as it fits."""
+        roomy = self._chosen(layer, nest, replace(placement, reserved_bytes={}))
+        if not any(placement.reserved_bytes.values()) or self._fits(layer, roomy, placement):
+            return replace(roomy, placement=placement)
+        return self._chosen(layer, nest, placement)
+
+    def _fits(self, layer: Layer, planned: PlannedNest, placement: Placement) -> bool:
+        tile, chosen = tile_array(planned.mapping.tile), planned.mapping
+        return bool(
+            fits(planned.nest, tile, self.arch, planned.unit, layer.precision, chosen.dataflow, placement, chosen.keep)[0]
+        )
+
+    def _chosen(self, layer: Layer, nest: LoopNest, placement: Placement) -> PlannedNest:
         fixed = self.mapping.of(layer.name)
         weights = layer.op.op, layer.weight.structure
         key = (self.machine, replace(nest, part="", repeat=1), layer.precision, fixed, placement.key, weights)

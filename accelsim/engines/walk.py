@@ -80,6 +80,11 @@ class Carry:
         if self.walks:
             self.walks[-1].times = times
 
+    def repeated_whole(self, times: int) -> None:
+        """All walks of the layer happen ``times`` times, one round after the other."""
+        for walk in self.walks or ():
+            walk.times *= times
+
 
 @dataclass(frozen=True)
 class LayerWalks:

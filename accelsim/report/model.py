@@ -273,7 +273,9 @@ class LayerResult(_Record):
 class Result(_Record):
     """A finished simulation: ``totals``, ``layers`` and where they come from; ``expected`` where layers have exits or gates.
 
-    ``accuracy``: share of the samples whose largest output is the labelled one, where labels were given.
+    ``batch_parts``: equal parts of the batch that went through the network one after the other; a layer's counts are
+    those of all of them, its mapping that of each. ``accuracy``: share of the samples whose largest output is the labelled
+    one, where labels were given.
     """
 
     schema_: Literal["accelsim.result/1"] = Field(default="accelsim.result/1", alias="schema")
@@ -282,6 +284,7 @@ class Result(_Record):
     architecture: str
     clock_hz: Annotated[int, Field(gt=0)]
     batch: Annotated[int, Field(gt=0)]
+    batch_parts: Annotated[int, Field(gt=0)] = 1
     mode: Mode
     machine: Machine
     energy_sources: list[dict[str, Any]] = []

@@ -84,13 +84,13 @@ def film(network: Network, arch: Architecture, mapping: MappingFile = EMPTY, see
     that the twin does not know.
     """
     layer, spec = refuse(network, arch)
-    simulator, recorder, seen = Simulator(arch, mapping, seed), Recorder(), list[_Work]()
-    post = simulator.posts(network)[layer.name]
+    recorder, seen = Recorder(), list[_Work]()
+    post = Simulator(arch, mapping, seed).posts(network)[layer.name]
     assert isinstance(post.engine, NfuEngine)
     post.engine.unit = _Watched(arch, spec, seen=seen)
     post.engine.known = PlannedNests()  # none of those made with the unit before
     carry = recorder.carry(arch, layer.name, post.plan.placements[layer.name].reserved_bytes)
-    run = simulator._layer(layer, post, carry, _Values.start(network, seed).operands(layer))
+    run = post.run(layer, carry, _Values.start(network, seed).operands(layer))
     walks = recorder.layers[0].walks
     if len(seen) != 1 or not is_single(walks):
         raise too_much(layer.name, f"{len(seen)} products one after the other", "a single product")

@@ -113,13 +113,13 @@ def film(network: Network, arch: Architecture, mapping: MappingFile = EMPTY, see
     for engines whose registers are not stepped.
     """
     layer, spec = refuse(network, arch)
-    simulator, recorder, watched = Simulator(arch, mapping, seed), Recorder(), _Watched(arch, spec)
-    post = simulator.posts(network)[layer.name]
+    recorder, watched = Recorder(), _Watched(arch, spec)
+    post = Simulator(arch, mapping, seed).posts(network)[layer.name]
     assert isinstance(post.engine, MappedEngine)
     post.engine.unit = watched
     post.engine.known = PlannedNests()  # none of those made with the unit before
     carry = recorder.carry(arch, layer.name, post.plan.placements[layer.name].reserved_bytes)
-    run = simulator._layer(layer, post, carry, _Values.start(network, seed).operands(layer))
+    run = post.run(layer, carry, _Values.start(network, seed).operands(layer))
     walks = recorder.layers[0].walks
     if len(watched.seen) != 1 or not is_single(walks):
         raise too_much(layer.name, f"{len(watched.seen)} products one after the other", "a single product")

@@ -80,6 +80,7 @@ def build_result(
         architecture=arch.name,
         clock_hz=arch.clock,
         batch=network.batch,
+        batch_parts=max((run.parts for run in runs), default=1),
         mode=mode,
         machine=_machine(runs, arch),
         energy_sources=[_source(source) for source in energy_sources],

@@ -84,13 +84,13 @@ def film(network: Network, arch: Architecture, mapping: MappingFile = EMPTY, see
     engines that the twin does not know.
     """
     layer, spec = refuse(network, arch)
-    simulator, recorder = Simulator(arch, mapping, seed), Recorder()
-    post = simulator.posts(network)[layer.name]
+    recorder = Recorder()
+    post = Simulator(arch, mapping, seed).posts(network)[layer.name]
     assert isinstance(post.engine, SparseEngine)
     watched = _Watched(arch, spec, post.engine.vector, mapping)
     carry = recorder.carry(arch, layer.name, post.plan.placements[layer.name].reserved_bytes)
     operands = _Values.start(network, seed).operands(layer)
-    run = simulator._layer(layer, replace(post, engine=watched), carry, operands)
+    run = replace(post, engine=watched).run(layer, carry, operands)
     walk = recorder.layers[0].walks[0]
     assert isinstance(walk, SparseWalk)
     _refuse_large(layer.name, spec, walk.cycles)

@@ -288,7 +288,8 @@ def _abreast(tables: Sequence[Table], width: int) -> list[list[Table]]:
 
 def _headline(result: Result) -> Text:
     clock, layers = scaled(result.clock_hz, "Hz"), len(result.layers)
-    where = f", batch {result.batch}, {clock}, {result.mode} mode, {layers} layers"
+    parts = f" in {result.batch_parts} parts" if result.batch_parts > 1 else ""
+    where = f", batch {result.batch}{parts}, {clock}, {result.mode} mode, {layers} layers"
     return Text.assemble((result.network, "bold"), " on ", (result.architecture, "bold"), where)
 
 

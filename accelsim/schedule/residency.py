@@ -6,8 +6,8 @@ its producer's results (``vector.inline``) or is folded into its weights (batch 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 from math import prod
 
@@ -67,35 +67,73 @@ def absorbed_layers(network: Network, arch: Architecture) -> dict[str, str]:
     return host
 
 
+@dataclass(frozen=True)
+class Tenants:
+    """What a network could keep on chip between its layers, whatever is chosen of it."""
+
+    network: Network
+    arch: Architecture
+    absorbed: Mapping[str, str]
+    storages: Mapping[str, Storage]
+    reads: Mapping[TensorRef, frozenset[str]]
+    preloaded: bool
+
+    @classmethod
+    def of(cls, network: Network, arch: Architecture) -> Tenants:
+        absorbed = absorbed_layers(network, arch)
+        storages, reads = _storages(network, arch, absorbed)
+        return cls(network, arch, absorbed, storages, reads, _preloaded(network, arch))
+
+    def candidates(self, forbidden: frozenset[str] = frozenset()) -> list[Storage]:
+        """Storages that may stay, in order of birth; not those that are ``forbidden``."""
+        if self.arch.holder("output") is None:
+            return []
+        free = [s for s in self.storages.values() if s.holdable and not s.leaves and s.owner not in forbidden]
+        return sorted(free, key=lambda storage: storage.born)
+
+    @property
+    def room(self) -> int | None:
+        """Bytes of the outputs' level that whole tensors may take: an eighth is left for tiles. None is unbounded."""
+        level = self.arch.holder("output")
+        return None if level is None or level.size is None else level.size - level.size // 8
+
+    def placement(self, layer: Layer, resident: Collection[str], reserved_bytes: int) -> Placement:
+        """Where ``layer`` finds and leaves its tensors, with ``reserved_bytes`` of the level taken by whole ones."""
+        level, second = self.arch.holder("output"), len(layer.inputs) == 2 and isinstance(layer.op, Matmul)
+        shares = [_share_off_chip(self.reads[ref], self.storages, resident) for ref in layer.inputs]
+        return Placement(
+            input_off_chip=shares[0] if shares else Fraction(1),
+            output_resident=layer.name in resident,
+            weight_resident=self.preloaded or (second and shares[1] == 0),
+            reserved_bytes={level.name: reserved_bytes} if level else {},
+        )
+
+    def plan(self, resident: frozenset[str]) -> Plan:
+        """The plan that keeps just ``resident``."""
+        taken = [0] * len(self.network.layers)
+        for storage in (self.storages[name] for name in resident):
+            for step in range(storage.born, storage.dies + 1):
+                taken[step] += storage.size_bytes
+        layers = zip(self.network.layers, taken, strict=True)
+        placements = {layer.name: self.placement(layer, resident, reserved) for layer, reserved in layers}
+        return Plan(placements, self.absorbed, resident, self.storages, self.reads)
+
+
 def plan_residency(network: Network, arch: Architecture, forbidden: frozenset[str] = frozenset()) -> Plan:
     """Keep as many tensors on chip as fit beside the tiles of the layers that run meanwhile, in order of birth.
 
-    ``forbidden`` names storages that must not stay (found not to leave room for some layer's tiles).
+    ``forbidden`` names storages that must not stay. Nothing is weighed here: see `accelsim.schedule.planner`.
     """
-    absorbed = absorbed_layers(network, arch)
-    storages, reads = _storages(network, arch, absorbed)
-    level = arch.holder("output")
-    if level is None:
-        return Plan({layer.name: Placement() for layer in network.layers}, absorbed, frozenset(), storages, reads)
-    steps = len(network.layers)
-    room = [None if level.size is None else _room(network.layers[i], arch, level.size) for i in range(steps)]
-    taken = [0] * steps
+    tenants = Tenants.of(network, arch)
+    taken = [0] * len(network.layers)
     resident: set[str] = set()
-    for name, storage in sorted(storages.items(), key=lambda item: item[1].born):
+    for storage in tenants.candidates(forbidden):
         alive = range(storage.born, storage.dies + 1)
-        if storage.leaves or not storage.holdable or name in forbidden:
-            continue
-        if all(room[i] is None or taken[i] + storage.size_bytes <= (room[i] or 0) for i in alive):
-            resident.add(name)
+        if tenants.room is None or all(taken[i] + storage.size_bytes <= tenants.room for i in alive):
+            resident.add(storage.owner)
             for i in alive:
                 taken[i] += storage.size_bytes
-    placements = {
-        layer.name: _placement(layer, i, absorbed, storages, reads, resident, {level.name: taken[i]})
-        for i, layer in enumerate(network.layers)
-    }
-    if _preloaded(network, arch):
-        placements = {name: replace(placement, weight_resident=True) for name, placement in placements.items()}
-    return Plan(placements, absorbed, frozenset(resident), storages, reads)
+    return tenants.plan(frozenset(resident))
 
 
 def _preloaded(network: Network, arch: Architecture) -> bool:
@@ -115,12 +153,6 @@ def _copies(layer: Layer, arch: Architecture) -> int:
     groups, shape = layer.op.group_count(layer.input_shapes[0][1]), layer.output_shapes[0]
     unroll = arch.engine.unroll
     return split(arch.engine.nodes, (groups, shape[1] // groups, shape[2]), (unroll.K, unroll.P)).rows
-
-
-def _room(layer: Layer, arch: Architecture, size: int) -> int:
-    """Bytes of the outputs' level that tensors may take while ``layer`` runs: an eighth is left for its tiles."""
-    del layer, arch
-    return size - size // 8
 
 
 def _storages(
@@ -177,25 +209,7 @@ def _readable(arch: Architecture, reader: Layer, position: int) -> bool:
     return arch.holder(role) is not None and arch.holder(role) == arch.holder("output")
 
 
-def _placement(
-    layer: Layer, index: int, absorbed: Mapping[str, str], storages: Mapping[str, Storage],
-    reads: Mapping[TensorRef, frozenset[str]], resident: set[str], reserved: Mapping[str, int],
-) -> Placement:  # fmt: skip
-    del index, absorbed
-    share = Fraction(1)
-    if layer.inputs:
-        share = _share_off_chip(reads[layer.inputs[0]], storages, resident)
-    second = len(layer.inputs) == 2 and isinstance(layer.op, Matmul)
-    weight_resident = second and _share_off_chip(reads[layer.inputs[1]], storages, resident) == 0
-    return Placement(
-        input_off_chip=share,
-        output_resident=layer.name in resident,
-        weight_resident=weight_resident,
-        reserved_bytes=reserved,
-    )
-
-
-def _share_off_chip(held: frozenset[str], storages: Mapping[str, Storage], resident: set[str]) -> Fraction:
+def _share_off_chip(held: frozenset[str], storages: Mapping[str, Storage], resident: Collection[str]) -> Fraction:
     """The share of a tensor's bytes that is not on chip; graph inputs never are."""
     sizes = {name: storages[name].size_bytes for name in held}
     outside = sum(size for name, size in sizes.items() if name not in resident)
@@ -204,4 +218,4 @@ def _share_off_chip(held: frozenset[str], storages: Mapping[str, Storage], resid
 
 def shares_off_chip(plan: Plan, layer: Layer) -> tuple[Fraction, ...]:
     """For each input of ``layer``, the share that has to be fetched."""
-    return tuple(_share_off_chip(plan.reads[ref], plan.storages, set(plan.resident)) for ref in layer.inputs)
+    return tuple(_share_off_chip(plan.reads[ref], plan.storages, plan.resident) for ref in layer.inputs)

@@ -10,11 +10,11 @@ from builders import array, chain, one_buffer
 
 from accelsim import load_network, simulate
 from accelsim.arch.spec import Architecture
+from accelsim.course import plan_network
 from accelsim.engines.registry import engine_of
 from accelsim.errors import InfeasibleError
 from accelsim.report.model import Result
 from accelsim.schedule.residency import absorbed_layers, plan_residency
-from accelsim.simulator import plan_network
 from accelsim.workload.network import Network
 from accelsim.workload.ops import (
     Activation,
