@@ -127,7 +127,7 @@ class Course:
 
 
 @dataclass
-class _Trials:
+class Trials:
     """Layers run alone in cycles mode, each distinct one once."""
 
     arch: Architecture
@@ -181,7 +181,7 @@ class _Planner:
     arch: Architecture
     mapping: MappingFile
     known: PlannedNests | None = None
-    trials: dict[int, _Trials] = field(default_factory=dict)
+    trials: dict[int, Trials] = field(default_factory=dict)
     """By architecture, by its identity."""
 
     def course(self, part: Network, parts: int) -> Course:
@@ -201,9 +201,9 @@ class _Planner:
         found = shares(part, self.arch, self.mapping)
         return sum(least_cost(share.part, share.arch) / share.arch.clock for share in found)
 
-    def _trials_on(self, arch: Architecture) -> _Trials:
+    def _trials_on(self, arch: Architecture) -> Trials:
         if id(arch) not in self.trials:
-            self.trials[id(arch)] = _Trials(arch, engine_of(arch, self.mapping, self.known))
+            self.trials[id(arch)] = Trials(arch, engine_of(arch, self.mapping, self.known))
         return self.trials[id(arch)]
 
 
@@ -211,7 +211,7 @@ def plan_network(
     network: Network, arch: Architecture, engine: Engine, forbidden: frozenset[str] = frozenset()
 ) -> Plan:
     """What stays on chip, chosen by running layers; ``forbidden`` tensors do not stay."""
-    return _Trials(arch, engine).plan(network, forbidden).plan
+    return Trials(arch, engine).plan(network, forbidden).plan
 
 
 def _plan_that_fits(network: Network, arch: Architecture, engine: Engine, forbidden: frozenset[str]) -> Plan:

@@ -16,14 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from accelsim.arch.spec import Architecture
-from accelsim.course import plan_network
 from accelsim.engines.mapped import MappedEngine, PlannedNest
-from accelsim.engines.registry import engine_of
 from accelsim.errors import InfeasibleError
 from accelsim.mapping.auto import ORDERS, costs, order_of
 from accelsim.mapping.fit import fits
 from accelsim.mapping.loopnest import Dims
 from accelsim.mapping.mapping import EMPTY, Mapping, MappingFile
+from accelsim.simulator import Simulator
 from accelsim.units import ceil_div
 from accelsim.workload.network import Layer, Network
 
@@ -93,8 +92,12 @@ class Tilings:
 def layer_tilings(
     network: Network, name: str, arch: Architecture, mapping: MappingFile = EMPTY, nest: int = 0
 ) -> Tilings:
-    """All legal tilings of layer ``name`` in its place in ``network``; ``nest`` counts its loop nests."""
-    engine = engine_of(arch, mapping)
+    """All legal tilings of layer ``name`` in its place in ``network``; ``nest`` counts its loop nests.
+
+    Of a batch that runs in parts they are those of one part.
+    """
+    post = Simulator(arch, mapping).posts(network)[name]
+    arch, engine = post.arch, post.engine
     if not isinstance(engine, MappedEngine):
         raise InfeasibleError(
             f"layer {name}: its tilings",
@@ -102,8 +105,8 @@ def layer_tilings(
             bound=f"the {engine.name} engine",
             levers=("choose a systolic or nfu architecture",),
         )
-    layer = engine.built(network.layer(name))
-    nests = engine.planned(layer, plan_network(network, arch, engine))
+    layer = engine.built(post.layer(name))
+    nests = engine.planned(layer, post.plan)
     if nest >= len(nests):
         raise InfeasibleError(
             f"layer {name}: its tilings",

@@ -31,7 +31,7 @@ def explain(network: Network, layer: Layer, arch: Architecture, mapping: Mapping
     post = simulator.posts(network)[layer.name]
     run, layer = simulator.run_named(network, layer.name), post.layer(layer.name)
     arch, engine, plan = post.arch, post.engine, post.plan
-    lines = [*_headline(layer, run), *_placement(layer, plan, arch)]
+    lines = [*_headline(run.layer, run), *_parts(layer, post.parts), *_placement(layer, plan, arch)]
     if isinstance(engine, MappedEngine):
         for nest in engine.planned(layer, plan):
             lines += _nest(nest, engine.built(layer), arch)
@@ -49,6 +49,13 @@ def _headline(layer: Layer, run: LayerRun) -> list[str]:
         f"  runs on: {run.engine}" + (f" ({_plain(run)})" if run.engine == "none" else ""),
         "",
     ]
+
+
+def _parts(part: Layer, parts: int) -> list[str]:
+    if parts == 1:
+        return []
+    size = part.output_shapes[0][0]
+    return [f"the batch runs as {parts} parts, one after the other through all layers; what follows is of one, {size} rows:"]
 
 
 def _plain(run: LayerRun) -> str:

@@ -30,7 +30,7 @@ from accelsim.errors import InfeasibleError, InvariantError
 from accelsim.mapping.loopnest import Dims
 from accelsim.mapping.mapping import EMPTY, MappingFile
 from accelsim.report.activity import fold_rows, visits_of
-from accelsim.report.registers import is_single, the_layer, too_much
+from accelsim.report.registers import is_single, the_layer, the_post, too_much
 from accelsim.report.waveform import Signal, State, Variable, Waves
 from accelsim.schedule.build import NOTHING, Schedule
 from accelsim.simulator import Simulator, _Values
@@ -85,7 +85,7 @@ def film(network: Network, arch: Architecture, mapping: MappingFile = EMPTY, see
     """
     layer, spec = refuse(network, arch)
     recorder, seen = Recorder(), list[_Work]()
-    post = Simulator(arch, mapping, seed).posts(network)[layer.name]
+    post = the_post(network, Simulator(arch, mapping, seed))
     assert isinstance(post.engine, NfuEngine)
     post.engine.unit = _Watched(arch, spec, seen=seen)
     post.engine.known = PlannedNests()  # none of those made with the unit before

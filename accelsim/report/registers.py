@@ -19,6 +19,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from accelsim.arch.spec import Architecture, SystolicSpec
+from accelsim.course import Post
 from accelsim.engines.base import Array
 from accelsim.engines.kernels import timeline as tl
 from accelsim.engines.mapped import MappedEngine, PlannedNests
@@ -114,7 +115,7 @@ def film(network: Network, arch: Architecture, mapping: MappingFile = EMPTY, see
     """
     layer, spec = refuse(network, arch)
     recorder, watched = Recorder(), _Watched(arch, spec)
-    post = Simulator(arch, mapping, seed).posts(network)[layer.name]
+    post = the_post(network, Simulator(arch, mapping, seed))
     assert isinstance(post.engine, MappedEngine)
     post.engine.unit = watched
     post.engine.known = PlannedNests()  # none of those made with the unit before
@@ -130,6 +131,15 @@ def film(network: Network, arch: Architecture, mapping: MappingFile = EMPTY, see
     dataflow = schedule.mapping.dataflow
     folds = sum(1 for visits in visits_of(walks[0]) for _ in visits)
     return Film(network.name, layer.name, arch.name, arch.clock, spec, dataflow, layer.precision, folds, frames)
+
+
+def the_post(network: Network, simulator: Simulator) -> Post:
+    """Where the one layer of ``network`` runs; `InfeasibleError` where it runs several times."""
+    name = network.layers[0].name
+    post = simulator.posts(network)[name]
+    if post.parts > 1:
+        raise too_much(name, f"a batch in {post.parts} parts", "a single run", ("a smaller batch",))
+    return post
 
 
 def is_single(walks: list[Any]) -> TypeGuard[list[Walk]]:

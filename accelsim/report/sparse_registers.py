@@ -27,7 +27,7 @@ from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Recorder
 from accelsim.errors import InfeasibleError, InvariantError
 from accelsim.mapping.mapping import EMPTY, MappingFile
-from accelsim.report.registers import the_layer, too_much
+from accelsim.report.registers import the_layer, the_post, too_much
 from accelsim.report.waveform import Signal, State, Variable, Waves
 from accelsim.simulator import Simulator, _Values
 from accelsim.workload.network import Layer, Network
@@ -85,7 +85,7 @@ def film(network: Network, arch: Architecture, mapping: MappingFile = EMPTY, see
     """
     layer, spec = refuse(network, arch)
     recorder = Recorder()
-    post = Simulator(arch, mapping, seed).posts(network)[layer.name]
+    post = the_post(network, Simulator(arch, mapping, seed))
     assert isinstance(post.engine, SparseEngine)
     watched = _Watched(arch, spec, post.engine.vector, mapping)
     carry = recorder.carry(arch, layer.name, post.plan.placements[layer.name].reserved_bytes)
