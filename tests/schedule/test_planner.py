@@ -19,7 +19,6 @@ from accelsim.schedule.residency import Plan, Tenants
 from accelsim.workload.network import Network
 from accelsim.workload.ops import Concat, Conv2d, Elementwise, Pool2d
 
-
 MAPPER = 1 / 200  # so far less room may lead the mapper to something better, which no bound knows
 
 
