@@ -1,7 +1,8 @@
 """A strict YAML loader that knows the line and column of every key, and says all faults at once.
 
 Differences from a plain YAML 1.1 loader, each because a silent misreading costs a user a paper:
-``1e9`` is a number, ``no`` and ``on`` are words, ``12:30`` is text, and a repeated key is a fault.
+``1e9`` is a number, ``no`` and ``on`` are words, ``12:30`` is text, and a repeated key is a fault. ``<<: *name`` takes
+in the keys of another mapping, as YAML 1.1 has it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ KeyPath = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 MOST_DIGITS = 18
 MOST_VALUES = 1_000_000
+MERGE = "<<"
 _PLAIN = "tag:yaml.org,2002:"
 _KINDS = ("map", "seq", "str", "int", "float", "bool", "null")
 
@@ -137,10 +139,7 @@ class _Builder:
         if any(node is outer for outer in self._open):
             self._fault(node, path, "refers to itself")
             return None
-        self._built += 1
-        if self._built > MOST_VALUES:  # a few anchors that use each other can stand for billions
-            self._fault(node, path, f"expands to too many values, at most {MOST_VALUES:,} are taken")
-            raise InputError(self.faults)
+        self._count(node, path)
         self._open.append(node)
         try:
             if not node.tag.startswith(_PLAIN) or node.tag.removeprefix(_PLAIN) not in _KINDS:
@@ -156,16 +155,52 @@ class _Builder:
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         result: dict[str, Any] = {}
+        for key, (key_node, value_node) in self._entries(node, path).items():
+            self.marks[(*path, key)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            result[key] = self.build(value_node, (*path, key))
+        return result
+
+    def _entries(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """The keys of a mapping with their values, its own before those that it takes in with ``<<``."""
+        own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._fault(key_node, path, "a key must be a plain word")
                 continue
             key = str(key_node.value)
-            if key in result:
+            if key in own:
                 self._fault(key_node, (*path, key), "is given twice")
-            self.marks[(*path, key)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
-            result[key] = self.build(value_node, (*path, key))
-        return result
+            own[key] = (key_node, value_node)
+        merged = own.get(MERGE)
+        if merged is None or merged[0].style:  # a quoted "<<" is a word like any other
+            return own
+        del own[MERGE]
+        return {**self._merged(merged[1], (*path, MERGE)), **own}
+
+    def _merged(self, node: yaml.Node, path: KeyPath) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+        """The keys that ``<<`` brings from a mapping, or from a list of them, of which the first counts most."""
+        self._count(node, path)
+        if any(node is outer for outer in self._open):
+            self._fault(node, path, "refers to itself")
+            return {}
+        self._open.append(node)
+        found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        if isinstance(node, yaml.SequenceNode):
+            for item in reversed(node.value):
+                found |= self._merged(item, path)
+        elif isinstance(node, yaml.MappingNode):
+            found = self._entries(node, path)
+        else:
+            self._fault(node, path, "merges keys, and must be given a mapping or a list of mappings: <<: *name")
+        self._open.pop()
+        return found
+
+    def _count(self, node: yaml.Node, path: KeyPath) -> None:
+        """A few anchors that use each other can stand for billions of values."""
+        self._built += 1
+        if self._built > MOST_VALUES:
+            self._fault(node, path, f"expands to too many values, at most {MOST_VALUES:,} are taken")
+            raise InputError(self.faults)
 
     def _scalar(self, node: yaml.Node, path: KeyPath) -> Any:
         kind = node.tag.removeprefix(_PLAIN)

@@ -118,6 +118,43 @@ def test_nesting_without_end_is_a_fault(text: str) -> None:
     assert "nested too deeply" in faults(text)[0] or "not YAML" in faults(text)[0]
 
 
+MERGES = [
+    ("a: &x {p: 1, q: 2}\nb: {<<: *x, q: 3}", {"p": 1, "q": 3}),
+    ("a: &x {p: 1, q: 2}\nb: {q: 3, <<: *x}", {"q": 3, "p": 1}),
+    ("a: &x {p: 1}\nc: &y {p: 2, q: 4}\nb: {<<: [*x, *y]}", {"p": 1, "q": 4}),
+    ("a: &x {p: 1}\nc: &y {<<: *x, q: 5}\nb: {<<: *y}", {"p": 1, "q": 5}),
+    ("a: &x {p: {q: 1}}\nb: {<<: *x, p: {r: 2}}", {"p": {"r": 2}}),
+    ("b: {<<: {p: 1}}", {"p": 1}),
+    ("b: {'<<': {p: 1}}", {"<<": {"p": 1}}),
+]
+
+
+@pytest.mark.parametrize(("text", "merged"), MERGES)
+def test_merged_keys_stand_behind_a_mappings_own(text: str, merged: Any) -> None:
+    assert parse_document(text, "f.yaml").data["b"] == merged
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("b: {<<: 3}", "f.yaml:1:9: b.<<: merges keys, and must be given a mapping or a list of mappings"),
+        ("b: {<<: [{p: 1}, 4]}", "f.yaml:1:18: b.<<: merges keys"),
+        ("b: &x {<<: *x}", "f.yaml:1:4: b.<<: refers to itself"),
+        ("a: &x {p: 1}\nb: {<<: *x, <<: *x}", "f.yaml:2:13: b.<<: is given twice"),
+        ("a: &x {p: 1, p: 2}\nb: {<<: *x}", "f.yaml:1:14: a.p: is given twice"),
+    ],
+)
+def test_faults_of_a_merge_have_their_place(text: str, start: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_document(text, "f.yaml")
+    assert str(caught.value).startswith(start)
+
+
+def test_a_merged_key_stands_where_it_was_written() -> None:
+    marks = parse_document("a: &x\n  p: 1\nb:\n  <<: *x\n  q: 2", "f.yaml").marks
+    assert marks["b", "p"] == (2, 3) and marks["b", "q"] == (5, 3)
+
+
 def test_anchors_that_multiply_without_end_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(yaml_io, "MOST_VALUES", 10_000)
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
@@ -126,6 +163,13 @@ def test_anchors_that_multiply_without_end_are_a_fault(monkeypatch: pytest.Monke
 
 
 # ---- faults of files --------------------------------------------------------------------------------------------
+
+
+def test_merges_that_multiply_without_end_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("accelsim.yaml_io.MOST_VALUES", 1000)
+    levels = "".join(f"l{i}: &l{i} {{<<: [{', '.join([f'*l{i - 1}'] * 8)}]}}\n" for i in range(1, 12))
+    with pytest.raises(InputError, match="expands to too many values"):
+        parse_document("l0: &l0 {p: 1}\n" + levels, "f.yaml")
 
 
 def test_faults_of_files(tmp_path: Path) -> None:
