@@ -38,11 +38,13 @@ def load_network(source: Source, *, batch: int | None = None, overrides: Mapping
 
     ``overrides`` are as for ``--set``, e.g. ``{"workload.precision.weight": "int4"}``. Raises `InputError`.
     """
+    catalogue.require_roots(overrides, ("workload",))
     return catalogue.load_network(source, batch=batch, overrides=overrides)[0]
 
 
 def load_arch(source: Source, *, overrides: Mapping[str, Any] | None = None) -> Architecture:
     """Read an architecture: a name under ``arch_configs/`` or a .yaml file. Raises `InputError`."""
+    catalogue.require_roots(overrides, ("arch",))
     return catalogue.load_arch(source, overrides)
 
 
@@ -149,29 +151,25 @@ def prepare(
         for key in overrides
         if key.startswith("compression.")
     ]
+    faults += catalogue.strays_of(overrides)
     net, hardware, fixed, notes = None, None, None, list[str]()
     try:
-        if isinstance(network, Network):
-            net = network if batch is None else network.with_batch(batch)
-        else:
-            net, notes = catalogue.load_network(
-                network, batch=batch, overrides=overrides, values=values or given is not None
-            )
+        net, notes = catalogue.load_network(
+            network, batch=batch, overrides=overrides, values=values or given is not None
+        )
         if given is not None and batch is None:
             net = _with_batch(net, given.batch_for(net))
     except InputError as error:
         faults += error.faults
     try:
-        hardware = arch if isinstance(arch, Architecture) else catalogue.load_arch(arch, overrides)
+        hardware = catalogue.load_arch(arch, overrides)
     except InputError as error:
         faults += error.faults
     try:
-        if isinstance(mapping, MappingFile):
-            fixed = catalogue.with_machines(mapping)
-        else:
-            fixed = catalogue.load_mapping(mapping, overrides)
+        fixed = catalogue.load_mapping(mapping, overrides)
         if net is not None:
-            catalogue.check_mapping_names(fixed, net, str(mapping) if mapping else "--set mapping")
+            source = mapping.name or "mapping" if isinstance(mapping, MappingFile) else mapping
+            catalogue.check_mapping_names(fixed, net, str(source) if source else "--set mapping")
             net = net if layers is None else selected(net, layers)
     except InputError as error:
         faults += error.faults

@@ -16,6 +16,7 @@ from accelsim.yaml_io import Document, KeyPath, load_document, parse_value, vali
 
 Overrides = Mapping[str, Any]
 ROOTS = ("arch", "mapping", "workload", "compression")
+_KEYS = {"arch": "arch.KEY", "mapping": "mapping.LAYER.KEY", "workload": "workload.KEY", "compression": "compression.PASS.KEY"}
 _PACKAGE = Path(__file__).parent
 
 
@@ -54,10 +55,9 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
     faults, result = [], {}
     for text in assignments:
         key, equals, value = text.partition("=")
-        root = key.split(".")[0]
-        if not equals or "." not in key or root not in ROOTS:
-            allowed = "arch.KEY=VALUE, mapping.LAYER.KEY=VALUE, workload.KEY=VALUE or compression.PASS.KEY=VALUE"
-            faults.append(Fault("--set", key, f"must be {allowed}{nearest(root, ROOTS) if root not in ROOTS else ''}"))
+        strays = strays_of([key], ROOTS, "=VALUE", equals == "=")
+        if strays:
+            faults += strays
             continue
         try:
             result[key] = parse_value(value)
@@ -66,6 +66,25 @@ def parse_overrides(assignments: Iterable[str]) -> dict[str, Any]:
     if faults:
         raise InputError(faults)
     return result
+
+
+def strays_of(keys: Iterable[str], roots: Iterable[str] = ROOTS, rest: str = "", whole: bool = True) -> list[Fault]:
+    """A fault for each of ``keys`` that begins with none of ``roots``; or for all, where they are not ``whole``."""
+    known = tuple(roots)
+    allowed = join_allowed(_KEYS[root] + rest for root in known)
+    faults = []
+    for key in keys:
+        root, dot, _ = key.partition(".")
+        if not whole or not dot or root not in known:
+            faults.append(Fault("--set", key, f"must be {allowed}{'' if root in known else nearest(root, known)}"))
+    return faults
+
+
+def require_roots(overrides: Overrides | None, roots: Iterable[str] = ROOTS) -> None:
+    """Raise `InputError` for overrides of something that is not there."""
+    strays = strays_of(overrides or (), roots)
+    if strays:
+        raise InputError(strays)
 
 
 def _under(overrides: Overrides, root: str) -> dict[KeyPath, Any]:
@@ -81,21 +100,43 @@ def _overridden(document: Document, overrides: Mapping[KeyPath, Any], root: str)
 # ---- architectures, mappings ------------------------------------------------------------------------------------
 
 
-def load_arch(source: str | Path, overrides: Overrides | None = None) -> Architecture:
-    """An architecture by name or path, with ``arch.`` overrides applied."""
+def load_arch(source: str | Path | Architecture, overrides: Overrides | None = None) -> Architecture:
+    """An architecture by name or path, or one that was read before, with ``arch.`` overrides applied."""
+    changes = _under(overrides or {}, "arch")
+    if isinstance(source, Architecture):
+        return read_architecture(_overridden(_origin_of(source, changes), changes, "arch")) if changes else source
     document = load_document(locate(str(source), "arch_configs", "architecture"))
-    return read_architecture(_overridden(document, _under(overrides or {}, "arch"), "arch"))
+    return read_architecture(_overridden(document, changes, "arch"))
 
 
-def load_mapping(source: str | Path | None, overrides: Overrides | None = None) -> MappingFile:
-    """A mapping file with ``mapping.LAYER.`` overrides applied; empty when nothing is given."""
+def _origin_of(arch: Architecture, changes: Iterable[KeyPath]) -> Document:
+    """The document that ``arch`` was read from; `InputError` where it is not, or no more, what stands there."""
+    if arch.origin is not None and read_architecture(arch.origin) == arch:
+        return arch.origin
+    how = "was made or changed in Python, so no override is laid over it: change it there, or give its file"
+    raise InputError(Fault(f"--set arch.{'.'.join(map(str, keys))}", "", f"{arch.name} {how}") for keys in changes)
+
+
+def load_mapping(source: str | Path | MappingFile | None, overrides: Overrides | None = None) -> MappingFile:
+    """A mapping file, or one that was read before, with ``mapping.LAYER.`` overrides applied; empty when nothing is given."""
     changes = _under(overrides or {}, "mapping")
+    if isinstance(source, MappingFile) and not changes:
+        return with_machines(source)
     if source is None and not changes:
         return EMPTY
-    document = Document({"schema": "accelsim.mapping/1"}, "--set") if source is None else load_document(Path(source))
+    document = _mapping_document(source)
     placed = {keys if keys[0] in ("default", "layers") else ("layers", *keys): value for keys, value in changes.items()}
     document = _overridden(document, placed, "mapping")
-    return with_machines(validate(document, MappingFile), document)
+    mapping = validate(document, MappingFile)
+    if isinstance(source, MappingFile):
+        mapping = mapping.with_machines(source.machines)
+    return with_machines(mapping, document)
+
+
+def _mapping_document(source: str | Path | MappingFile | None) -> Document:
+    if isinstance(source, MappingFile):
+        return Document(source.model_dump(by_alias=True, exclude_unset=True), source.name or "mapping")
+    return Document({"schema": "accelsim.mapping/1"}, "--set") if source is None else load_document(Path(source))
 
 
 def with_machines(mapping: MappingFile, document: Document | None = None) -> MappingFile:
@@ -130,23 +171,21 @@ def check_mapping_names(mapping: MappingFile, network: Network, source: str) -> 
 
 
 def load_network(
-    source: str | Path, *, batch: int | None = None, overrides: Overrides | None = None, values: bool = False
+    source: str | Path | Network, *, batch: int | None = None, overrides: Overrides | None = None, values: bool = False
 ) -> tuple[Network, list[str]]:
-    """A network by name or path (.yaml, .onnx, SCALE-Sim .csv), and notes about how it was read.
+    """A network by name or path (.yaml, .onnx, SCALE-Sim .csv) or one that was read before, and notes about how it was read.
 
     With ``values`` an ONNX model's numbers are in its layers.
     """
-    path = locate(str(source), "workloads", "network", (".yaml", ".yml", ".onnx", ".csv"))
     changes = _under(overrides or {}, "workload")
     if batch is not None:
         changes = {**changes, ("batch",): batch}
+    if isinstance(source, Network):
+        return _read_again(source, changes)
+    path = locate(str(source), "workloads", "network", (".yaml", ".yml", ".onnx", ".csv"))
     suffix = path.suffix.lower()
     if suffix in (".yaml", ".yml"):
-        from accelsim.frontends.network_yaml import read_network
-
-        document = _overridden(load_document(path), changes, "workload")
-        network = read_network(document)
-        return network, unused(network, document.data.get("algorithm", "direct"))
+        return _read_yaml(_overridden(load_document(path), changes, "workload"))
     if suffix == ".onnx":
         from accelsim.frontends.onnx import read_onnx_with_notes
 
@@ -163,6 +202,22 @@ def load_network(
 
     network, notes = read_scalesim_topology(path)
     return _noted(_changed(network, changes), changes, notes)
+
+
+def _read_yaml(document: Document) -> tuple[Network, list[str]]:
+    from accelsim.frontends.network_yaml import read_network
+
+    network = read_network(document)
+    return network, unused(network, document.data.get("algorithm", "direct"))
+
+
+def _read_again(network: Network, changes: Mapping[KeyPath, Any]) -> tuple[Network, list[str]]:
+    """``network`` with keys changed: in its YAML where it still is what stands there, else in its layers themselves."""
+    if not changes:
+        return network, []
+    if network.origin is not None and _read_yaml(network.origin)[0] == network:
+        return _read_yaml(_overridden(network.origin, changes, "workload"))
+    return _noted(_changed(network, changes), changes, [])
 
 
 def _runtime(changes: Mapping[KeyPath, Any]) -> tuple[Any, dict[KeyPath, Any]]:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from accelsim.arch.loader import read_architecture
 from accelsim.arch.spec import Architecture
+from accelsim.catalogue import with_machines
 from accelsim.compression.recipe import Recipe, read_recipe
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.frontends.network_yaml import network_file_model, read_network
@@ -21,7 +22,7 @@ from accelsim.yaml_io import Document, load_document, validate
 READERS: dict[str, Callable[[Document], Any]] = {
     "accelsim.network/1": read_network,
     "accelsim.arch/1": read_architecture,
-    "accelsim.mapping/1": lambda document: validate(document, MappingFile),
+    "accelsim.mapping/1": lambda document: with_machines(validate(document, MappingFile), document),
     "accelsim.recipe/1": read_recipe,
     "accelsim.sweep/1": spec_of,
 }

@@ -339,10 +339,10 @@ def _compressed(
     if options.recipe is None and not any(key.startswith("compression.") for key in overrides):
         return options.network, options.batch, overrides
     from accelsim.compression.compress import compress
-    from accelsim.compression.override import without_compression
 
     made = compress(options.network, options.recipe, batch=options.batch, overrides=overrides)
-    return made.network, None, without_compression(overrides)
+    left = {key: value for key, value in overrides.items() if not key.startswith(("compression.", "workload."))}
+    return made.network, None, left
 
 
 def _progress(words: str) -> AbstractContextManager[Any]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 
+Entry = tuple[yaml.ScalarNode, yaml.Node]
 KeyPath = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 MOST_DIGITS = 18
@@ -93,6 +94,13 @@ def read_text(path: Path, source: str | None = None) -> str:
         raise InputError(Fault(name, "", f"cannot be read: {error.strerror}")) from None
 
 
+def no_file(path: Path) -> str:
+    """What is wrong with a file that is named; empty if it is there."""
+    if path.is_dir():
+        return f"names {path}, which is a directory, must be a file"
+    return "" if path.exists() else f"names {path}, and there is no such file"
+
+
 def load_document(path: Path) -> Document:
     """Parse the YAML file at ``path``; raises `InputError` with line and column."""
     return parse_document(read_text(path), source=str(path), folder=path.parent)
@@ -160,9 +168,9 @@ class _Builder:
             result[key] = self.build(value_node, (*path, key))
         return result
 
-    def _entries(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+    def _entries(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Entry]:
         """The keys of a mapping with their values, its own before those that it takes in with ``<<``."""
-        own: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        own: dict[str, Entry] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._fault(key_node, path, "a key must be a plain word")
@@ -177,14 +185,14 @@ class _Builder:
         del own[MERGE]
         return {**self._merged(merged[1], (*path, MERGE)), **own}
 
-    def _merged(self, node: yaml.Node, path: KeyPath) -> dict[str, tuple[yaml.Node, yaml.Node]]:
+    def _merged(self, node: yaml.Node, path: KeyPath) -> dict[str, Entry]:
         """The keys that ``<<`` brings from a mapping, or from a list of them, of which the first counts most."""
         self._count(node, path)
         if any(node is outer for outer in self._open):
             self._fault(node, path, "refers to itself")
             return {}
         self._open.append(node)
-        found: dict[str, tuple[yaml.Node, yaml.Node]] = {}
+        found: dict[str, Entry] = {}
         if isinstance(node, yaml.SequenceNode):
             for item in reversed(node.value):
                 found |= self._merged(item, path)

@@ -152,7 +152,8 @@ def test_faults_of_a_merge_have_their_place(text: str, start: str) -> None:
 
 def test_a_merged_key_stands_where_it_was_written() -> None:
     marks = parse_document("a: &x\n  p: 1\nb:\n  <<: *x\n  q: 2", "f.yaml").marks
-    assert marks["b", "p"] == (2, 3) and marks["b", "q"] == (5, 3)
+    assert marks["b", "p"] == (2, 3)
+    assert marks["b", "q"] == (5, 3)
 
 
 def test_anchors_that_multiply_without_end_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:

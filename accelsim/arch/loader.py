@@ -14,5 +14,5 @@ def read_architecture(document: Document) -> Architecture:
     """Validate ``document``; raises `InputError` with every fault and its place."""
     digest = hashlib.sha256(json.dumps(document.data, sort_keys=True, default=str).encode()).hexdigest()
     arch = system_of(validate(document, Architecture))
-    arch._sha256 = digest
+    arch._sha256, arch._origin = digest, document
     return arch

@@ -34,6 +34,7 @@ from accelsim.units import (
     ceil_div,
 )
 from accelsim.workload.precision import NumberFormat, Precision, parse_format
+from accelsim.yaml_io import Document
 
 if TYPE_CHECKING:
     import numpy as np
@@ -553,6 +554,7 @@ class Architecture(_Block):
     memory: list[MemoryLevel] = Field(min_length=1)
     energy: EnergySpec = EnergySpec()
     _sha256: str = PrivateAttr(default="")
+    _origin: Document | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _levels_make_sense(self) -> Architecture:
@@ -597,6 +599,11 @@ class Architecture(_Block):
     def sha256(self) -> str:
         """Digest of the file's content with its overrides; set by the loader."""
         return self._sha256
+
+    @property
+    def origin(self) -> Document | None:
+        """The YAML with its overrides that this was read from; set by the loader, None if it was made in Python."""
+        return self._origin
 
     @property
     def off_chip(self) -> MemoryLevel:

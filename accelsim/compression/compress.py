@@ -135,10 +135,9 @@ def _present(document: Document | None) -> Document:
 
 
 def _loaded(network: str | Path | Network, batch: int | None, overrides: Mapping[str, Any]) -> Network:
-    if isinstance(network, Network):
-        return network if batch is None else network.with_batch(batch)
-    from accelsim.catalogue import load_network
+    from accelsim.catalogue import load_network, require_roots
 
+    require_roots(overrides)
     return load_network(network, batch=batch, overrides=overrides, values=True)[0]
 
 

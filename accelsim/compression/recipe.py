@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from accelsim.errors import nearest
+from accelsim.errors import InputError, nearest
 from accelsim.units import PositiveInt
 from accelsim.workload.algorithms import Algorithm
 from accelsim.workload.network import Rounding
-from accelsim.yaml_io import Document, validate
+from accelsim.yaml_io import Document, no_file, validate
 
 SCHEMA = "accelsim.recipe/1"
 Bits = Annotated[int, Field(strict=True, ge=2, le=16)]
@@ -212,11 +212,15 @@ class Recipe(_Part):
 
 
 def read_recipe(document: Document) -> Recipe:
-    """Validate a recipe; file names are relative to it."""
+    """Validate a recipe; file names are relative to it, and the files must be there."""
     recipe = validate(document, Recipe)
+    folder = document.folder or Path()
     located = {
-        key: part.model_copy(update={"file": document.folder / part.file})
+        key: part.model_copy(update={"file": folder / part.file})
         for key in ("calibration", "test")
-        if document.folder is not None and (part := getattr(recipe, key)) is not None
+        if (part := getattr(recipe, key)) is not None
     }
+    faults = [document.fault((key, "file"), why) for key, part in located.items() if (why := no_file(part.file))]
+    if faults:
+        raise InputError(faults)
     return recipe.model_copy(update=located)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, cast
@@ -28,7 +30,7 @@ from accelsim.workload.network import (
 )
 from accelsim.workload.ops import OPERATOR_BY_NAME, OPERATORS, Op, Shape
 from accelsim.workload.precision import PartialPrecision, Precision
-from accelsim.yaml_io import Document, validate
+from accelsim.yaml_io import Document, KeyPath, no_file, validate
 
 SCHEMA = "accelsim.network/1"
 
@@ -163,6 +165,7 @@ def read_network(document: Document) -> Network:
     faults: list[Fault] = []
     sketches = []
     for index, entry in enumerate(entries):
+        faults += _missing_files(entry, document, ("layers", index))
         fresh = _fresh_input(entry, index)
         if isinstance(fresh, str):
             faults.append(document.fault(("layers", index), fresh))
@@ -186,7 +189,7 @@ def read_network(document: Document) -> Network:
         ) from None
     _check_numbers(network, document)
     _check_exits(network, document)
-    return network
+    return replace(network, origin=document)
 
 
 def _check_numbers(network: Network, document: Document) -> None:
@@ -296,6 +299,17 @@ def _sketch(entry: Any, after: tuple[str, ...] | None, precision: Precision, fol
         quantization=entry.quantization.value() if entry.quantization else Quantization(),
         odds=Odds(entry.exit, entry.gate),
     )
+
+
+def _missing_files(entry: _LayerCommon, document: Document, at: KeyPath) -> Iterator[Fault]:
+    """A file that is named must be there, whether its numbers are wanted or not."""
+    for key in ("weight", "input", "bias"):
+        source = getattr(entry, key)
+        located = _located(source, document.folder) if isinstance(source, ValueSource) else ValueSource()
+        for part, path in (("file", located.file), ("codebook", located.codebook)):
+            why = path and no_file(path)
+            if why:
+                yield document.fault((*at, key, part), why)
 
 
 def _located(source: ValueSource, folder: Path | None) -> ValueSource:

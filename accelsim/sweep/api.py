@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
+
+from accelsim.errors import Fault, InputError
 from accelsim.sweep.progress import Progress, progress_on_terminal
 from accelsim.sweep.runner import run_sweep
 from accelsim.sweep.spec import Spec, make_spec, read_spec
@@ -82,7 +85,12 @@ def _spec(network: Any, arch: Any, vary: Mapping[str, Any] | None, options: dict
 
 
 def _names(given: Source | Iterable[Source]) -> list[str]:
-    return [str(given)] if isinstance(given, str | Path) else [str(source) for source in given]
+    listed = list(given) if isinstance(given, Iterable) and not isinstance(given, str | BaseModel) else [given]
+    strangers = [type(source).__name__ for source in listed if not isinstance(source, str | Path)]
+    if strangers:
+        what = "a sweep reads its networks and architectures itself, once a point: give names or paths"
+        raise InputError(Fault("sweep", "", f"is given a {name}, and {what}") for name in strangers)
+    return [str(source) for source in listed]
 
 
 def _texts(given: str | Sequence[str]) -> Sequence[str]:

@@ -29,7 +29,7 @@ from accelsim.sweep.expression import Expression
 from accelsim.sweep.objective import Objective
 from accelsim.sweep.space import Axis, Space, SpaceError
 from accelsim.sweep.values import Values, parse_values
-from accelsim.yaml_io import Document, KeyPath, load_document, validate
+from accelsim.yaml_io import Document, KeyPath, load_document, no_file, validate
 
 SCHEMA = "accelsim.sweep/1"
 FLAGS = "command line"
@@ -233,6 +233,11 @@ def spec_of(document: Document) -> Spec:
     objectives = build.objectives(("objective",), file.objective)
     space = build.space(axes, where)
     tilings = _tilings(build, file.tilings) if file.tilings else None
+    for key in ("mapping", "recipe"):
+        name = getattr(file, key)
+        why = name and no_file(Path(_located(name, document)))
+        if why:
+            build.fault((key,), why)
     build.check()
     return Spec(
         networks=tuple(_located(name, document) for name in file.network),
@@ -280,6 +285,8 @@ def make_spec(
     With ``tilings`` naming a layer, ``mapping.LAYER.tile.X`` in ``vary`` says which sizes its tiles may have.
     """
     build = _Builder(Document({}, source), free=free)
+    for key in settings or {}:
+        build.key((key,), key)
     own = {key: given for key, given in vary.items() if tilings and _is_tiling_key(key, tilings)}
     axes = [build.axis((key,), _keys(key), given) for key, given in vary.items() if key not in own]
     inside, limits = build.where(("where",), where, vary)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from accelsim.errors import nearest
 from accelsim.workload.ops import Op, Shape
 from accelsim.workload.precision import Precision
+from accelsim.yaml_io import Document
 
 Array = npt.NDArray[Any]
 
@@ -244,7 +245,10 @@ class LayerSketch:
 
 @dataclass(frozen=True)
 class Network:
-    """Layers in topological order, the graph's inputs (shape without the batch), and the batch."""
+    """Layers in topological order, the graph's inputs (shape without the batch), and the batch.
+
+    ``origin``: the YAML with its overrides that it was read from, and that more overrides are laid over.
+    """
 
     name: str
     batch: int
@@ -252,6 +256,7 @@ class Network:
     layers: tuple[Layer, ...]
     sha256: str = ""
     sketches: tuple[LayerSketch, ...] = field(default=(), repr=False)
+    origin: Document | None = field(default=None, repr=False, compare=False)
 
     def layer(self, name: str) -> Layer:
         """The layer of that name; KeyError with the nearest known name."""

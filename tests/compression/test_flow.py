@@ -124,7 +124,7 @@ FAULTS = [
     ("calibration: {file: empty.npy}\npasses:\n  - {kind: quantize}\n", "calibration: has the shape [0, 1, 8, 8]"),
     ("calibration: {file: nan.npy}\npasses:\n  - {kind: quantize}\n", "is nan, must be a finite number"),
     ("calibration: {file: zero.npy}\npasses:\n  - {kind: quantize}\n", "has a scale of zero"),
-    ("calibration: {file: none.npy}\npasses:\n  - {kind: quantize}\n", "cannot be read: No such file"),
+    ("calibration: {file: none.npy}\npasses:\n  - {kind: quantize}\n", "and there is no such file"),
     ("test: {file: seven.npz, array: x, labels: far}\npasses:\n  - {kind: quantize}\n", "has the label 77, and the network's"),
     ("test: {file: seven.npz, array: x, labels: half}\npasses:\n  - {kind: quantize}\n", "has labels that are no whole numbers"),
     ("calibration: {file: wide.npy}\npasses:\n  - {kind: quantize}\n", "has samples of shape [1, 9, 9], digits takes [1, 8, 8]"),
