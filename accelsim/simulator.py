@@ -149,9 +149,10 @@ class _Values:
 
     def operands(self, layer: Layer) -> Operands:
         from accelsim.workload.fixed_point import centred
+        from accelsim.workload.floats import as_read
         from accelsim.workload.values import bias_values, peephole_values, projection_values, weight_values
 
-        inputs = self._take(layer)
+        inputs = as_read(layer, self._take(layer))
         weight = weight_values(layer, self.seed) if layer.weight_shape is not None else None
         if not isinstance(layer.op, Recurrent):
             if layer.macs:

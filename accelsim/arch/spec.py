@@ -385,6 +385,7 @@ class NfuSpec(_Block):
     overlap: Literal["none", "skewed"] = "skewed"
     sums: Literal["registers", "buffer"] = "registers"
     arithmetic: FixedPoint | None = None
+    accumulator_overflow: Literal["wrap", "saturate"] = "wrap"  # of exact sums; fixed-point ones do as arithmetic says
     activation: PiecewiseLinear = PiecewiseLinear()
     precision: Throughput = {"int16": Fraction(1)}
     nodes: Annotated[int, Field(strict=True, ge=1, le=4096)] = 1

@@ -18,6 +18,7 @@ import numpy as np
 from accelsim.arch.spec import Architecture
 from accelsim.counters import Counters
 from accelsim.engines.base import Array, Evaluated, LayerRun, Operands, Sums
+from accelsim.engines.transforms import evaluated
 from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Carry
 from accelsim.mapping.auto import choose_mapping
@@ -28,8 +29,10 @@ from accelsim.mapping.mapping import LayerMapping, Mapping, MappingFile
 from accelsim.schedule.build import Schedule, build_schedule
 from accelsim.schedule.residency import Plan, shares_off_chip
 from accelsim.units import ceil_div
+from accelsim.workload.accumulator import Accumulator
+from accelsim.workload.floats import read_as
 from accelsim.workload.network import Layer
-from accelsim.workload.ops import Conv2d, LocallyConnected2d, Recurrent
+from accelsim.workload.ops import Conv2d, LocallyConnected2d, Matmul, Recurrent
 from accelsim.workload.precision import Precision
 from accelsim.workload.recurrent import CellArithmetic
 
@@ -56,6 +59,9 @@ class Unit(Machine, Protocol):
 
     def run(self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry) -> Counters:
         """Walk a schedule: cycles, stalls, traffic."""
+
+    def accumulator(self, precision: Precision) -> Accumulator:
+        """The register that a layer's sums and its bias are added in."""
 
     def accumulate(self, schedule: Schedule, precision: Precision, image: Array, weight: Array) -> Sums:
         """Step the operands through the unit.
@@ -198,9 +204,7 @@ class MappedEngine:
         return unit
 
     def evaluate(self, layer: Layer, operands: Operands) -> Evaluated:
-        from accelsim.workload import functional
-
-        return Evaluated(functional.evaluate(layer, operands.inputs, operands.weight))
+        return evaluated(layer, operands, self.unit.accumulator(layer.precision))
 
     # ---- running -------------------------------------------------------------------------------------------
 
@@ -264,8 +268,8 @@ class MappedEngine:
             output, sums = self._recurrent(layer, planned, operands)
         else:
             image, weight = _as_image(layer, operands)
-            total = self._sums(planned[0], layer, image, weight)
-            output, sums = self._finish(layer, total.accumulators, operands.bias), [total]
+            total = self._biased(planned[0], layer, self._sums(planned[0], layer, image, weight), operands.bias)
+            output, sums = self._finish(layer, total.accumulators), [total]
         counted = replace(
             counters,
             effective_macs=sum(part.effective_macs for part in sums),
@@ -277,9 +281,18 @@ class MappedEngine:
         """A nest's operands through its unit."""
         return planned.unit.accumulate(planned.schedule, layer.precision, image, weight)
 
-    def _finish(self, layer: Layer, accumulators: Array, bias: Array | None) -> Array:
-        """Bias and requantization of N x (G*K) x P x Q accumulators, in the layer's output shape."""
-        accumulators = biased(layer, accumulators, bias)
+    def _accumulator(self, planned: PlannedNest, layer: Layer) -> Accumulator:
+        return planned.unit.accumulator(layer.precision)
+
+    def _biased(self, planned: PlannedNest, layer: Layer, total: Sums, bias: Array | None) -> Sums:
+        """A nest's sums with the layer's bias added behind the last product, in the same registers."""
+        if bias is None:
+            return total
+        added, overflows = self._accumulator(planned, layer).added(total.accumulators, _over_sums(layer, bias))
+        return Sums(added, total.effective_macs, total.overflows + overflows)
+
+    def _finish(self, layer: Layer, accumulators: Array) -> Array:
+        """Requantization of N x (G*K) x P x Q accumulators, in the layer's output shape."""
         reduction = layer.macs // prod(layer.output_shapes[0])
         accumulators = from_image(layer, accumulators)
         return self._narrow(layer, accumulators.reshape(layer.output_shapes[0]), reduction)
@@ -296,16 +309,18 @@ class MappedEngine:
         batch, steps, features = sequence.shape
         rows = sequence.reshape(batch * steps, features)
         total = self._product(planned[0], layer, rows, operands.weight[:, :features])
+        total = self._biased(planned[0], layer, total, operands.bias)
         sums, state, hidden = [total], functional.initial_state(layer), []
         given = total.accumulators.reshape(batch, steps, -1)
-        given = given if operands.bias is None else given + operands.bias
         for step in range(steps):
-            fed = self._product(planned[1], layer, state.hidden, operands.weight[:, features:])
+            hidden_read = read_as(state.hidden, layer.precision.input)
+            fed = self._product(planned[1], layer, hidden_read, operands.weight[:, features:])
             gates = fed.accumulators.reshape(batch, -1)
             state = functional.recurrent_cell(layer, given[:, step], gates, state, operands.peepholes, cell)
             sums.append(fed)
             if operands.projection is not None:
-                down = self._product(planned[2], layer, state.hidden, operands.projection)
+                shown = read_as(state.hidden, layer.precision.input)
+                down = self._product(planned[2], layer, shown, operands.projection)
                 narrow = self._narrow(layer, down.accumulators.reshape(batch, -1), layer.op.hidden)
                 state = state._replace(hidden=narrow)
                 sums.append(down)
@@ -324,12 +339,12 @@ class MappedEngine:
         return self._sums(planned, layer, image, columns)
 
 
-def biased(layer: Layer, accumulators: Array, bias: Array | None) -> Array:
-    """N x (G*K) x P x Q accumulators and a layer's bias."""
-    if bias is None:
-        return accumulators
-    each_pixel = isinstance(layer.op, LocallyConnected2d)  # private kernels have private biases
-    return np.asarray(accumulators + (bias[None] if each_pixel else bias.reshape(1, -1, 1, 1)))
+def _over_sums(layer: Layer, bias: Array) -> Array:
+    """A layer's bias in a shape that broadcasts over N x (G*K) x P x Q accumulators."""
+    if isinstance(layer.op, LocallyConnected2d):  # private kernels have private biases
+        return bias[None]
+    groups = layer.op.sizes(layer.input_shapes)[0] if isinstance(layer.op, Matmul) else 1
+    return np.tile(bias, groups).reshape(1, -1, 1, 1)  # all products of a batch have the same
 
 
 def _part_placement(nest: LoopNest, placement: Placement) -> Placement:

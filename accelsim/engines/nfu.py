@@ -24,7 +24,7 @@ from accelsim.engines.kernels import nfu as kernels
 from accelsim.engines.mapped import MappedEngine, PlannedNest
 from accelsim.engines.nodes import at_work, division, exchanged
 from accelsim.engines.stretch import LONG, SHORT, StretchedNest, is_long, pixel_sums, shortened, stretch
-from accelsim.engines.tiles import TileOperands
+from accelsim.engines.tiles import TileOperands, largest_sum
 from accelsim.engines.walk import (
     Carry,
     Steps,
@@ -40,6 +40,7 @@ from accelsim.memory.transfers import port_contention, transfer_traffic
 from accelsim.schedule.build import NOTHING, Schedule, build_schedule, tile_places
 from accelsim.schedule.residency import Plan
 from accelsim.units import ceil_div
+from accelsim.workload.accumulator import Accumulator
 from accelsim.workload.fixed_point import saturate
 from accelsim.workload.network import Layer
 from accelsim.workload.precision import NumberFormat, Precision
@@ -336,13 +337,14 @@ class Nfu:
         sums = np.zeros((d.N, d.G, d.K, d.P, d.Q), dtype=np.float32 if floats else np.int64)
         effective, overflows = 0, 0
         pack, _ = self._speed(precision)
+        cuts = self._cuts(precision, image, weight)
         operands = TileOperands(nest, image, weight)
         rows_of = cache(lambda tile: self._taken(tile, pack))
         for at, tile in tile_places(d, schedule.mapping if nest.private_weights else _with_more_pixels(schedule)):
             taken = rows_of(Dims(C=tile.C, R=tile.R, S=tile.S))
             for left, right, place in operands.of(at, tile):
                 out = sums[place].reshape(tile.N, tile.K, -1).transpose(0, 2, 1).reshape(-1, tile.K)
-                out, overflowed = self._tile_sums(left, right, out, taken, precision)
+                out, overflowed = self._tile_sums(left, right, out, taken, cuts)
                 overflows += overflowed
                 effective += int(
                     (left != 0).sum(axis=0, dtype=np.int64) @ (right != 0).sum(axis=1, dtype=np.int64)
@@ -350,6 +352,28 @@ class Nfu:
                 turned = out.reshape(tile.N, -1, tile.K).transpose(0, 2, 1)
                 sums[place] = turned.reshape(sums[place].shape)
         return Sums(sums.reshape(d.N, d.G * d.K, d.P, d.Q), effective, overflows)
+
+    def accumulator(self, precision: Precision) -> Accumulator:
+        arithmetic = self.spec.arithmetic
+        if arithmetic is None or not precision.accumulator.is_integer:
+            return Accumulator(precision.accumulator, self.spec.accumulator_overflow == "saturate")
+        return Accumulator(NumberFormat("int", arithmetic.sum_bits), arithmetic.overflow == "saturate")
+
+    def _cuts(self, precision: Precision, image: Array, weight: Array) -> dict[str, Any]:
+        """The kernel's words for products and sums that are cut; exact sums are watched only if they could overflow."""
+        options: dict[str, Any] = {"operand_bits": (_signed_bits(precision.input), _signed_bits(precision.weight))}
+        arithmetic, register = self.spec.arithmetic, self.accumulator(precision)
+        if not register.format.is_integer:
+            return options
+        if arithmetic is not None and arithmetic.product == "truncate":
+            options |= {
+                "product_mode": _MODES[arithmetic.overflow],
+                "product_shift": arithmetic.fraction,
+                "product_bits": arithmetic.product_bits,
+            }
+        if arithmetic is None and largest_sum(weight, image) <= register.format.highest:
+            return options
+        return options | {"sum_bits": min(register.format.bits, 62), "saturate": register.saturates}
 
     def _taken(self, tile: Dims, pack: int) -> npt.NDArray[np.int64]:
         """int64[chunks, Ti]: which element of the tile's reduction (C, R, S) each lane of each row takes; -1
@@ -369,7 +393,7 @@ class Nfu:
         return np.pad(rows, ((0, 0), (0, lanes - rows.shape[1])), constant_values=-1)
 
     def _tile_sums(
-        self, left: Array, right: Array, start: Array, taken: npt.NDArray[np.int64], precision: Precision
+        self, left: Array, right: Array, start: Array, taken: npt.NDArray[np.int64], cuts: MappingABC[str, Any]
     ) -> tuple[Array, int]:
         """``start`` [pixels, K] plus one tile's products, and sums that did not fit."""
         step = self.spec.unroll.K
@@ -384,7 +408,7 @@ class Nfu:
             weights[:-1, block, : part.stop - part.start] = right[:, part]
             sums[:, block, : part.stop - part.start] = start[:, part]
         rows = np.ascontiguousarray(weights[taken].transpose(2, 0, 1, 3))
-        overflows = kernels.run_tile(inputs, rows, sums, **_cuts(self.spec.arithmetic, precision))
+        overflows = kernels.run_tile(inputs, rows, sums, **cuts)
         return sums[:, :, :step].reshape(left.shape[0], -1)[:, : right.shape[1]], overflows
 
 
@@ -406,20 +430,6 @@ def _smaller(layer: str, unroll: Unroll, most: int) -> tuple[str, ...]:
     dims = sorted((dim for dim, room in rooms.items() if room), key=lambda dim: -int(getattr(unroll, dim)))
     turn = tuple(f"mapping.{layer}.unroll.{dim} at most {rooms[dim]}" for dim in dims[:2])
     return (*turn, "a larger arch.engine.unroll")
-
-
-def _cuts(arithmetic: FixedPoint | None, precision: Precision) -> dict[str, Any]:
-    """The kernel's words for the fixed-point block."""
-    options: dict[str, Any] = {"operand_bits": (_signed_bits(precision.input), _signed_bits(precision.weight))}
-    if arithmetic is None or not precision.accumulator.is_integer:
-        return options
-    if arithmetic.product == "truncate":
-        options |= {
-            "product_mode": _MODES[arithmetic.overflow],
-            "product_shift": arithmetic.fraction,
-            "product_bits": arithmetic.product_bits,
-        }
-    return options | {"sum_bits": arithmetic.sum_bits, "saturate": arithmetic.overflow == "saturate"}
 
 
 def _signed_bits(number: NumberFormat) -> int:
@@ -498,6 +508,10 @@ class NfuEngine(MappedEngine):
         if isinstance(planned, StretchedNest):
             return pixel_sums(planned, layer.precision, image, weight)
         return super()._sums(planned, layer, image, weight)
+
+    def _accumulator(self, planned: PlannedNest, layer: Layer) -> Accumulator:
+        assert isinstance(planned.unit, Nfu)
+        return planned.unit.computing(self._arithmetic(layer)).accumulator(layer.precision)
 
     def _arithmetic(self, layer: Layer) -> FixedPoint | None:
         """The fixed point that ``layer`` is computed in; None for exact integers, which a layer's own scales ask for."""

@@ -17,6 +17,7 @@ from accelsim.arch.spec import FixedPoint, NfuSpec, PiecewiseLinear
 from accelsim.engines.base import Array, Evaluated
 from accelsim.engines.kernels import nfu as kernels
 from accelsim.errors import InfeasibleError
+from accelsim.workload.accumulator import Accumulator
 from accelsim.workload.fixed_point import saturate
 from accelsim.workload.network import Layer
 from accelsim.workload.ops import Activation, GlobalPool, Pool2d
@@ -183,13 +184,15 @@ class FixedCell:
         return activate(saturate(total, self.state), function, self.spec, self.state).astype(np.int64)
 
     def _sum(self, values: Array) -> Int64s:
-        low, high = sum_range(self.arithmetic)
-        self.overflows += int(((values < low) | (values > high)).sum())
-        return _fitted(values, self.arithmetic.sum_bits, self.arithmetic)
+        held, overflows = _register(self.arithmetic.sum_bits, self.arithmetic).fitted(values)
+        self.overflows += overflows
+        return held
 
     def _product(self, a: Array, b: Array) -> Int64s:
         shifted = (a.astype(np.int64) * b.astype(np.int64)) >> self.arithmetic.fraction
-        return shifted if self.arithmetic.product == "exact" else _fitted(shifted, self.arithmetic.product_bits, self.arithmetic)
+        if self.arithmetic.product == "exact":
+            return shifted
+        return _register(self.arithmetic.product_bits, self.arithmetic).fitted(shifted)[0]
 
     def sigmoid(self, accumulator: Array) -> Array:
         return self._gate(accumulator, "sigmoid")
@@ -219,9 +222,5 @@ class FixedCell:
         return saturate(saturate(total, self.state), self.out)
 
 
-def _fitted(values: Array, bits: int, arithmetic: FixedPoint) -> Int64s:
-    """``values`` in ``bits``: saturated or wrapped, as the design does."""
-    low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
-    if arithmetic.overflow == "wrap":
-        return np.asarray((values - low) % (1 << bits) + low, dtype=np.int64)
-    return np.clip(values, low, high).astype(np.int64)
+def _register(bits: int, arithmetic: FixedPoint) -> Accumulator:
+    return Accumulator(NumberFormat("int", bits), arithmetic.overflow == "saturate")

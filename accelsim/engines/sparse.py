@@ -24,6 +24,7 @@ from accelsim.engines.kernels import sparse as kernels
 from accelsim.engines.sparse_cell import cell_of
 from accelsim.engines.sparse_products import assemble, groups, stand_in
 from accelsim.engines.sparse_walk import Fetch, MatrixWalk, Pass, SparseWalk
+from accelsim.engines.transforms import evaluated
 from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Carry
 from accelsim.errors import Fault, InfeasibleError, InputError
@@ -34,6 +35,7 @@ from accelsim.mapping.mapping import EMPTY, MappingFile
 from accelsim.schedule.residency import Plan
 from accelsim.units import ceil_div
 from accelsim.workload import functional
+from accelsim.workload.accumulator import Accumulator
 from accelsim.workload.network import Layer
 from accelsim.workload.ops import LocallyConnected2d, Recurrent
 from accelsim.workload.precision import NumberFormat
@@ -197,7 +199,8 @@ class SparseEngine:
         return True  # where the zeros are decides how long it takes
 
     def evaluate(self, layer: Layer, operands: Operands) -> Evaluated:
-        return Evaluated(functional.evaluate(layer, operands.inputs, operands.weight))
+        register = Accumulator(layer.precision.accumulator, self.spec.accumulator_overflow == "saturate")
+        return evaluated(layer, operands, register)
 
     def check(self, layer: Layer, plan: Plan) -> None:
         """Integers only, one matrix a layer, and no tiles: the columns are taken as they come."""

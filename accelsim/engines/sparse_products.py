@@ -34,7 +34,7 @@ def groups(layer: Layer, operands: Operands) -> Iterator[tuple[Array, Array, Int
         right = right if layer.op.transpose_b else right.transpose(0, 2, 1)
         left = operands.inputs[0].reshape(batch, m, k)
         for group in range(batch):
-            yield right[group], left[group], None
+            yield right[group], left[group], operands.bias
         return
     assert operands.weight is not None
     weight = operands.weight

@@ -30,7 +30,7 @@ from accelsim.counters import Counters, Traffic, Transfer, add_traffic
 from accelsim.engines.base import Array, Sums
 from accelsim.engines.kernels import systolic as kernels
 from accelsim.engines.kernels import timeline as tl
-from accelsim.engines.tiles import TileOperands
+from accelsim.engines.tiles import TileOperands, largest_sum
 from accelsim.engines.walk import (
     Carry,
     Steps,
@@ -44,6 +44,7 @@ from accelsim.mapping.machine import Ints, Placement, Widths
 from accelsim.memory.transfers import passes_through, port_contention, spilled_sums, transfer_traffic
 from accelsim.schedule.build import Schedule, numbered
 from accelsim.units import ceil_div
+from accelsim.workload.accumulator import Accumulator
 from accelsim.workload.network import Layer
 from accelsim.workload.ops import Conv2d, Linear, Matmul
 from accelsim.workload.precision import NumberFormat, Precision
@@ -479,14 +480,18 @@ class SystolicArray:
             acc_bits=register.checked_bits, saturate=self.spec.accumulator_overflow == "saturate",
         )  # fmt: skip
 
+    def accumulator(self, precision: Precision) -> Accumulator:
+        number = precision.accumulator
+        if self.spec.accumulators is not None and number.is_integer:
+            number = NumberFormat("int", min(number.bits, self.spec.accumulators.bits))
+        return Accumulator(number, self.spec.accumulator_overflow == "saturate")
+
     def _register(self, precision: Precision, image: Array, weight: Array) -> Register:
         """The accumulators: their width is the array's, and they are watched only if these operands could overflow."""
         if not precision.accumulator.is_integer:
             return Register(np.dtype(np.float32), 0)
-        bits = precision.accumulator.bits
-        if self.spec.accumulators is not None:
-            bits = min(bits, self.spec.accumulators.bits)
-        largest = _longest_row(weight) * _magnitude(image)  # no partial sum of any output can be larger
+        bits = self.accumulator(precision).format.bits
+        largest = largest_sum(weight, image)
         if largest < 2 ** (min(bits, 32) - 1):
             return Register(np.dtype(np.int32), 0)
         if largest < 2 ** (bits - 1):
@@ -527,15 +532,6 @@ class Register(NamedTuple):
 
     storage: np.dtype[Any]
     checked_bits: int
-
-
-def _longest_row(weight: Array) -> int:
-    """Largest sum of magnitudes over the weights of one output: the last three axes are C, R, S."""
-    return int(np.abs(weight.astype(np.int64)).sum(axis=(-3, -2, -1)).max()) if weight.size else 0
-
-
-def _magnitude(values: Array) -> int:
-    return max(abs(int(values.min())), abs(int(values.max()))) if values.size else 0
 
 
 @lru_cache(maxsize=100_000)

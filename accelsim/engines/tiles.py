@@ -73,6 +73,14 @@ def _private(
             yield left, np.ascontiguousarray(right), place
 
 
+def largest_sum(weight: Array, image: Array) -> int:
+    """A bound on every partial sum of every output: the last three axes of ``weight`` are C, R, S."""
+    if not weight.size or not image.size:
+        return 0
+    longest_row = int(np.abs(weight.astype(np.int64)).sum(axis=(-3, -2, -1)).max())
+    return longest_row * max(abs(int(image.min())), abs(int(image.max())))
+
+
 def _span(start: int, size: int) -> slice:
     return slice(start, start + size)
 

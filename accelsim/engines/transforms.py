@@ -1,4 +1,5 @@
-"""What an architecture needs for algorithms of convolution that transform tiles, refused by name where it lacks it."""
+"""What an architecture needs for algorithms of convolution that transform tiles, refused by name where it lacks it; and what
+layers without MACs give."""
 
 from __future__ import annotations
 
@@ -10,8 +11,11 @@ from accelsim.arch.spec import (
     listed_precisions,
     relative_throughput,
 )
+from accelsim.engines.base import Evaluated, Operands
 from accelsim.errors import InfeasibleError
+from accelsim.workload.accumulator import Accumulator
 from accelsim.workload.network import Layer, Network, Transformed
+from accelsim.workload.ops import TransformOutput
 
 
 def require_transforms(network: Network, arch: Architecture) -> None:
@@ -42,6 +46,16 @@ def require_exact_products(layer: Layer, arch: Architecture) -> None:
                 "run without --values",
             ),
         )
+
+
+def evaluated(layer: Layer, operands: Operands, accumulator: Accumulator) -> Evaluated:
+    """A layer without MACs by the operators' rules; sums made of an algorithm's tiles stand in the engine's registers."""
+    from accelsim.workload import functional
+
+    if not isinstance(layer.op, TransformOutput) or layer.quantization.inputs:
+        return Evaluated(functional.evaluate(layer, operands.inputs, operands.weight))
+    output, overflows = functional.transform_output(layer, operands.inputs[0], accumulator)
+    return Evaluated((output,), overflows)
 
 
 _LEVERS = ("algorithm: direct for this layer",)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from accelsim.workload.floats import rounded
 from accelsim.workload.network import Affine, Layer, Requantize, Rounding
 from accelsim.workload.ops import LocallyConnected2d, Matmul
 from accelsim.workload.precision import NumberFormat, Precision
@@ -112,7 +113,7 @@ def requantize(accumulator: Array, layer: Layer, reduction: int) -> Array:
         return saturate(whole + (scale.zero_point - first), out)
     values = accumulator.astype(np.float64) * (multipliers / 2.0**shifts)
     if not out.is_integer:
-        return (values + scale.zero_point).astype(np.float32)
+        return rounded(values + scale.zero_point, out)
     return to_fixed(round_away(values) + scale.zero_point, 0, out)
 
 

@@ -49,7 +49,8 @@ reshape, flatten, pad,
 transpose, upsample
 ========================== ==================================================================================
 
-**Floats**, where an input or the output has a float format of any width: the same functions in float32.
+**Floats**, where an input or the output has a float format of any width: the same functions in float32, operands
+rounded to their formats as they are read and the result to its own, once (`accelsim.workload.floats`).
 Integer inputs enter as ``q / 2**(b-4)``; an integer output is stored as the result of a curve is.
 """
 
@@ -63,6 +64,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accelsim.errors import Fault, InputError
+from accelsim.workload.accumulator import Accumulator
 from accelsim.workload.algorithms import planes_to_image, tiles_to_planes
 from accelsim.workload.fixed_point import (
     Array,
@@ -79,8 +81,9 @@ from accelsim.workload.fixed_point import (
     to_fixed,
     to_real,
 )
+from accelsim.workload.floats import as_read, read_as, rounded
 from accelsim.workload.fused import fused, is_fused
-from accelsim.workload.mac import mac_reference, sums_of_products, window_tap
+from accelsim.workload.mac import bias_of, mac_reference, sums_of_products, window_tap
 from accelsim.workload.network import Affine, Layer, Network
 from accelsim.workload.ops import (
     Activation,
@@ -133,7 +136,7 @@ def evaluate(layer: Layer, inputs: Results, weights: Array | None = None) -> Res
     if kind is Embedding:
         return (_stored(_embedding(layer, inputs[0], weights), layer),)
     if kind is TransformOutput:
-        return (_transform_output(layer, inputs[0]),)
+        return (transform_output(layer, inputs[0], Accumulator(layer.precision.accumulator))[0],)
     integers = layer.precision.output.is_integer and all(x.dtype.kind in "iu" for x in inputs)
     if not integers:
         inputs = tuple(_as_float(x, bits) for x in inputs)
@@ -162,7 +165,7 @@ def _evaluate_scaled(layer: Layer, inputs: Results, weights: Array | None) -> Re
         else:
             results = _MOVES[kind](layer, numbers) if kind in _MOVES else _RULES[kind](layer, numbers, False)
     if scales.output is None or not out.is_integer:
-        return tuple(x.astype(np.float32) for x in results)
+        return tuple(x.astype(np.float32) if out.is_integer else rounded(x, out) for x in results)
     return tuple(quantized(x, scales.output, out, zero_point_first=on_integers) for x in results)
 
 
@@ -182,8 +185,8 @@ def _stored(values: Array, layer: Layer) -> Array:
     """``values`` in the output format: saturated, or turned from the one kind of number into the other."""
     out = layer.precision.output
     if values.dtype.kind in "iu":
-        return saturate(values, out) if out.is_integer else _as_float(values, layer.precision.weight.bits)
-    return to_fixed(values, _fraction_out(layer), out) if out.is_integer else values.astype(np.float32)
+        return saturate(values, out) if out.is_integer else rounded(_as_float(values, layer.precision.weight.bits), out)
+    return to_fixed(values, _fraction_out(layer), out) if out.is_integer else rounded(values, out)
 
 
 def _fraction_out(layer: Layer) -> int:
@@ -525,14 +528,17 @@ def _transform_input(layer: Layer, inputs: Results, integers: bool) -> Results:
     return (tiles_to_planes(op.algorithm, op.window, values, op.pad, op.tiles(image.shape)),)
 
 
-def _transform_output(layer: Layer, sums: Array) -> Array:
-    """What a convolution's accumulators become, these made of its algorithm's sums."""
+def transform_output(layer: Layer, sums: Array, accumulator: Accumulator) -> tuple[Array, int]:
+    """What a convolution's accumulators become, these made of its algorithm's sums; and how many overflowed."""
     op = layer.op
     assert isinstance(op, TransformOutput)
     image = planes_to_image(op.algorithm, op.window, sums, (op.P, op.Q))
-    accumulators, bias = image.astype(np.int64 if op.integers else np.float64), bias_values(layer)
-    biased = accumulators if bias is None else accumulators + bias.reshape(-1, 1, 1)
-    return requantize(biased, layer, 1)
+    bias = bias_values(layer)
+    accumulators, overflows = accumulator.fitted(image.astype(np.int64 if op.integers else np.float64))
+    if bias is not None:
+        accumulators, more = accumulator.added(accumulators, bias.reshape(-1, 1, 1))
+        overflows += more
+    return requantize(accumulators, layer, 1), overflows
 
 
 _MOVES: dict[type[Op], Callable[[Layer, Results], Results]] = {
@@ -564,52 +570,64 @@ _RULES: dict[type[Op], Callable[[Layer, Results, bool], Results]] = {
 
 def recurrent_reference(
     layer: Layer, sequence: Array, weights: Array, bias: Array | None = None,
-    projection: Array | None = None, peepholes: Array | None = None,
+    projection: Array | None = None, peepholes: Array | None = None, saturates: bool = False,
 ) -> Array:  # fmt: skip
     """The hidden state of every step, in the shape of the layer's output."""
-    op = layer.op
+    op, register = layer.op, Accumulator(layer.precision.accumulator, saturates)
     assert isinstance(op, Recurrent)
     steps = sequence if sequence.ndim == 3 else sequence[:, None]
     features = steps.shape[2]
     state, hidden = initial_state(layer), []
     for step in range(steps.shape[1]):
-        given = sums_of_products(steps[:, step], weights[:, :features]) + (0 if bias is None else bias)
-        state = recurrent_cell(
-            layer, given, sums_of_products(state.hidden, weights[:, features:]), state, peepholes
-        )
+        given = _summed(register, sums_of_products(steps[:, step], weights[:, :features]), bias)
+        fed_back = sums_of_products(read_as(state.hidden, layer.precision.input), weights[:, features:])
+        state = recurrent_cell(layer, given, _summed(register, fed_back), state, peepholes)
         if projection is not None:
-            state = state._replace(
-                hidden=requantize(sums_of_products(state.hidden, projection), layer, op.hidden)
-            )
+            down = sums_of_products(read_as(state.hidden, layer.precision.input), projection)
+            state = state._replace(hidden=requantize(_summed(register, down), layer, op.hidden))
         hidden.append(state.hidden)
     return np.stack(hidden, axis=1).reshape(layer.output_shapes[0])
 
 
 def run_reference(
-    network: Network, seed: int, inputs: Mapping[str, Array] | None = None
+    network: Network, seed: int, inputs: Mapping[str, Array] | None = None, saturates: bool = False
 ) -> dict[str, tuple[Array, ...]]:
     """The outputs of every layer, by the rules above and on the values of `accelsim.workload.values`.
 
-    ``inputs`` replaces those of graph inputs, batch first.
+    ``inputs`` replaces those of graph inputs, batch first. ``saturates``: accumulators that overflow do, by default they
+    wrap. A sum of products saturates when it is complete; hardware may do so on the way, to another result.
     """
     given = input_values(network, seed) if inputs is None else inputs
     tensors: dict[str, tuple[Array, ...]] = {name: (value,) for name, value in given.items()}
     for layer in network.layers:
         read = tuple(tensors[ref.source][ref.port] for ref in layer.inputs)
-        tensors[layer.name] = layer_outputs(layer, read, seed)
+        tensors[layer.name] = layer_outputs(layer, read, seed, saturates)
     return {layer.name: tensors[layer.name] for layer in network.layers}
 
 
-def layer_outputs(layer: Layer, inputs: tuple[Array, ...], seed: int) -> tuple[Array, ...]:
+def _summed(register: Accumulator, sums: Array, bias: Array | None = None) -> Array:
+    """A sum of products in its register, and the bias added behind it."""
+    held = register.fitted(sums)[0]
+    return held if bias is None else register.added(held, bias)[0]
+
+
+def layer_outputs(
+    layer: Layer, inputs: tuple[Array, ...], seed: int, saturates: bool = False
+) -> tuple[Array, ...]:
     """The outputs of one layer, with MACs or without, on seeded weights."""
     weights = None if layer.weight_shape is None else weight_values(layer, seed)
-    bias = bias_values(layer)
+    bias, inputs = bias_values(layer), as_read(layer, inputs)
     if isinstance(layer.op, Recurrent):
         assert weights is not None
         projection = projection_values(layer, seed) if layer.op.projection else None
         peepholes = peephole_values(layer, seed) if layer.op.peepholes else None
-        return (recurrent_reference(layer, inputs[0], weights, bias, projection, peepholes),)
+        return (recurrent_reference(layer, inputs[0], weights, bias, projection, peepholes, saturates),)
     if layer.macs:
         operands, weights = centred(layer, inputs, weights)
-        return (requantize(mac_reference(layer, operands, weights, bias), layer, reduction_length(layer)),)
+        register = Accumulator(layer.precision.accumulator, saturates)
+        sums = mac_reference(layer, operands, weights)
+        shaped = None if bias is None else bias_of(bias, layer.op)
+        return (requantize(_summed(register, sums, shaped), layer, reduction_length(layer)),)
+    if isinstance(layer.op, TransformOutput):
+        return (transform_output(layer, inputs[0], Accumulator(layer.precision.accumulator, saturates))[0],)
     return evaluate(layer, inputs, weights)

@@ -42,7 +42,7 @@ def mac_reference(
         )
     floats = inputs[0].dtype.kind == "f" or right.dtype.kind == "f"
     result = sums.reshape(shape).astype(np.float64 if floats else np.int64)
-    return result if bias is None else result + _bias_of(bias, op)
+    return result if bias is None else result + bias_of(bias, op)
 
 
 def _work_type(left: Array, right: Array, reduction: int) -> Any:
@@ -105,7 +105,8 @@ def _padded(
     return np.pad(image, ((0, 0), (0, 0), (top, bottom), (left, right)))
 
 
-def _bias_of(bias: Array, op: Op) -> Array:
+def bias_of(bias: Array, op: Op) -> Array:
+    """A bias in a shape that broadcasts over the layer's output."""
     return bias.reshape(-1, 1, 1) if isinstance(op, Conv2d) else bias
 
 

@@ -15,12 +15,13 @@ away from zero, and saturates (i, f, o, r, z: sigmoids; c: tanh of the candidate
 
 Peepholes p (3 x hidden: to the input, forget and output gates) add ``p * cell`` to the accumulators, the cell
 state rounded to the g-1 fraction bits that the hidden state has; the output gate sees the new cell state.
-Floats: the same in float32, accumulators taken as they are.
+Floats: the same in float32, accumulators taken as they are; the hidden state is rounded to the output's format.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -37,6 +38,7 @@ from accelsim.workload.fixed_point import (
     to_fixed,
     to_real,
 )
+from accelsim.workload.floats import rounded
 from accelsim.workload.network import Layer
 from accelsim.workload.ops import Recurrent
 from accelsim.workload.precision import NumberFormat
@@ -177,7 +179,9 @@ class _FloatUnit:
     """In float32."""
 
     def __init__(self, layer: Layer) -> None:
-        self.layer, self.reduction = layer, reduction_length(layer)
+        self.out, self.reduction = layer.precision.output, reduction_length(layer)
+        wide = layer.precision.model_copy(update={"output": NumberFormat("fp", 32)})
+        self.layer = replace(layer, precision=wide)
 
     def sigmoid(self, accumulator: Array) -> Array:
         return _sigmoid(requantize(accumulator, self.layer, self.reduction))
@@ -192,10 +196,10 @@ class _FloatUnit:
         return np.asarray(keep * cell + admit * candidate)
 
     def shown(self, show: Array, cell: Array) -> Array:
-        return show * np.tanh(cell)
+        return rounded(show * np.tanh(cell), self.out)
 
     def scaled(self, reset: Array, accumulator: Array) -> Array:
         return reset * accumulator
 
     def mixed(self, update: Array, candidate: Array, hidden: Array) -> Array:
-        return np.asarray((1 - update) * candidate + update * hidden)
+        return rounded(np.asarray((1 - update) * candidate + update * hidden), self.out)

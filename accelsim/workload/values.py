@@ -5,7 +5,8 @@ origin     rule
 ========== ==================================================================================================
 file       ``.npy``; ``.npz`` with one array, or the one that ``array`` names; ``.npz`` that
            ``scipy.sparse.save_npz`` wrote (csr, csc, bsr, coo, dia). Never a pickle. Values must fit the
-           tensor's format; whole floats may stand for integers; no nan, no infinity.
+           tensor's format; whole floats may stand for integers; no nan, no infinity. Floats are rounded to
+           the format (`accelsim.workload.floats`), drawn ones as well.
 shape      `Layer.weight_shape`; a sparse matrix may give a weight of more than two axes as
            ``first axis x all the others``. An input has the batch first, or is one sample that all of the
            batch share; a linear layer's image may come flattened.
@@ -40,6 +41,7 @@ from accelsim.errors import Fault, InfeasibleError, InputError
 from accelsim.workload.algorithms import transforms_of
 from accelsim.workload.array_files import Array, SparseArray, read_array
 from accelsim.workload.fixed_point import centred, default_shift, reduction_length
+from accelsim.workload.floats import fits, rounded
 from accelsim.workload.network import Held, Layer, Network, Provided, TensorRef, Transformed, ValueSource
 from accelsim.workload.ops import (
     BatchNorm,
@@ -83,7 +85,8 @@ def weight_values(layer: Layer, seed: int) -> Array:
     shape = layer.weight_shape
     assert shape is not None, f"{layer.name} has no weights"
     if isinstance(layer.weight, Transformed):
-        return _transformed(layer.weight.spatial, seed).astype(layer.precision.weight.storage).reshape(shape)
+        to, transformed = layer.precision.weight, _transformed(layer.weight.spatial, seed)
+        return (transformed.astype(to.storage) if to.is_integer else rounded(transformed, to)).reshape(shape)
     fan_in = 1 if isinstance(layer.op, Embedding) else reduction_length(layer)
     layout = _LAYOUT.get(type(layer.op), "")
     if isinstance(layer.op, Matmul):
@@ -138,7 +141,8 @@ def constant_values(layer: Layer) -> Constants:
 def _constant(layer: Layer, role: Role, source: ValueSource) -> Array | None:
     if not is_given(source):
         return None
-    wanted = _Wanted(layer.name, role, (), NumberFormat("fp", 32), source)
+    own = layer.precision.weight
+    wanted = _Wanted(layer.name, role, (), NumberFormat("fp", 32) if own.is_integer else own, source)
     stored = _stored(wanted)
     values = stored.dense() if isinstance(stored, SparseArray) else stored
     shape = layer.output_shapes[0]
@@ -385,7 +389,7 @@ def _drawn(wanted: _Wanted, random: np.random.Generator, count: int, nonzero: bo
         return _drawn_integers(random, *wanted.drawn, count, wanted.storage, nonzero)
     values = random.standard_normal(count, dtype=np.float32) * np.float32(1 / sqrt(wanted.fan_in))
     values[values == 0] = np.finfo(np.float32).eps  # all but impossible, and yet a zero is not a nonzero
-    return values
+    return rounded(values, wanted.format)
 
 
 def _drawn_integers(
@@ -503,10 +507,8 @@ def _fitted(values: Array, wanted: _Wanted, file: Path | None) -> Array:
         what = f"a row of the table of {wanted.rows}" if wanted.rows else str(wanted.format)
         return _whole(values, wanted.bounds, what, wanted, file).astype(wanted.storage)
     _check_numbers(values, wanted, file)
-    with np.errstate(over="ignore"):
-        narrow = values.astype(np.float32)
-    _refuse(~np.isfinite(narrow), values, f"a finite number that fits {wanted.format}", wanted, file)
-    return narrow
+    _refuse(~fits(values, wanted.format), values, f"a finite number that fits {wanted.format}", wanted, file)
+    return rounded(values, wanted.format)
 
 
 def _whole(

@@ -151,7 +151,7 @@ def test_outputs_are_bit_exact(case: tuple[Conv2d, tuple[int, ...]], seed: int) 
     )
     total = engine.unit.accumulate(schedule, SIXTEEN, image, weight)
     assert np.array_equal(total.accumulators, reference(image, weight, op, (n, k, p, q)))
-    assert engine._finish(layer, total.accumulators, None).dtype == np.int16
+    assert engine._finish(layer, total.accumulators).dtype == np.int16
 
 
 def test_exact_integers_equal_the_systolic_array() -> None:
