@@ -83,7 +83,8 @@ class Counters:
 
     ``ops`` are 2 a MAC and 1 a vector operation. ``port_cycles`` is the view of the engine's operand port: cycles
     in which it accepted a vector (``active``) or did not, by cause; TPU v1's performance counters have this view.
-    ``unit_counts``: what only one kind of engine counts, by name.
+    ``level_cycles``: cycles in which the port of a level on chip could work for this run, by level: those of the folds, with
+    what they waited for ports. ``unit_counts``: what only one kind of engine counts, by name.
     """
 
     cycles: int = 0
@@ -94,6 +95,7 @@ class Counters:
     vector_ops: int = 0
     traffic: Traffic = field(default_factory=dict)
     port_cycles: Mapping[str, int] = field(default_factory=dict)
+    level_cycles: Mapping[str, int] = field(default_factory=dict)
     accumulator_overflows: int = 0
     register_bits: int = 0
     unit_counts: Mapping[str, int] = field(default_factory=dict)
@@ -112,6 +114,7 @@ class Counters:
                 for level, tensors in self.traffic.items()
             },
             port_cycles={key: value * count for key, value in self.port_cycles.items()},
+            level_cycles={key: value * count for key, value in self.level_cycles.items()},
             accumulator_overflows=self.accumulator_overflows * count,
             register_bits=self.register_bits * count,
             unit_counts={key: value * count for key, value in self.unit_counts.items()},
@@ -120,13 +123,13 @@ class Counters:
     def on_clock(self, rate: Fraction) -> Counters:
         """The same run in cycles of another clock, ``rate`` of them to one of its own; what is begun counts whole.
 
-        ``unit_counts`` stay as the unit counted them.
+        ``unit_counts`` stay as the unit counted them; ``level_cycles`` are of its own clock and are dropped.
         """
         busy, *stalls = _rounded([self.busy_cycles, *self.stalls.to_dict().values()], rate)
         ports = _rounded(list(self.port_cycles.values()), rate)
         return replace(
             self, cycles=busy + sum(stalls), busy_cycles=busy, stalls=Stalls(*stalls),
-            port_cycles=dict(zip(self.port_cycles, ports, strict=True)),
+            port_cycles=dict(zip(self.port_cycles, ports, strict=True)), level_cycles={},
         )  # fmt: skip
 
     @property
@@ -143,17 +146,16 @@ class Counters:
             effective_macs=self.effective_macs + other.effective_macs,
             vector_ops=self.vector_ops + other.vector_ops,
             traffic=add_traffic((self.traffic, other.traffic)),
-            port_cycles={
-                key: self.port_cycles.get(key, 0) + other.port_cycles.get(key, 0)
-                for key in dict.fromkeys((*self.port_cycles, *other.port_cycles))
-            },
+            port_cycles=_added(self.port_cycles, other.port_cycles),
+            level_cycles=_added(self.level_cycles, other.level_cycles),
             accumulator_overflows=self.accumulator_overflows + other.accumulator_overflows,
             register_bits=self.register_bits + other.register_bits,
-            unit_counts={
-                key: self.unit_counts.get(key, 0) + other.unit_counts.get(key, 0)
-                for key in dict.fromkeys((*self.unit_counts, *other.unit_counts))
-            },
+            unit_counts=_added(self.unit_counts, other.unit_counts),
         )
+
+
+def _added(first: Mapping[str, int], second: Mapping[str, int]) -> dict[str, int]:
+    return {key: first.get(key, 0) + second.get(key, 0) for key in dict.fromkeys((*first, *second))}
 
 
 def _rounded(parts: list[int], rate: Fraction) -> list[int]:

@@ -299,6 +299,7 @@ class SystolicSpec(_Block):
     dataflow: Literal["ws", "os", "is"] = "ws"
     weight_load: Literal["rows", "parallel"] = "rows"
     weight_buffers: Annotated[Literal[1, 2], BeforeValidator(_no_truth)] = 1
+    weight_tiles: Literal["ragged", "whole"] = "ragged"
     overlap: Literal["none", "skewed"] = "none"
     edge: Literal["full", "trim"] = "full"
     drain: Literal["rows", "cols", "parallel"] = "parallel"
@@ -500,7 +501,8 @@ class MemoryLevel(_Block):
     it holds at once: 2 is double buffering, 1 none; a weight FIFO of four tiles has 4. ``requests`` of the off-chip
     level: loads ask for its port all in the schedule's order, or each tensor's in a queue of its own (a DMA a buffer).
     ``banks``: so many memories of ``size`` / banks and one port of ``width_bits`` each; an access is one bank's.
-    ``preloaded``: a network's weights are there before it starts, if all of them fit.
+    ``padding``: zeros around an input are made where they are read (``generated``), or are ``stored`` in its level and read
+    from there. ``preloaded``: a network's weights are there before it starts, if all of them fit.
     ``streams``: a layer is not cut into tiles that fit; what is larger than the level passes through it, fetched anew for
     every fold, and is never waited for.
     """
@@ -515,6 +517,7 @@ class MemoryLevel(_Block):
     banks: PositiveInt = 1
     kind: Literal["sram", "dram", "register"] | None = None
     requests: Literal["in_order", "per_tensor"] = "in_order"
+    padding: Literal["generated", "stored"] = "generated"
     preloaded: bool = False
     streams: bool = False
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accelsim.arch.spec import Architecture, FixedPoint, NfuSpec, Tensor, Unroll, relative_throughput, speed_of
-from accelsim.counters import Counters, Traffic, Transfer, add_traffic
+from accelsim.counters import Counters, Transfer
 from accelsim.engines import nfu_fixed
 from accelsim.engines.base import Array, Evaluated, LayerRun, Operands, Sums
 from accelsim.engines.kernels import nfu as kernels
@@ -34,10 +34,10 @@ from accelsim.engines.walk import (
 )
 from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import Dims, LoopNest
-from accelsim.mapping.machine import Ints, Placement, Widths
+from accelsim.mapping.machine import Ints, Placement, Widths, slots_of, weight_elements
 from accelsim.mapping.mapping import LayerMapping, Mapping
-from accelsim.memory.transfers import port_contention, transfer_traffic
-from accelsim.schedule.build import NOTHING, Schedule, build_schedule, tile_places
+from accelsim.memory.transfers import Crossing, level_cycles
+from accelsim.schedule.build import Schedule, StepKind, build_schedule, tile_places
 from accelsim.schedule.residency import Plan
 from accelsim.units import ceil_div
 from accelsim.workload.accumulator import Accumulator
@@ -58,14 +58,6 @@ class TileRows(NamedTuple):
 
     passes: int
     chunks: int
-
-
-class TileWork(NamedTuple):
-    """A tile shape of a schedule, and whether its sums start from partial sums and end as outputs."""
-
-    tile: int
-    resumes: bool
-    ends: bool
 
 
 @dataclass(frozen=True)
@@ -147,6 +139,14 @@ class Nfu:
         split = tiles[:, 2] * tiles[:, 5] * tiles[:, 6] < nest.dims.reduction
         return np.asarray(split | (self.spec.sums == "buffer"))
 
+    def weight_elements(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
+        del dataflow, precision
+        return weight_elements(nest, tiles)
+
+    def weight_slots(self, dataflow: str, precision: Precision) -> int:
+        del dataflow, precision
+        return slots_of(self.arch, "weight")
+
     def accumulator_pixels(self, dataflow: str) -> int | None:
         del dataflow
         return None
@@ -215,16 +215,15 @@ class Nfu:
         nodes = at_work(self.spec, nest)
         return {tensor: nodes * row for tensor, row in bits.items()}
 
-    def _fold(self, rows: TileRows, precision: Precision, wait: int) -> list[int]:
-        """A row of the timeline's fold table: one fold a tile, ``wait`` cycles longer than its rows take.
+    def _fold(self, rows: TileRows, precision: Precision) -> list[int]:
+        """A row of the timeline's fold table: one fold a tile.
 
         A multiplication is told in the cycle in which its operands are read, one sooner than it takes place:
         then a bubble in the pipeline is told by what kept the operands.
         """
         record = [int(v) for v in self.tile_record(rows, False, precision)]
-        issue, first = record[kernels.T_ISSUE] + wait, record[kernels.T_FIRST_MAC]
-        last = record[kernels.T_LAST_MAC] - first + wait
-        return [0, issue, 0, last, record[kernels.T_END] + wait, wait, 0, issue]
+        issue, first = record[kernels.T_ISSUE], record[kernels.T_FIRST_MAC]
+        return [0, issue, 0, record[kernels.T_LAST_MAC] - first, record[kernels.T_END], 0, issue]
 
     # ---- a schedule through engine and memory
     # ---------------------------------------------------------------
@@ -234,15 +233,19 @@ class Nfu:
         del placement
         self._require_dataflow(schedule.mapping.dataflow)
         widths = Widths.of(precision)
-        kinds, classes = self._step_kinds(schedule, precision)
-        folds = np.array([[self._fold(rows, precision, wait)] * 4 for rows, wait in kinds], dtype=np.int64)
+        tiles = [self._class_rows(schedule, kind, precision) for kind in range(len(schedule.tiles))]
+        crossing = self.crossing(schedule, precision)
+        issue = np.array([self.issue_cycles(rows, precision) for rows in tiles], dtype=np.int64)[schedule.classes]
+        there = {level.name: issue for level in self.arch.memory[1:] if level.bandwidth is not None}
+        waits = crossing.waits(self.arch, there)
         steps = Steps(
             self.name,
-            classes,
+            schedule.classes,
             schedule.loads,
             schedule.stores,
-            np.ones((len(kinds), 3), dtype=np.int64),
-            folds,
+            waits,
+            np.ones((len(tiles), 3), dtype=np.int64),
+            np.array([[self._fold(rows, precision)] * 4 for rows in tiles], dtype=np.int64),
             timeline_options(
                 self.arch, -1, self.spec.overlap == "skewed", 2, schedule.slots("input", self._slots("input"))
             ),
@@ -250,33 +253,20 @@ class Nfu:
             frozenset(schedule.mapping.keep),
         )
         result = run_steps(steps, self._weight_slots(schedule, carry), carry)
-        traffic = add_traffic(
-            (
-                transfer_traffic(self.arch, schedule.loads, schedule.stores, schedule.partial),
-                self.operand_traffic(schedule, precision),
-            )
-        )
-        counters = counters_of(result, schedule.nest.dims.macs, 0, traffic)
-        return replace(counters, register_bits=counters.macs * (widths.weight + widths.input))
+        counters = counters_of(result, schedule.nest.dims.macs, 0, crossing.traffic(self.arch, schedule.nest, widths))
+        moved_bits = counters.macs * (widths.weight + widths.input)
+        return replace(counters, level_cycles=level_cycles(there, waits), register_bits=moved_bits)
 
-    def _step_kinds(
-        self, schedule: Schedule, precision: Precision
-    ) -> tuple[list[tuple[TileRows, int]], npt.NDArray[np.int32]]:
-        """Kinds of step, and each step's: a tile's rows, and the cycles by which they are too short for the ports on
-        chip, which carry what the NFU reads and writes, and the transfers.
-        """
-        tiles = [self._class_rows(schedule, kind, precision) for kind in range(len(schedule.tiles))]
-        if all(level.bandwidth is None for level in self.arch.memory[1:]):
-            return [(rows, 0) for rows in tiles], schedule.classes
-        works, classes = _works(schedule)
-        operands = [self._tile_bits(tiles[work.tile], work, precision, schedule.nest) for work in works]
-        moved: list[dict[str, int]] = [{t: bits.read_bits + bits.write_bits for t, bits in tile.items()} for tile in operands]
-        issue = np.array([self.issue_cycles(tiles[work.tile], precision) for work in works], dtype=np.int64)
-        short = port_contention(self.arch, replace(schedule, classes=classes), schedule.loads, moved, issue)
-        both = np.stack([classes.astype(np.int64), short], axis=1)
-        kinds, numbers = np.unique(both, axis=0, return_inverse=True)
-        known = [(tiles[works[work].tile], int(wait)) for work, wait in kinds]
-        return known, numbers.astype(np.int32).reshape(-1)
+    def crossing(self, schedule: Schedule, precision: Precision) -> Crossing:
+        """What ``schedule`` moves between the NFU and its buffers, and off chip."""
+        kinds, numbers = schedule.kinds(self._block(schedule.nest, precision))
+        operands = [self._tile_bits(kind, precision, schedule) for kind in kinds]
+        return Crossing(operands, numbers, schedule.loads, schedule.stores, schedule.partial)
+
+    def _block(self, nest: LoopNest, precision: Precision) -> tuple[int, int, int, int]:
+        """Output rows and columns, filter rows and columns of one row of operands."""
+        steps = self.steps(precision, nest)
+        return steps.P, steps.Q, steps.R, steps.S
 
     def _class_rows(self, schedule: Schedule, kind: int, precision: Precision) -> TileRows:
         tile = Dims(*(int(v) for v in schedule.tiles[kind]))
@@ -291,38 +281,27 @@ class Nfu:
         slots = schedule.slots("weight", len(carry.weight_free))
         return carry.weight_free if slots == len(carry.weight_free) else np.zeros(slots, dtype=np.int64)
 
-    def operand_traffic(self, schedule: Schedule, precision: Precision) -> Traffic:
-        """Bits between the NFU and its buffers, over the whole schedule: rows, whole as they are read and
-        written.
-        """
-        works, classes = _works(schedule)
-        table: dict[str, dict[str, Transfer]] = {}
-        for work, count in zip(works, np.bincount(classes, minlength=len(works)), strict=True):
-            rows = self._class_rows(schedule, work.tile, precision)
-            for tensor, bits in self._tile_bits(rows, work, precision, schedule.nest).items():
-                self._add(table, tensor, bits.scaled(int(count)))
-        return table
-
-    def _tile_bits(
-        self, rows: TileRows, work: TileWork, precision: Precision, nest: LoopNest
-    ) -> dict[Tensor, Transfer]:
-        """What the NFU reads and writes for one tile."""
-        bits = self._row_bits(precision, nest)
-        record = self.tile_record(rows, work.resumes, precision)
-        reads, ended = rows.passes * rows.chunks, rows.passes if work.ends else 0
+    def _tile_bits(self, kind: StepKind, precision: Precision, schedule: Schedule) -> dict[Tensor, Transfer]:
+        """What the NFU reads and writes for one tile: rows, whole as they are read and written."""
+        bits, rows = self._row_bits(precision, schedule.nest), self._class_rows(schedule, kind.tile, precision)
+        record = self.tile_record(rows, kind.resumes, precision)
+        ended = rows.passes if kind.ends else 0
         written = int(record[kernels.T_WRITES]) - ended
         return {
-            "weight": Transfer(reads * bits["weight"]),
-            "input": Transfer(reads * bits["input"]),
+            "weight": Transfer(rows.passes * rows.chunks * bits["weight"]),
+            "input": Transfer(self._input_rows(kind, precision, schedule) * bits["input"]),
             "partial_sum": Transfer(int(record[kernels.T_READS]) * bits["partial_sum"], written * bits["partial_sum"]),
             "output": Transfer(0, ended * bits["output"]),
         }
 
-    def _add(self, table: dict[str, dict[str, Transfer]], tensor: Tensor, transfer: Transfer) -> None:
-        level = self.arch.holder(tensor)
-        if level is not None and (transfer.read_bits or transfer.write_bits):
-            row = table.setdefault(level.name, {})
-            row[tensor] = row.get(tensor, Transfer()) + transfer
+    def _input_rows(self, kind: StepKind, precision: Precision, schedule: Schedule) -> int:
+        """Rows of inputs that are read for one tile: those of padding alone are not, unless their level stores them."""
+        tile, steps = schedule.tiles[kind.tile], self.steps(precision, schedule.nest)
+        counts = Dims(*(ceil_div(int(a), b) for a, b in zip(tile, steps, strict=True)))
+        level = self.arch.holder("input")
+        stored = level is not None and level.padding == "stored"
+        window = counts.P * counts.Q * counts.R * counts.S if stored else kind.inside
+        return counts.G * counts.N * counts.K * counts.C * window
 
     # ---- values --------------------------------------------------------------------------------------------
 
@@ -435,21 +414,6 @@ def _smaller(layer: str, unroll: Unroll, most: int) -> tuple[str, ...]:
 def _signed_bits(number: NumberFormat) -> int:
     """Bits of an operand in the multiplier: those of narrow formats may have a zero point taken off."""
     return number.bits if number.bits >= 16 else number.bits + 1
-
-
-def _works(schedule: Schedule) -> tuple[list[TileWork], npt.NDArray[np.int32]]:
-    """The works that there are, and each step's.
-
-    A step's sums start from partial sums that it fetched again, or that the step before left in place.
-    """
-    left = np.concatenate(([False], schedule.stores[:-1] == NOTHING))
-    resumes = left | (schedule.loads[:, 2] != NOTHING)
-    ends = (schedule.stores != NOTHING) & ~schedule.partial
-    codes = 4 * schedule.classes + 2 * resumes + ends
-    known = np.flatnonzero(np.bincount(codes))
-    numbers = np.zeros(known[-1] + 1, dtype=np.int32)
-    numbers[known] = np.arange(len(known))
-    return [TileWork(int(code) // 4, bool(code & 2), bool(code & 1)) for code in known], numbers[codes]
 
 
 @lru_cache(maxsize=100_000)

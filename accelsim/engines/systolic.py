@@ -40,9 +40,9 @@ from accelsim.engines.walk import (
 )
 from accelsim.errors import InfeasibleError, InvariantError
 from accelsim.mapping.loopnest import Dims, LoopNest
-from accelsim.mapping.machine import Ints, Placement, Widths
-from accelsim.memory.transfers import passes_through, port_contention, spilled_sums, transfer_traffic
-from accelsim.schedule.build import Schedule, numbered
+from accelsim.mapping.machine import Ints, Placement, Widths, slots_of, weight_elements
+from accelsim.memory.transfers import Crossing, level_cycles, passes_through
+from accelsim.schedule.build import Schedule, StepKind
 from accelsim.units import ceil_div
 from accelsim.workload.accumulator import Accumulator
 from accelsim.workload.network import Layer
@@ -136,10 +136,7 @@ class SystolicArray:
     # ---- what the mapper asks ------------------------------------------------------------------------------
 
     def units(self, dataflow: str, precision: Precision) -> tuple[int, int, int]:
-        pack, _ = self._speed(precision)
-        depth = self.spec.rows * pack
-        if self.structure is not None:
-            depth = depth * self.structure.m // self.structure.n
+        depth = self._depth(precision)
         return {
             "os": (self.spec.rows, self.spec.cols, 1),
             "ws": (1, self.spec.cols, depth),
@@ -190,7 +187,28 @@ class SystolicArray:
             return None
         return max(1, accumulators.entries // accumulators.slots)
 
+    def weight_elements(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
+        if not self._whole_tiles(dataflow):
+            return weight_elements(nest, tiles)
+        depth, cols = self._depth(precision), self.spec.cols
+        folds = -(-tiles[:, 1] // cols) * -(-tiles[:, [2, 5, 6]].prod(axis=1) // depth)
+        pixels = tiles[:, [3, 4]].prod(axis=1) if nest.private_weights else 1
+        return np.asarray(tiles[:, 7] * pixels * folds * cols * depth, dtype=np.int64)
+
+    def weight_slots(self, dataflow: str, precision: Precision) -> int:
+        """The level's; whole tiles of a larger array may be fewer, for they are not cut to fit."""
+        slots, level = slots_of(self.arch, "weight"), self.arch.holder("weight")
+        if not self._whole_tiles(dataflow) or level is None or level.size is None:
+            return slots
+        tile = ceil_div(self.spec.cols * self._depth(precision) * precision.weight.bits, 8)
+        return max(1, min(slots, level.size // tile))
+
     # ---- folds ---------------------------------------------------------------------------------------------
+
+    def _depth(self, precision: Precision) -> int:
+        """Elements of the reduction that the rows hold, what is skipped included."""
+        depth = self.spec.rows * self._speed(precision)[0]
+        return depth if self.structure is None else depth * self.structure.m // self.structure.n
 
     def _speed(self, precision: Precision) -> tuple[int, int]:
         """(reduction elements a PE takes at once, cycles it takes for one)."""
@@ -261,7 +279,6 @@ class SystolicArray:
             first,
             last,
             int(record[kernels.END_CYCLES]) - load,
-            0,
             hollow,
             max(stream, self._chain_cycles(int(record[kernels.DRAIN_CYCLES]))),
         ]
@@ -275,82 +292,72 @@ class SystolicArray:
 
     # ---- operands: what crosses the ports on chip ------------------------------------------------------------
 
-    def _operand_bits(self, grid: FoldGrid, dataflow: str, widths: Widths, split: bool) -> dict[str, int]:
-        """Bits between the array and the levels that feed it, for one tile, by tensor. ``split``: its sums are parts."""
-        folds = list(zip(grid.shapes, grid.counts(), strict=True))
-        sums = sum(f.pixels * f.channels * n for f, n in folds)
-        bits = {
-            "weight": self.stored_bits(sum(f.channels * f.reduction * n for f, n in folds) * widths.weight, widths),
-            "input": sum(f.pixels * f.reduction * n for f, n in folds) * widths.input,
-        }
-        if dataflow != "os" and self.spec.accumulators is not None:
-            return {**bits, "output": sums // max(1, grid.inner) * widths.output}
-        if dataflow == "os" and not split:
-            return {**bits, "output": sums * widths.output}
-        return {**bits, "partial_sum": 2 * sums * widths.partial_sum}
-
-    def _classes(
-        self, schedule: Schedule, loads: Ints, grids: list[FoldGrid], widths: Widths
-    ) -> tuple[list[tuple[int, int]], npt.NDArray[np.int32]]:
-        """Kinds of step, and each step's: a tile shape, and the cycles by which its issue is too short for the ports
-        on chip, which carry its operands and its transfers."""
-        dataflow = schedule.mapping.dataflow
-        exposed = dataflow != "os" and self.spec.weight_buffers == 1
-        issue = np.array([self._issue_cycles(grid, dataflow, exposed) for grid in grids], dtype=np.int64)
-        split = schedule.tiles[:, [2, 5, 6]].prod(axis=1) < schedule.nest.dims.reduction
-        operands = [self._operand_bits(grid, dataflow, widths, bool(s)) for grid, s in zip(grids, split, strict=True)]
-        short = port_contention(self.arch, schedule, loads, operands, issue)
-        span = int(short.max()) + 1
-        kinds, classes = numbered(schedule.classes.astype(np.int64) * span + short)
-        return [divmod(int(kind), span) for kind in kinds], classes
-
-    def _fold_rows(self, grid: FoldGrid, dataflow: str, short: int) -> list[list[int]]:
-        """The fold table of one kind of step; the last fold (of each group) waits for what the ports fall ``short``."""
-        rows = [self._fold_row(fold, dataflow) for fold in grid.shapes]
-        wait = ceil_div(short, grid.groups)
-        for column in (tl.F_ISSUE, tl.F_LAST_MAC, tl.F_END, tl.F_WAIT, tl.F_INTERVAL):
-            rows[-1][column] += wait
-        return rows
-
-    def _issue_cycles(self, grid: FoldGrid, dataflow: str, exposed: bool) -> int:
-        records = [self.fold_record(fold, dataflow) for fold in grid.shapes]
-        fields = (kernels.STREAM_CYCLES, kernels.LOAD_CYCLES) if exposed else (kernels.STREAM_CYCLES,)
-        return sum(int(r[f]) * n for r, n in zip(records, grid.counts(), strict=True) for f in fields)
-
-    def operand_traffic(self, schedule: Schedule, precision: Precision) -> Traffic:
-        """Bits between the array and the levels on chip, over the whole schedule."""
+    def _crossing(
+        self, schedule: Schedule, grids: list[FoldGrid], precision: Precision, placement: Placement
+    ) -> Crossing:
+        """What ``schedule`` moves between the array and the levels on chip, and off chip."""
+        kinds, numbers = schedule.kinds()
+        operands = [self._operands(kind, grids[kind.tile], schedule, precision) for kind in kinds]
+        loads = self._stored_loads(schedule, grids, precision)
+        crossing = Crossing(operands, numbers, loads, schedule.stores, schedule.partial)
+        resident: dict[Tensor, bool] = {"weight": placement.weight_resident, "input": placement.input_resident}
         widths = Widths.of(precision)
-        dataflow = schedule.mapping.dataflow
-        reads = {"weight": 0, "input": 0}
-        updates = 0  # elements of sums that leave the array, whole or partial
-        for tile, count in zip(schedule.tiles, schedule.class_counts(), strict=True):
-            grid = self.fold_grid(
-                Dims(*(int(v) for v in tile)), dataflow, precision, schedule.nest.private_weights
-            )
-            for fold, folds in zip(grid.shapes, grid.counts(), strict=True):
-                times = folds * int(count)
-                reads["weight"] += fold.channels * fold.reduction * times
-                reads["input"] += fold.pixels * fold.reduction * times
-                updates += fold.pixels * fold.channels * times
-        outputs = schedule.nest.dims.outputs
-        again = (updates - outputs) * widths.partial_sum  # every update but an output's first reads what was there
-        table: dict[str, dict[str, Transfer]] = {}
-        self._add(table, "weight", Transfer(self.stored_bits(reads["weight"] * widths.weight, widths), 0))
-        self._add(table, "input", Transfer(reads["input"] * widths.input, 0))
-        if self.spec.accumulators is not None and dataflow != "os":
-            final = outputs * widths.partial_sum
-            table[ACCUMULATORS] = {"partial_sum": Transfer(again + final, again + final)}
-            self._add(table, "output", Transfer(0, outputs * widths.output))
-        else:
-            self._add(table, "partial_sum", Transfer(again, again))
-            self._add(table, "output", Transfer(0, outputs * widths.output))
-        return table
+        return crossing.streamed(
+            tensor for tensor, there in resident.items()
+            if not there and passes_through(self.arch, tensor, schedule.nest, widths)
+        )  # fmt: skip
 
-    def _add(self, table: dict[str, dict[str, Transfer]], tensor: Tensor, transfer: Transfer) -> None:
-        level = self.arch.holder(tensor)
-        if level is not None and (transfer.read_bits or transfer.write_bits):
-            row = table.setdefault(level.name, {})
-            row[tensor] = row.get(tensor, Transfer()) + transfer
+    def _operands(
+        self, kind: StepKind, grid: FoldGrid, schedule: Schedule, precision: Precision
+    ) -> dict[Tensor, Transfer]:
+        """Bits between the array and the levels that feed it, for one step."""
+        dataflow, widths = schedule.mapping.dataflow, Widths.of(precision)
+        tile = Dims(*(int(v) for v in schedule.tiles[kind.tile]))
+        outputs, ended = tile.outputs, tile.outputs * kind.ends
+        if self._accumulates(dataflow):  # sums cross a port only where they come back, or leave as parts
+            back, parts = outputs * kind.fetched, outputs * kind.spills
+        else:
+            updates = _updates(grid)
+            back, parts = updates - outputs * (not kind.resumes), updates - ended
+        return {
+            "weight": Transfer(self.stored_bits(self._weights(grid, dataflow, precision) * widths.weight, widths)),
+            "input": Transfer(self._input_reads(kind, tile, grid, dataflow) * widths.input),
+            "partial_sum": Transfer(back * widths.partial_sum, parts * widths.partial_sum),
+            "output": Transfer(0, ended * widths.output),
+        }
+
+    def _whole_tiles(self, dataflow: str) -> bool:
+        """Whether weights are fetched as the array holds them, ragged or not."""
+        return self.spec.weight_tiles == "whole" and dataflow == "ws"
+
+    def _accumulates(self, dataflow: str) -> bool:
+        """Whether sums are added up in a memory of the array's own."""
+        return self.spec.accumulators is not None and dataflow != "os"
+
+    def _input_reads(self, kind: StepKind, tile: Dims, grid: FoldGrid, dataflow: str) -> int:
+        """Input elements that the array reads for one step: each as often as folds of channels take it.
+
+        Zeros of the padding are made at the array's edge, unless their level stores them.
+        """
+        again = {"os": grid.inner, "ws": grid.outer, "is": 1}[dataflow]
+        level = self.arch.holder("input")
+        stored = level is not None and level.padding == "stored"
+        window = tile.P * tile.Q * tile.R * tile.S if stored else kind.inside
+        return tile.G * tile.N * tile.C * window * again
+
+    def _weights(self, grid: FoldGrid, dataflow: str, precision: Precision) -> int:
+        """Weights of a tile as they are fetched and shifted in."""
+        if self._whole_tiles(dataflow):
+            return grid.groups * grid.outer * grid.inner * self.spec.cols * self._depth(precision)
+        return sum(f.channels * f.reduction * n for f, n in zip(grid.shapes, grid.counts(), strict=True))
+
+    def _accumulated(self, schedule: Schedule, grids: list[FoldGrid], widths: Widths) -> Traffic:
+        """Bits in and out of the accumulators: every update but an output's first reads what was there, and the sum leaves."""
+        if not self._accumulates(schedule.mapping.dataflow):
+            return {}
+        updates = sum(_updates(grid) * int(n) for grid, n in zip(grids, schedule.class_counts(), strict=True))
+        bits = updates * widths.partial_sum
+        return {ACCUMULATORS: {"partial_sum": Transfer(bits, bits)}}
 
     # ---- a schedule through engine and memory ---------------------------------------------------------------
 
@@ -358,38 +365,59 @@ class SystolicArray:
         """Walk ``schedule`` and count; ``carry`` is brought forward to the next layer."""
         widths, dataflow = Widths.of(precision), schedule.mapping.dataflow
         private = schedule.nest.private_weights
-        grids = [
-            self.fold_grid(Dims(*(int(v) for v in tile)), dataflow, precision, private) for tile in schedule.tiles
-        ]
-        loads = self._compressed(self._streamed(schedule, grids, widths, placement), widths)
-        kinds, classes = self._classes(schedule, loads, grids, widths)
+        grids = [self.fold_grid(Dims(*(int(v) for v in tile)), dataflow, precision, private) for tile in schedule.tiles]
+        folds = np.array([[self._fold_row(fold, dataflow) for fold in grid.shapes] for grid in grids], dtype=np.int64)
+        crossing = self._crossing(schedule, grids, precision, placement)
+        there = self._port_cycles(schedule, grids, folds)
+        waits = crossing.waits(self.arch, there)
         steps = Steps(
             self.name,
-            classes,
-            loads,
+            schedule.classes,
+            crossing.loads,
             schedule.stores,
-            np.array([[grids[kind].groups, grids[kind].outer, grids[kind].inner] for kind, _ in kinds], dtype=np.int64),
-            np.array([self._fold_rows(grids[kind], dataflow, short) for kind, short in kinds], dtype=np.int64),
+            waits,
+            np.array([[grid.groups, grid.outer, grid.inner] for grid in grids], dtype=np.int64),
+            folds,
             timeline_options(
-                self.arch,
-                _STATIONARY[dataflow],
-                self.spec.overlap == "skewed",
-                2 if dataflow == "os" else self.spec.weight_buffers,  # os has no stationary tile to wait for
+                self.arch, _STATIONARY[dataflow], self.spec.overlap == "skewed", self._buffers(dataflow),
                 schedule.slots("input", 0),
             ),
             schedule.partial,
             frozenset(schedule.mapping.keep),
-            np.array([[shape[:3] for shape in grids[kind].shapes] for kind, _ in kinds], dtype=np.int64),
-        )
-        weight_slots = schedule.slots("weight", len(carry.weight_free))
+            np.array([[shape[:3] for shape in grid.shapes] for grid in grids], dtype=np.int64),
+        )  # fmt: skip
+        weight_slots = schedule.slots("weight", self.weight_slots(dataflow, precision))
         result = run_steps(steps, np.zeros(weight_slots, dtype=np.int64), carry)
-        operands = self.operand_traffic(schedule, precision)
-        transfers = transfer_traffic(self.arch, loads, schedule.stores, schedule.partial)
-        spilled = spilled_sums(self.arch, schedule.nest, widths, operands, transfers)
-        traffic = add_traffic((transfers, operands, spilled))
+        traffic = add_traffic(
+            (crossing.traffic(self.arch, schedule.nest, widths), self._accumulated(schedule, grids, widths))
+        )
         counters = counters_of(result, schedule.nest.dims.macs, 0, self._with_indices(traffic, widths))
         done = counters.macs - self.skipped(counters.macs)
-        return replace(counters, register_bits=done * _register_bits(dataflow, widths))
+        return replace(
+            counters, level_cycles=level_cycles(there, waits), register_bits=done * _register_bits(dataflow, widths)
+        )
+
+    def _buffers(self, dataflow: str) -> int:
+        return 2 if dataflow == "os" else self.spec.weight_buffers  # os has no stationary tile to wait for
+
+    def _port_cycles(self, schedule: Schedule, grids: list[FoldGrid], folds: Ints) -> dict[str, Ints]:
+        """Cycles of every step in which the port of each level on chip can work, int64[steps].
+
+        They are those of its folds: the stream, and the load of stationary operands that hides beside it. A load that
+        does not hide is time for the level that it comes from.
+        """
+        dataflow = schedule.mapping.dataflow
+        hidden = self._buffers(dataflow) == 2
+        counts = np.array([grid.counts() for grid in grids], dtype=np.int64)
+        stream, load = folds[:, :, tl.F_INTERVAL], folds[:, :, tl.F_LOAD]
+        beside = (counts * (np.maximum(stream, load) if hidden else stream)).sum(axis=1)
+        exposed = (counts * (0 if hidden else load)).sum(axis=1)
+        source = self.arch.holder("input" if dataflow == "is" else "weight")
+        return {
+            level.name: (beside + exposed if level == source else beside)[schedule.classes]
+            for level in self.arch.memory[1:]
+            if level.bandwidth is not None
+        }
 
     # ---- weights pruned to n:m -----------------------------------------------------------------------------
 
@@ -400,15 +428,17 @@ class SystolicArray:
         kept = (widths.weight + self.structure.index_bits) * self.structure.n
         return -(-bits * kept // (widths.weight * self.structure.m))
 
-    def _compressed(self, loads: Ints, widths: Widths) -> Ints:
-        """The loads with their weights as they are stored."""
-        if self.structure is None:
-            return loads
-        loads = loads.copy()
+    def _stored_loads(self, schedule: Schedule, grids: list[FoldGrid], precision: Precision) -> Ints:
+        """The loads with their weights as they are stored: whole tiles, and only what is kept of pruned ones."""
+        dataflow, widths = schedule.mapping.dataflow, Widths.of(precision)
+        if self.structure is None and not self._whole_tiles(dataflow):
+            return schedule.loads
+        dense = weight_elements(schedule.nest, schedule.tiles) * widths.weight
+        elements = [self._weights(grid, dataflow, precision) for grid in grids]
+        stored = np.array([self.stored_bits(n * widths.weight, widths) for n in elements], dtype=np.int64)
+        loads = schedule.loads.copy()
         column = loads[:, tl.WEIGHT]
-        found, place = np.unique(column, return_inverse=True)
-        stored = [self.stored_bits(int(bits), widths) if bits > 0 else int(bits) for bits in found]
-        loads[:, tl.WEIGHT] = np.array(stored, dtype=np.int64)[place.reshape(-1)]
+        loads[:, tl.WEIGHT] = np.where(column > 0, column + (stored - dense)[schedule.classes], column)
         return loads
 
     def _with_indices(self, traffic: Traffic, widths: Widths) -> Traffic:
@@ -426,26 +456,6 @@ class SystolicArray:
                 row["index"] = row.get("index", Transfer()) + index
             split[level] = row
         return split
-
-    def _streamed(self, schedule: Schedule, grids: list[FoldGrid], widths: Widths, placement: Placement) -> Ints:
-        """The loads, with tensors that stay in no level on chip fetched anew for every fold."""
-        loads = schedule.loads.copy()
-        for column, tensor, bits, resident in (
-            (tl.WEIGHT, "weight", widths.weight, placement.weight_resident),
-            (tl.INPUT, "input", widths.input, placement.input_resident),
-        ):
-            if resident or not passes_through(self.arch, tensor, schedule.nest, widths):  # type: ignore[arg-type]
-                continue
-            per_class = [
-                sum(
-                    (f.channels if tensor == "weight" else f.pixels) * f.reduction * c
-                    for f, c in zip(g.shapes, g.counts(), strict=True)
-                )
-                for g in grids
-            ]
-            loads[:, column] = np.array(per_class, dtype=np.int64)[schedule.classes] * bits
-        return loads
-
 
     # ---- values ----------------------------------------------------------------------------------------------
 
@@ -519,6 +529,11 @@ def _check_structure(weight: Array, structure: StructuredSparsity) -> None:
             bound=f"{structure.n}",
             levers=("prune them to the pattern", "leave weight.pattern out: they run as dense ones"),
         )
+
+
+def _updates(grid: FoldGrid) -> int:
+    """Sums that leave the array for one tile, whole or partial."""
+    return sum(f.pixels * f.channels * n for f, n in zip(grid.shapes, grid.counts(), strict=True))
 
 
 def _register_bits(dataflow: str, widths: Widths) -> int:

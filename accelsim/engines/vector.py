@@ -7,7 +7,7 @@ cycle, but does no useful work there: its cycles are memory stalls.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 
@@ -62,7 +62,8 @@ class VectorUnit:
                 self._operands(inputs * widths.input, work.output_elements * widths.output),
             )
         )
-        return counters_of(result, 0, work.ops, traffic)
+        there = {level.name: cycles for level in self.arch.memory[1:] if level.bandwidth is not None}
+        return replace(counters_of(result, 0, work.ops, traffic), level_cycles=there)
 
     def _lane_cycles(self, work: VectorWork, operations: int) -> int:
         """Rows of lanes; where a row holds channels of one position only, the last row of each position is ragged."""
@@ -101,14 +102,13 @@ class VectorUnit:
         loads = np.full((pieces, 3), -1, dtype=np.int64)
         loads[:, tl.INPUT] = _portions(fetched, pieces)
         stores = _portions(stored, pieces)
-        lane, wait = _portions(cycles, pieces), _portions(idle, pieces)
-        table, classes = np.unique(np.stack([lane, wait], axis=1), axis=0, return_inverse=True)
+        lane, waits = _portions(cycles - idle, pieces), _portions(idle, pieces)
+        table, classes = np.unique(lane, return_inverse=True)
         folds = np.zeros((len(table), 4, tl.FOLD_FIELDS), dtype=np.int64)
-        folds[:, :, tl.F_ISSUE] = folds[:, :, tl.F_INTERVAL] = folds[:, :, tl.F_END] = table[:, :1]
-        folds[:, :, tl.F_LAST_MAC] = table[:, :1] - 1
-        folds[:, :, tl.F_WAIT] = table[:, 1:]
+        folds[:, :, tl.F_ISSUE] = folds[:, :, tl.F_INTERVAL] = folds[:, :, tl.F_END] = table[:, None]
+        folds[:, :, tl.F_LAST_MAC] = table[:, None] - 1
         steps = Steps(
-            self.name, classes.astype(np.int32).ravel(), loads, stores, np.ones((len(table), 3), dtype=np.int64), folds,
+            self.name, classes.astype(np.int32).ravel(), loads, stores, waits, np.ones((len(table), 3), dtype=np.int64), folds,
             timeline_options(self.arch, -1, True, 2), np.zeros(pieces, dtype=bool),
         )  # fmt: skip
         return run_steps(steps, carry.weight_free, carry), loads, stores

@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 class Steps:
     """What the timeline walks: the arguments of `kernels.timeline.run_timeline`, and what a trace says about them.
 
-    ``unit`` does them; ``partial`` bool[steps]: whether a store is of partial sums; ``kept``: tensors whose tiles stay
-    in their level; ``shapes`` int64[classes, 4, 3]: rows and columns of the array that a fold uses, and the vectors it
-    streams, where the unit is an array of PEs.
+    ``unit`` does them; ``waits`` int64[steps]: cycles by which ports on chip hold a step back; ``partial`` bool[steps]:
+    whether a store is of partial sums; ``kept``: tensors whose tiles stay in their level; ``shapes`` int64[classes, 4, 3]:
+    rows and columns of the array that a fold uses, and the vectors it streams, where the unit is an array of PEs.
     """
 
     unit: str
     classes: npt.NDArray[np.int32]
     loads: Ints
     stores: Ints
+    waits: Ints
     grids: Ints
     folds: Ints
     options: Ints
@@ -131,7 +132,8 @@ def run_steps(steps: Steps, weight_free: Ints, carry: Carry) -> Ints:
     rows = 0 if carry.walks is None else len(steps.classes)
     events = np.empty((rows, tl.EVENT_FIELDS), dtype=np.int64)
     result: Ints = tl.run_timeline(
-        steps.classes, steps.loads, steps.stores, steps.grids, steps.folds, steps.options, carry.port, weight_free, events
+        steps.classes, steps.loads, steps.stores, steps.waits, steps.grids, steps.folds, steps.options, carry.port,
+        weight_free, events,
     )
     if carry.walks is not None:
         carry.walks.append(Walk(steps, events, int(result[tl.R_CYCLES])))

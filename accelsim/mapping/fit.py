@@ -10,7 +10,7 @@ import numpy.typing as npt
 from accelsim.arch.spec import Architecture, Tensor
 from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import Axis, Dims, LoopNest
-from accelsim.mapping.machine import Ints, Machine, Placement, Widths, free_bytes, slots_of, tile_array
+from accelsim.mapping.machine import Ints, Machine, Placement, Widths, free_bytes, slots_of, tile_array, weight_elements
 from accelsim.mapping.mapping import RELEVANT
 from accelsim.units import format_bytes
 from accelsim.workload.precision import Precision
@@ -45,9 +45,7 @@ def demand(
     widths = Widths.of(precision)
     sizes = np.array(nest.dims, dtype=np.int64)
     t = {dim: tiles[:, i] for i, dim in enumerate(Dims._fields)}
-    weights = t["G"] * t["K"] * t["C"] * t["R"] * t["S"]
-    if nest.private_weights:
-        weights = weights * t["P"] * t["Q"]
+    weights = machine.weight_elements(nest, tiles, dataflow, precision)
     inputs = t["G"] * t["N"] * t["C"] * span(nest.rows, t["P"], t["R"]) * span(nest.columns, t["Q"], t["S"])
     outputs = t["G"] * t["N"] * t["K"] * t["P"] * t["Q"]
     spills = machine.spills_partial_sums(nest, tiles, dataflow, precision)
@@ -60,19 +58,28 @@ def demand(
     elif bool(np.any(spills)):
         bits["output"] = np.where(spills, outputs * widths.partial_sum, 0)
     groups = -(-nest.dims.G // t["G"])
-    for tensor in keep & bits.keys():
-        whole = {"weight": nest.weight_elements, "input": nest.input_elements(nest.dims)}[tensor]
-        bits[tensor] = -(-whole // groups) * getattr(widths, tensor)
+    if "weight" in keep:
+        bits["weight"] = _kept_weights(nest, tiles, weights, groups) * widths.weight
+    if "input" in keep & bits.keys():
+        bits["input"] = -(-nest.input_elements(nest.dims) // groups) * widths.input
     one_tile = tiles >= sizes
     slots = {
         tensor: np.where(
             groups == 1 if tensor in keep else _only_one(one_tile, tensor, nest),
             1,
-            slots_of(arch, tensor),  # type: ignore[arg-type]
+            machine.weight_slots(dataflow, precision) if tensor == "weight" else slots_of(arch, tensor),  # type: ignore[arg-type]
         )
         for tensor in bits
     }
     return Demand(bits, slots)
+
+
+def _kept_weights(nest: LoopNest, tiles: Ints, fetched: Ints, groups: Ints) -> Ints:
+    """Weights of a round of groups, all tiles together: what there are, or more where tiles are ``fetched`` as more."""
+    counts = -(-np.array(nest.dims, dtype=np.int64) // tiles)
+    rounds = weight_elements(nest, counts) // counts[:, _G]
+    padded = fetched > weight_elements(nest, tiles)
+    return np.where(padded, fetched * rounds, -(-nest.weight_elements // groups))
 
 
 def _only_one(one_tile: npt.NDArray[np.bool_], tensor: str, nest: LoopNest) -> npt.NDArray[np.bool_]:

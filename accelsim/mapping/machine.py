@@ -56,6 +56,12 @@ class Machine(Protocol):
     def spills_partial_sums(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> npt.NDArray[np.bool_]:
         """Whether a tile's partial sums live in the output's level at accumulator width while it is computed."""
 
+    def weight_elements(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
+        """Weights of each tile as they are fetched and held, int64[candidates]: at least those that the tile has."""
+
+    def weight_slots(self, dataflow: str, precision: Precision) -> int:
+        """How many tiles of weights their level holds at once."""
+
     def accumulator_pixels(self, dataflow: str) -> int | None:
         """Most pixels of a tile that the engine's own accumulators hold; None where it has none or needs none."""
 
@@ -93,6 +99,12 @@ def free_bytes(level: MemoryLevel, placement: Placement) -> int | None:
     if level.size is None or level.streams:
         return None
     return level.size - placement.reserved_bytes.get(level.name, 0)
+
+
+def weight_elements(nest: LoopNest, tiles: Ints) -> Ints:
+    """Weights that each of ``tiles`` int64[candidates, 8] has; with private kernels every pixel brings its own."""
+    relevant = [1, 2, 5, 6, 7, *((3, 4) if nest.private_weights else ())]
+    return np.asarray(tiles[:, relevant].prod(axis=1))
 
 
 def tile_array(tile: Dims) -> Ints:

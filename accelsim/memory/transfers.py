@@ -1,48 +1,120 @@
-"""What crosses the ports of the memory levels: a schedule's transfers, and the time that a port on chip needs for its share."""
+"""What crosses the ports of the memory levels: counted once, for the report, the energy and the stalls alike.
+
+Two things cross a port on chip: the *operands* of the unit, and the *transfers* to and from off chip. A unit says what a
+step of each kind reads and writes (`Crossing`); all else follows from it here.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Mapping as MappingABC
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.arch.spec import Architecture, Tensor
+from accelsim.arch.spec import Architecture, MemoryLevel, Tensor
 from accelsim.counters import Traffic, Transfer, add_traffic
 from accelsim.mapping.loopnest import LoopNest
 from accelsim.mapping.machine import Ints, Widths
-from accelsim.schedule.build import NOTHING, Schedule
+from accelsim.schedule.build import NOTHING
+from accelsim.units import ceil_div
+
+FETCHED: tuple[Tensor, ...] = ("weight", "input", "partial_sum")  # columns of a schedule's loads
 
 
-def port_contention(
-    arch: Architecture, schedule: Schedule, loads: Ints, operands: Sequence[MappingABC[str, int]], issue_cycles: Ints
-) -> Ints:
-    """Cycles by which each step's issue is too short for its level's ports; int64[steps].
+@dataclass(frozen=True)
+class Crossing:
+    """Everything that a schedule moves.
 
-    A port on chip carries the operands of the step's tile (bits by tensor, an entry a tile class) and the transfers
-    that belong to the step; they share it.
+    ``operands``: between the unit and the levels on chip, by tensor, one entry a kind of step. ``kinds`` int32[steps]:
+    each step's. ``loads`` int64[steps, 3], ``stores`` int64[steps], ``partial`` bool[steps]: to and from off chip, in
+    bits (see `accelsim.schedule.build.Schedule`).
     """
-    short = np.zeros(schedule.steps, dtype=np.int64)
-    for level in arch.memory[1:]:
-        if level.bandwidth is None:
-            continue
-        held = set(level.holds or ())
-        if "output" in held and arch.holder("partial_sum") == level:
-            held.add("partial_sum")
-        per_class = np.array([sum(bits for t, bits in tile.items() if t in held) for tile in operands], dtype=np.int64)
-        moved = per_class[schedule.classes]
-        for column, tensor in enumerate(("weight", "input", "partial_sum")):
-            if tensor in held:
-                moved = moved + np.maximum(loads[:, column], 0)
-        for tensor, sent in (("output", ~schedule.partial), ("partial_sum", schedule.partial)):
-            if tensor in held:
-                moved = moved + np.maximum(np.where(sent, schedule.stores, 0), 0)
-        rate = 8 * level.bandwidth.per_cycle(arch.clock)
-        need = -(-moved * rate.denominator // rate.numerator)
-        short = np.maximum(short, need - issue_cycles[schedule.classes])
-    return np.maximum(short, 0)
+
+    operands: Sequence[MappingABC[Tensor, Transfer]]
+    kinds: npt.NDArray[np.int32]
+    loads: Ints
+    stores: Ints
+    partial: npt.NDArray[np.bool_]
+
+    def traffic(self, arch: Architecture, nest: LoopNest, widths: Widths) -> Traffic:
+        """Bits across the port of every level, for a schedule of ``nest``."""
+        operands = self.operand_traffic(arch)
+        transfers = transfer_traffic(arch, self.loads, self.stores, self.partial)
+        return add_traffic((transfers, operands, spilled_sums(arch, nest, widths, operands, transfers)))
+
+    def operand_traffic(self, arch: Architecture) -> Traffic:
+        """Bits between the unit and the levels on chip."""
+        counts = np.bincount(self.kinds, minlength=len(self.operands))
+        parts: list[dict[str, dict[str, Transfer]]] = []
+        for tensors, count in zip(self.operands, counts, strict=True):
+            for tensor, bits in tensors.items():
+                level = arch.holder(tensor)
+                if level is not None and (bits.read_bits or bits.write_bits):
+                    parts.append({level.name: {tensor: bits.scaled(int(count))}})
+        return add_traffic(parts)
+
+    def streamed(self, tensors: Iterable[Tensor]) -> Crossing:
+        """The same with ``tensors``, which stay nowhere on chip, fetched anew whenever the unit reads them."""
+        loads = self.loads
+        for tensor in tensors:
+            reads = np.array([tile[tensor].read_bits for tile in self.operands], dtype=np.int64)
+            loads = loads.copy()
+            loads[:, FETCHED.index(tensor)] = reads[self.kinds]
+        return replace(self, loads=loads)
+
+    def through(self, arch: Architecture, level: MemoryLevel) -> Ints:
+        """Bits that every step moves through a level on chip; int64[steps]."""
+        operands = [
+            sum(bits.read_bits + bits.write_bits for tensor, bits in tensors.items() if arch.holder(tensor) == level)
+            for tensors in self.operands
+        ]
+        moved: Ints = np.array(operands, dtype=np.int64)[self.kinds]
+        for column, tensor in enumerate(FETCHED):
+            if arch.holder(tensor) == level:
+                moved = moved + np.maximum(self.loads[:, column], 0)
+        for tensor, sent in _sent(self.partial):
+            if arch.holder(tensor) == level:
+                moved = moved + np.where(sent, np.maximum(self.stores, 0), 0)
+        return np.asarray(moved)
+
+    def waits(self, arch: Architecture, cycles: MappingABC[str, Ints]) -> Ints:
+        """Cycles by which ports on chip hold every step back; int64[steps].
+
+        ``cycles`` int64[steps] are those in which a level's port can work, by level. The level whose bytes need the most
+        beyond them sets the sum; it is shared out over the steps that need more than they have.
+        """
+        worst = np.zeros(len(self.kinds), dtype=np.int64)
+        longest = 0
+        for level in arch.memory[1:]:
+            if level.bandwidth is None:
+                continue
+            rate = 8 * level.bandwidth.per_cycle(arch.clock)
+            moved, there = self.through(arch, level), cycles[level.name]
+            short = ceil_div(int(moved.sum()) * rate.denominator, rate.numerator) - int(there.sum())
+            if short > longest:
+                longest, worst = short, _shared_out(short, moved / float(rate) - there)
+        return worst
+
+
+def level_cycles(there: MappingABC[str, Ints], waits: Ints) -> dict[str, int]:
+    """Cycles in which the port of each level could work over a schedule (`accelsim.counters.Counters`)."""
+    return {level: int(cycles.sum() + waits.sum()) for level, cycles in there.items()}
+
+
+def _shared_out(total: int, short: npt.NDArray[np.float64]) -> Ints:
+    """``total`` in whole numbers in proportion to what steps are short of; those that are not get none."""
+    grown = np.cumsum(np.maximum(short, 0))
+    ends = np.floor(grown * (total / grown[-1])).astype(np.int64)
+    ends[-1] = total
+    return np.asarray(np.diff(ends, prepend=0))
+
+
+def _sent(partial: npt.NDArray[np.bool_]) -> Iterator[tuple[Tensor, npt.NDArray[np.bool_]]]:
+    """What is stored: which steps store outputs, which partial sums."""
+    yield "output", ~partial
+    yield "partial_sum", partial
 
 
 def passes_through(arch: Architecture, tensor: Tensor, nest: LoopNest, widths: Widths) -> bool:
@@ -75,27 +147,21 @@ def spilled_sums(arch: Architecture, nest: LoopNest, widths: Widths, operands: T
 
 def transfer_traffic(arch: Architecture, loads: Ints, stores: Ints, partial: npt.NDArray[np.bool_]) -> Traffic:
     """Bits across the off-chip port, and the same bits in and out of the levels they go to and come from."""
-    moved = {
-        tensor: int(loads[:, column][loads[:, column] != NOTHING].sum())
-        for column, tensor in enumerate(("weight", "input", "partial_sum"))
-    }
-    out = {
-        "output": int(stores[(stores != NOTHING) & ~partial].sum()),
-        "partial_sum": int(stores[(stores != NOTHING) & partial].sum()),
-    }
     far = arch.off_chip.name
-    parts: list[MappingABC[str, MappingABC[str, Transfer]]] = []
-    for tensor, bits in moved.items():
-        parts += _both_sides(arch, far, tensor, Transfer(read_bits=bits))
-    for tensor, bits in out.items():
-        parts += _both_sides(arch, far, tensor, Transfer(write_bits=bits))
+    parts: list[Traffic] = []
+    for column, tensor in enumerate(FETCHED):
+        moved = loads[:, column][loads[:, column] != NOTHING]
+        parts += _both_sides(arch, far, tensor, Transfer(read_bits=int(moved.sum())))
+    for tensor, sent in _sent(partial):
+        moved = stores[(stores != NOTHING) & sent]
+        parts += _both_sides(arch, far, tensor, Transfer(write_bits=int(moved.sum())))
     return add_traffic(parts)
 
 
-def _both_sides(arch: Architecture, far: str, tensor: Any, transfer: Transfer) -> list[dict[str, dict[str, Transfer]]]:
+def _both_sides(arch: Architecture, far: str, tensor: Tensor, transfer: Transfer) -> list[Traffic]:
     if not (transfer.read_bits or transfer.write_bits):
         return []
-    parts = [{far: {tensor: transfer}}]
+    parts: list[Traffic] = [{far: {tensor: transfer}}]
     level = arch.holder(tensor)
     if level is not None:
         parts.append({level.name: {tensor: Transfer(transfer.write_bits, transfer.read_bits)}})

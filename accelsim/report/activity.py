@@ -106,7 +106,7 @@ def visits_of(walk: Walk) -> Iterator[Ints]:
     while step < len(steps.classes):
         rows = np.empty((max(VISITS_AT_ONCE, largest), tl.VISIT_FIELDS), dtype=np.int64)
         step, filled = tl.walk_folds(
-            steps.classes, steps.grids, steps.folds, steps.options, walk.events, step, at, rows
+            steps.classes, steps.waits, steps.grids, steps.folds, steps.options, walk.events, step, at, rows
         )
         yield rows[:filled]
 
@@ -124,24 +124,23 @@ def fold_rows(walk: Walk, visits: Ints) -> Ints:
 def cycle_bars(walk: Walk, visits: Ints) -> Bars:
     """What the cycles up to each fold's last MAC were for; kinds count in `USES`.
 
-    The kernel charges a fold's idle cycles to what it waited for first. Cycles that it lost amid its MACs (a
-    narrow port, bubbles of the skew) are drawn behind them.
+    The kernel charges a fold's idle cycles to what it waited for first. Bubbles of the skew amid its MACs are drawn behind
+    them.
     """
     table, first = fold_rows(walk, visits), visits[:, tl.V_FIRST_MAC]
     load_start = visits[:, tl.V_LOAD_END] - table[:, tl.F_LOAD]
     waits = (
         visits[:, tl.V_HELD], load_start, visits[:, tl.V_LOAD_END],
-        visits[:, tl.V_MOVING], visits[:, tl.V_ISSUE], first,
+        visits[:, tl.V_MOVING], visits[:, tl.V_READY], visits[:, tl.V_ISSUE], first,
     )  # fmt: skip
     edges = [visits[:, tl.V_FROM]]
     for until in waits:
         edges.append(np.maximum(edges[-1], np.minimum(until, first)))
     useful = np.maximum(0, visits[:, tl.V_LAST_MAC] - edges[-1])
-    lost = np.minimum(table[:, tl.F_WAIT], useful)
-    hollow = np.minimum(table[:, tl.F_HOLLOW], useful - lost)
-    for length in (useful - lost - hollow, lost, hollow):
+    hollow = np.minimum(table[:, tl.F_HOLLOW], useful)
+    for length in (useful - hollow, hollow):
         edges.append(edges[-1] + length)
-    kinds = (_MEMORY, _DRAIN, _WEIGHT_LOAD, _MEMORY, _DRAIN, _FILL, _BUSY, _MEMORY, _FILL)
+    kinds = (_MEMORY, _DRAIN, _WEIGHT_LOAD, _MEMORY, _DRAIN, _MEMORY, _FILL, _BUSY, _FILL)
     begin, end = np.stack(edges[:-1], axis=1).ravel(), np.stack(edges[1:], axis=1).ravel()
     return merged(bars(begin, end, np.tile(kinds, len(visits))))
 

@@ -243,9 +243,6 @@ class _Shooting:
         if self.array._speed(self.precision) != (1, 1) or self.array.structure is not None:
             words = f"{self.precision.weight} x {self.precision.input} at another speed than one MAC a cycle"
             raise too_much(self.schedule.nest.part or "the layer", words, "one MAC a PE and cycle")
-        if self.walk.steps.folds[:, :, tl.F_WAIT].any():
-            words = "a port on chip that is too narrow for the array"
-            raise too_much("the layer", words, "ports that keep up", ("a larger bandwidth on chip",))
 
     def _folds(self, image: Array, weight: Array) -> Iterator[OutputStationary | WeightStationary]:
         """A twin a fold, in the order of the timeline; sums are carried from fold to fold and checked."""

@@ -123,13 +123,14 @@ def check_run(run: LayerRun, arch: Architecture) -> None:
         rate = roofline.bytes_per_cycle(level, arch.clock)
         if rate is None:
             continue
-        crossed, fits = Fraction(roofline.bits_through(counters, level.name), 8), rate * counters.cycles
-        _require(
-            crossed <= fits,
-            name,
-            f"{float(crossed):.12g} bytes crossed {level.name} in {counters.cycles} cycles, "
-            f"at most {float(fits):.12g} fit",
-        )
+        crossed = Fraction(roofline.bits_through(counters, level.name), 8)
+        for cycles in (counters.cycles, counters.level_cycles.get(level.name, counters.cycles)):
+            fits = rate * cycles
+            _require(
+                crossed <= fits,
+                name,
+                f"{float(crossed):.12g} bytes crossed {level.name} in {cycles} cycles, at most {float(fits):.12g} fit",
+            )
     place = roofline.layer_position(run, arch)
     attained, roof = (roofline.gops(rate, arch.clock) for rate in (place.attained, place.roof))
     _require(

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,22 @@ from accelsim.mapping.mapping import RELEVANT, Mapping
 MOST_STEPS = 50_000_000
 MOST_TABLE = 1 << 20  # keys that are numbered by a table
 NOTHING = -1  # no load, no store: the tile stays
+
+
+class StepKind(NamedTuple):
+    """What steps have in common that move the same between the unit and the levels on chip.
+
+    ``tile``: their shape. Their sums start from partial sums (``resumes``) that are ``fetched`` again or were left in
+    place; they end as outputs (``ends``), leave as partial sums (``spills``) or stay. ``inside``: blocks of input
+    positions that lie in the image, at least in part.
+    """
+
+    tile: int
+    resumes: bool
+    fetched: bool
+    ends: bool
+    spills: bool
+    inside: int
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,41 @@ class Schedule:
     def class_counts(self) -> Ints:
         """How many steps there are of each tile shape."""
         return np.bincount(self.classes, minlength=len(self.tiles)).astype(np.int64)
+
+    def kinds(self, block: tuple[int, int, int, int] = (1, 1, 1, 1)) -> tuple[list[StepKind], npt.NDArray[np.int32]]:
+        """The kinds of step that there are, and each step's.
+
+        ``block``: output rows, columns, filter rows and columns whose operands are read at once; a block of padding alone
+        is not read.
+        """
+        fetched, leaves = self.loads[:, 2] != NOTHING, self.stores != NOTHING
+        resumes = fetched | np.concatenate(([False], ~leaves[:-1]))
+        flags = (resumes, fetched, leaves & ~self.partial, leaves & self.partial)
+        places, inside = self._blocks_inside(block)
+        keys = self.classes.astype(np.int64) * len(inside) + places
+        for flag in flags:
+            keys = 2 * keys + flag
+        present, numbers = numbered(keys)
+        kinds = []
+        for key in present.tolist():
+            tile, place = divmod(key >> len(flags), len(inside))
+            resumed, again, ends, spills = (bool(key >> bit & 1) for bit in (3, 2, 1, 0))
+            kinds.append(StepKind(tile, resumed, again, ends, spills, int(inside[place])))
+        return kinds, numbers
+
+    def _blocks_inside(self, block: tuple[int, int, int, int]) -> tuple[npt.NDArray[np.int64] | int, Ints]:
+        """For each step the number of its place in the image, and for each such number the blocks inside it there."""
+        d, tile = self.nest.dims, self.mapping.tile
+        down, right = (d.P, tile.P, block[0], d.R, tile.R, block[2]), (d.Q, tile.Q, block[1], d.S, tile.S, block[3])
+        rows, columns = _inside(self.nest.rows, *down), _inside(self.nest.columns, *right)
+        if rows.size == columns.size == 1:
+            return 0, rows.ravel() * columns.ravel()
+        index = _indices(self.mapping.counts(d), self.mapping)
+        known_rows, row_numbers = np.unique(rows, return_inverse=True)
+        known_columns, column_numbers = np.unique(columns, return_inverse=True)
+        row = row_numbers.reshape(rows.shape)[index["P"], index["R"]]
+        column = column_numbers.reshape(columns.shape)[index["Q"], index["S"]]
+        return row * len(known_columns) + column, np.multiply.outer(known_rows, known_columns).ravel()
 
 
 def build_schedule(layer: str, nest: LoopNest, mapping: Mapping, widths: Widths, placement: Placement) -> Schedule:
@@ -173,6 +224,22 @@ def _input_loads(
     bits = -(-images * rows * columns * widths.input * share.numerator // share.denominator)
     relevant = RELEVANT["input"] - frozenset("RS") if keep else RELEVANT["input"]
     return np.where(_fetches(index, relevant, keep, mapping.counts(dims)), bits, NOTHING)
+
+
+@lru_cache(maxsize=4096)
+def _inside(axis: Axis, outputs: int, tile: int, step: int, taps: int, tap_tile: int, tap_step: int) -> Ints:
+    """Blocks of ``step`` outputs and ``tap_step`` taps that touch the image, under each (output tile, tap tile) of one axis."""
+    places = np.add.outer(np.arange(outputs) * axis.stride, np.arange(taps) * axis.dilation) - axis.pad
+    there = ((places >= 0) & (places < axis.size)).astype(np.int64)
+    cuts = [
+        [list(range(first, min(first + whole, size), part)) for first in range(0, size, whole)]
+        for size, whole, part in ((outputs, tile, step), (taps, tap_tile, tap_step))
+    ]
+    for along, cut in enumerate(cuts):  # blocks that touch the image
+        there = np.minimum(np.add.reduceat(there, [start for starts in cut for start in starts], axis=along), 1)
+    for along, cut in enumerate(cuts):  # as many as there are in each tile
+        there = np.add.reduceat(there, np.cumsum([0, *(len(starts) for starts in cut[:-1])]), axis=along)
+    return there
 
 
 def _new_positions(axis: Axis, outputs: int, tile: int, taps: int) -> Ints:

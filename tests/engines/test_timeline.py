@@ -28,7 +28,6 @@ def folds(draw: Any) -> twin.Fold:
         first_mac=first,
         last_mac=last,
         end=max(issue, last + 1) + draw(st.integers(0, 3)),
-        wait=draw(st.integers(0, issue)),
         hollow=draw(st.integers(0, 2)),
         interval=issue + draw(st.integers(0, 2)),
     )
@@ -52,7 +51,7 @@ def schedules(draw: Any) -> tuple[list[twin.Step], list[tuple[int, int, int]]]:
             store = 0
         psum = draw(st.one_of(st.none(), st.integers(1, 9))) if new_output and index else None
         first = st.integers(0, 9) if index == 0 else bits
-        steps.append(twin.Step(draw(first), draw(first), psum, _sequence(grid, shapes), store))
+        steps.append(twin.Step(draw(first), draw(first), psum, _sequence(grid, shapes), store, draw(st.integers(0, 4))))
         grids.append((grid, shapes))
         new_output = store is not None
     return steps, grids
@@ -97,6 +96,7 @@ def run_kernel(
         np.array([distinct.index(kind) for kind in kinds], dtype=np.int32),
         np.array([[bits(s.weight), bits(s.input), bits(s.partial_sum)] for s in steps], dtype=np.int64),
         np.array([bits(s.store) for s in steps], dtype=np.int64),
+        np.array([s.wait for s in steps], dtype=np.int64),
         np.array([grid for grid, _ in distinct], dtype=np.int64),
         np.array([shapes for _, shapes in distinct], dtype=np.int64),
         packed, port_state, slots, events,
@@ -123,7 +123,7 @@ def check_transfers(events: Any, walk: twin.Walk, options: twin.Options) -> None
     assert len(busy) == len(bits)
 
 
-def list_folds(kinds: list[Any], events: Any, options: twin.Options) -> Any:
+def list_folds(steps: list[twin.Step], kinds: list[Any], events: Any, options: twin.Options) -> Any:
     """All folds as `walk_folds` lists them, a few at a time."""
     distinct = list(dict.fromkeys(kinds))
     packed = np.zeros(tl.OPTION_FIELDS, dtype=np.int64)
@@ -133,6 +133,7 @@ def list_folds(kinds: list[Any], events: Any, options: twin.Options) -> Any:
         visits = np.zeros((8, tl.VISIT_FIELDS), np.int64)
         step, filled = tl.walk_folds(
             np.array([distinct.index(kind) for kind in kinds], dtype=np.int32),
+            np.array([s.wait for s in steps], dtype=np.int64),
             np.array([grid for grid, _ in distinct], dtype=np.int64),
             np.array([shapes for _, shapes in distinct], dtype=np.int64), packed, events, step, at, visits,
         )  # fmt: skip
@@ -144,7 +145,7 @@ def check_folds(rows: list[list[int]], walk: twin.Walk) -> None:
     busy = 0
     for row, fold in zip(rows, walk.folds, strict=True):
         assert row[tl.V_STEP] == fold.step
-        assert row[tl.V_HELD : tl.V_ISSUE + 1] == [fold.held, fold.load_end, fold.moving, fold.issue]
+        assert row[tl.V_HELD : tl.V_ISSUE + 1] == [fold.held, fold.load_end, fold.moving, fold.ready, fold.issue]
         assert row[tl.V_ISSUE_END :] == [fold.issue + fold.fold.issue, fold.first, fold.last, fold.done]
         assert row[tl.V_FROM] == busy
         busy = max(busy, fold.last)
@@ -163,7 +164,7 @@ def test_kernel_equals_twin(
     assert tuple(int(v) for v in result) == astuple(ledger)
     assert [tuple(int(v) for v in row[: tl.E_DONE + 1]) for row in events] == expected
     check_transfers(events, walk, options)
-    check_folds(list_folds(kinds, events, options), walk)
+    check_folds(list_folds(steps, kinds, events, options), walk)
     assert int(port_after[0]) == walk.port_free - ledger.cycles * options.ticks
     cycles, causes = int(result[tl.R_CYCLES]), result[tl.R_BUSY : tl.R_PORT_ACTIVE]
     assert cycles == sum(int(v) for v in causes)

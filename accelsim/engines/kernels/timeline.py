@@ -10,7 +10,9 @@ stores before them have left. A free port takes the oldest store that asks, else
 inputs before partial sums when two ask at once). A tile of no bits (resident) takes a slot, but asks for nothing.
 
 The walk goes step by step and serves the port only as far as the step needs. That is exact: what a later step asks
-for, it asks for after this step has its operands, so later than everything that is decided by then.
+for, it asks for after this step has its operands, so later than everything that is decided by then. The one exception is a
+step of a single fold, whose stationary tile may be shifted in, and its slot be free, before its other operands are there:
+that slot is given back first.
 
 Plain twin: `accelsim.engines.reference.timeline`.
 """
@@ -20,10 +22,10 @@ import numpy as np
 from accelsim.engines.kernels._jit import kernel
 
 # Columns of the fold table (one row a shape of fold); offsets count from the fold's first issue cycle.
-# F_WAIT: issue cycles lost to a port on chip that is too narrow. F_HOLLOW: cycles between the first and the last
-# useful MAC that have none. F_INTERVAL: the next fold issues no sooner after this one.
-F_LOAD, F_ISSUE, F_FIRST_MAC, F_LAST_MAC, F_END, F_WAIT, F_HOLLOW, F_INTERVAL = range(8)
-FOLD_FIELDS = 8
+# F_HOLLOW: cycles between the first and the last useful MAC that have none. F_INTERVAL: the next fold issues no sooner
+# after this one.
+F_LOAD, F_ISSUE, F_FIRST_MAC, F_LAST_MAC, F_END, F_HOLLOW, F_INTERVAL = range(7)
+FOLD_FIELDS = 7
 
 # Entries of the options.
 (O_STATIONARY, O_SKEWED, O_BUFFERS, O_TICKS, O_TICKS_PER_BIT, O_LATENCY, O_SLOTS_INPUT, O_SLOTS_OUTPUT,
@@ -35,8 +37,8 @@ OPTION_FIELDS = 9
  R_PORT_OTHER) = range(10)  # fmt: skip
 RESULT_FIELDS = 10
 
-# Moments that the walk carries from fold to fold.
-T_ISSUE, T_ISSUE_END, T_LOAD_END, T_DONE, T_BUSY_END, T_CHAIN_FREE, T_PORT_END, T_CONTENTION = range(8)
+# Moments that the walk carries from fold to fold. T_READY: the fold could have issued, but for ports on chip.
+T_ISSUE, T_ISSUE_END, T_LOAD_END, T_DONE, T_BUSY_END, T_CHAIN_FREE, T_PORT_END, T_READY = range(8)
 MOMENTS = 8
 
 # Columns of the events, one row a step: when its operands were there, first issue, last issue + 1, outputs done; when
@@ -47,9 +49,11 @@ MOMENTS = 8
 EVENT_FIELDS = 16
 
 # Columns of the folds that `walk_folds` lists: their step and shape (row of the fold table), and in cycles: how far the
-# cycles before had been accounted for, when the stationary operand and what moves were there, and what followed.
-(V_STEP, V_SHAPE, V_FROM, V_HELD, V_LOAD_END, V_MOVING, V_ISSUE, V_ISSUE_END, V_FIRST_MAC, V_LAST_MAC, V_DONE) = range(11)
-VISIT_FIELDS = 11
+# cycles before had been accounted for, when the stationary operand and what moves were there, and what followed. From
+# V_READY to V_ISSUE the fold waited for ports on chip.
+(V_STEP, V_SHAPE, V_FROM, V_HELD, V_LOAD_END, V_MOVING, V_READY, V_ISSUE, V_ISSUE_END, V_FIRST_MAC, V_LAST_MAC,
+ V_DONE) = range(12)  # fmt: skip
+VISIT_FIELDS = 12
 
 WEIGHT, INPUT, PSUM = 0, 1, 2
 NEVER = 1 << 62
@@ -66,20 +70,30 @@ def _charge(result, cause, now, until, end):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _fold(fold, at, options, held_ready, moving_ready, result):  # type: ignore[no-untyped-def]
-    """One fold: when its stationary tile is shifted in, when it issues, what the cycles before it were lost to."""
-    load_start = max(held_ready, at[T_LOAD_END])
+def _clear(at, options):  # type: ignore[no-untyped-def]
+    """When the next fold's stationary operands may be shifted in, were they there."""
     if options[O_BUFFERS] == 2:
-        load_start = max(load_start, at[T_ISSUE])
-    elif options[O_SKEWED] == 1:
-        load_start = max(load_start, at[T_BUSY_END])
-    else:
-        load_start = max(load_start, at[T_DONE])
+        return max(at[T_LOAD_END], at[T_ISSUE])
+    if options[O_SKEWED] == 1:
+        return max(at[T_LOAD_END], at[T_BUSY_END])
+    return max(at[T_LOAD_END], at[T_DONE])
+
+
+@kernel
+def _fold(fold, at, options, held_ready, moving_ready, wait, result):  # type: ignore[no-untyped-def]
+    """One fold: when its stationary tile is shifted in, when it issues, what the cycles before it were lost to.
+
+    ``wait``: cycles by which ports on chip hold it back behind the folds before. They work while a transfer from off
+    chip is late, so the fold waits for the later of the two.
+    """
+    clear = _clear(at, options)
+    load_start = max(held_ready, clear)
     load_end = load_start + fold[F_LOAD]
-    issue = max(max(load_end, moving_ready), at[T_ISSUE_END])
+    before = max(at[T_ISSUE_END], at[T_CHAIN_FREE])
     if options[O_SKEWED] == 0:
-        issue = max(issue, at[T_DONE])
-    issue = max(issue, at[T_CHAIN_FREE])
+        before = max(before, at[T_DONE])
+    ready = max(max(load_end, moving_ready), before)
+    issue = max(ready, max(clear + fold[F_LOAD], before) + wait)
     first, last = issue + fold[F_FIRST_MAC], issue + fold[F_LAST_MAC] + 1
 
     now = at[T_BUSY_END]
@@ -87,13 +101,12 @@ def _fold(fold, at, options, held_ready, moving_ready, result):  # type: ignore[
     now = _charge(result, R_DRAIN, now, load_start, first)
     now = _charge(result, R_WEIGHT_LOAD, now, load_end, first)
     now = _charge(result, R_MEMORY, now, moving_ready, first)
-    now = _charge(result, R_DRAIN, now, issue, first)
+    now = _charge(result, R_DRAIN, now, ready, first)
+    now = _charge(result, R_MEMORY, now, issue, first)
     now = _charge(result, R_FILL, now, first, first)
     useful = max(np.int64(0), last - now)
-    waited = min(fold[F_WAIT], useful)
-    hollow = min(fold[F_HOLLOW], useful - waited)
-    result[R_BUSY] += useful - waited - hollow
-    result[R_MEMORY] += waited
+    hollow = min(fold[F_HOLLOW], useful)
+    result[R_BUSY] += useful - hollow
     result[R_FILL] += hollow
 
     port = at[T_PORT_END]
@@ -101,10 +114,11 @@ def _fold(fold, at, options, held_ready, moving_ready, result):  # type: ignore[
     port = _charge(result, R_PORT_OTHER, port, load_start, issue)
     port = _charge(result, R_PORT_WEIGHT_LOAD, port, load_end, issue)
     port = _charge(result, R_PORT_MEMORY, port, moving_ready, issue)
-    port = _charge(result, R_PORT_OTHER, port, issue, issue)
-    result[R_PORT_ACTIVE] += fold[F_ISSUE] - fold[F_WAIT]
-    result[R_PORT_MEMORY] += fold[F_WAIT]
+    port = _charge(result, R_PORT_OTHER, port, ready, issue)
+    port = _charge(result, R_PORT_MEMORY, port, issue, issue)
+    result[R_PORT_ACTIVE] += fold[F_ISSUE]
 
+    at[T_READY] = ready
     at[T_LOAD_END] = load_end
     at[T_ISSUE] = issue
     at[T_ISSUE_END] = issue + fold[F_ISSUE]
@@ -115,16 +129,17 @@ def _fold(fold, at, options, held_ready, moving_ready, result):  # type: ignore[
 
 
 @kernel
-def _step(grid, folds, at, options, held_ready, moving_ready, result):  # type: ignore[no-untyped-def]
+def _step(grid, folds, at, options, held_ready, moving_ready, wait, result):  # type: ignore[no-untyped-def]
     """All folds of one tile: ``grid`` is (groups, outer, inner), ragged at its ends. Returns the first issue cycle."""
     first_issue = np.int64(-1)
     for _ in range(grid[0]):
         for outer in range(grid[1]):
             for inner in range(grid[2]):
                 shape = 2 * (outer == grid[1] - 1) + (inner == grid[2] - 1)
-                _fold(folds[shape], at, options, held_ready, moving_ready, result)
+                _fold(folds[shape], at, options, held_ready, moving_ready, wait, result)
                 if first_issue < 0:
                     first_issue = at[T_ISSUE]
+                wait = np.int64(0)  # the step's first fold has waited for all of them
     return first_issue
 
 
@@ -297,16 +312,14 @@ def _serve(step, loads, table, frees, readies, queue, out, at, port, options, ev
 
 
 @kernel
-def _supply(step, loads, table, frees, readies, queue, out, at, port, options, events):  # type: ignore[no-untyped-def]
-    """Serve the port until ``step`` may start."""
-    for tensor in range(2):
-        table[tensor, L_CURRENT] += loads[step, tensor] >= 0
-    if out[S_NEW] == 1:
-        out[S_SLOT] = (out[S_SLOT] + 1) % frees[PSUM].shape[0]
+def _supply(step, tensor, loads, table, frees, readies, queue, out, at, port, options, events):  # type: ignore[no-untyped-def]
+    """Serve the port until ``step`` may start; with a ``tensor``, until that operand of it has been placed."""
     while True:
         _place_resident(loads, WEIGHT, table[WEIGHT], readies[WEIGHT], frees[WEIGHT])
         _place_resident(loads, INPUT, table[INPUT], readies[INPUT], frees[INPUT])
-        if _may_start(step, table, queue, out):
+        if tensor >= 0 and table[tensor, L_PLACED] > table[tensor, L_CURRENT]:
+            return
+        if tensor < 0 and _may_start(step, table, queue, out):
             return
         _serve(step, loads, table, frees, readies, queue, out, at, port, options, events)
 
@@ -344,7 +357,7 @@ def _free_at(tensor, at, options):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def run_timeline(classes, loads, stores, grids, folds, options, port, weight_free, events):  # type: ignore[no-untyped-def]
+def run_timeline(classes, loads, stores, waits, grids, folds, options, port, weight_free, events):  # type: ignore[no-untyped-def]
     """Walk every step of a schedule.
 
     Parameters
@@ -352,8 +365,9 @@ def run_timeline(classes, loads, stores, grids, folds, options, port, weight_fre
     classes : int32[steps]            which row of ``grids`` and ``folds`` a step's tile is of
     loads   : int64[steps, 3]         bits fetched before it: weights, inputs, partial sums (-1: nothing new)
     stores  : int64[steps]            bits sent off chip behind it (-1: its output tile stays for the next step)
+    waits   : int64[steps]            cycles by which ports on chip hold its first fold back
     grids   : int64[classes, 3]       folds of a tile: groups, outer, inner
-    folds   : int64[classes, 4, 8]    the fold table (columns F_*), for (outer last?) * 2 + (inner last?)
+    folds   : int64[classes, 4, 7]    the fold table (columns F_*), for (outer last?) * 2 + (inner last?)
     options : int64[9]                see O_*
     port    : int64[1]                ticks at which the off-chip port is free; carried from layer to layer
     weight_free : int64[slots]        cycles at which each weight slot is free; carried likewise
@@ -377,20 +391,32 @@ def run_timeline(classes, loads, stores, grids, folds, options, port, weight_fre
         table[tensor, L_NEXT] = _next_tile(loads, tensor, 0)
         table[tensor, L_ASKS] = _next_asking(loads, tensor, 0)
         table[tensor, L_CURRENT] = -1
+    fixed = options[O_STATIONARY]
+    held = np.int64(0)
     for step in range(classes.shape[0]):
-        _supply(step, loads, table, frees, readies, queue, out, asks, port, options, events)
-        weights, inputs = _ready_at(table[WEIGHT], readies[WEIGHT]), _ready_at(table[INPUT], readies[INPUT])
-        output = frees[PSUM][out[S_SLOT]] if out[S_NEW] == 1 else np.int64(0)
-        held, moving = np.int64(0), max(max(weights, inputs), output)
-        if options[O_STATIONARY] == WEIGHT:
-            held, moving = weights, max(inputs, output)
-        elif options[O_STATIONARY] == INPUT:
-            held, moving = inputs, max(weights, output)
         kind = classes[step]
-        first = _step(grids[kind], folds[kind], at, options, held, moving, result)
+        for tensor in range(2):
+            table[tensor, L_CURRENT] += loads[step, tensor] >= 0
+        if out[S_NEW] == 1:
+            out[S_SLOT] = (out[S_SLOT] + 1) % frees[PSUM].shape[0]
+        early = options[O_QUEUE_PER_TENSOR] == 0 and fixed >= 0 and grids[kind].prod() == 1
+        if early:  # its one stationary tile is shifted in, and its slot free, before the rest need be there
+            _supply(step, fixed, loads, table, frees, readies, queue, out, asks, port, options, events)
+            held = _ready_at(table[fixed], readies[fixed])
+            shifted = max(held, _clear(at, options)) + folds[kind, 3, F_LOAD]
+            _release(loads, fixed, step, table[fixed], frees[fixed], shifted)
+        _supply(step, -1, loads, table, frees, readies, queue, out, asks, port, options, events)
+        if fixed >= 0 and not early:
+            held = _ready_at(table[fixed], readies[fixed])
+        moving = frees[PSUM][out[S_SLOT]] if out[S_NEW] == 1 else np.int64(0)
+        for tensor in range(2):
+            if tensor != fixed:
+                moving = max(moving, _ready_at(table[tensor], readies[tensor]))
+        first = _step(grids[kind], folds[kind], at, options, held, moving, waits[step], result)
         out[S_ISSUED] = at[T_ISSUE_END]
-        _release(loads, WEIGHT, step, table[WEIGHT], frees[WEIGHT], _free_at(WEIGHT, at, options))
-        _release(loads, INPUT, step, table[INPUT], frees[INPUT], _free_at(INPUT, at, options))
+        for tensor in range(2):
+            if not (early and tensor == fixed):
+                _release(loads, tensor, step, table[tensor], frees[tensor], _free_at(tensor, at, options))
         _finish_output(step, stores[step], at[T_DONE], queue, out, frees[PSUM])
         if events.shape[0] > 0:
             events[step, E_READY] = max(held, moving)
@@ -418,11 +444,11 @@ def run_timeline(classes, loads, stores, grids, folds, options, port, weight_fre
 
 
 @kernel
-def walk_folds(classes, grids, folds, options, events, first_step, at, visits):  # type: ignore[no-untyped-def]
+def walk_folds(classes, waits, grids, folds, options, events, first_step, at, visits):  # type: ignore[no-untyped-def]
     """List the folds of the steps from ``first_step`` on, as many whole steps as ``visits`` has rows for.
 
     ``events`` are those that `run_timeline` filled; ``at`` int64[8] is carried from call to call (zeros at first).
-    Fills ``visits`` int64[rows, 11] (V_*); returns the step to go on with, and the rows that were filled.
+    Fills ``visits`` int64[rows, 12] (V_*); returns the step to go on with, and the rows that were filled.
     """
     result = np.zeros(RESULT_FIELDS, np.int64)
     filled = 0
@@ -436,8 +462,10 @@ def walk_folds(classes, grids, folds, options, events, first_step, at, visits): 
             fold, visit = folds[classes[step], shape], visits[filled]
             visit[V_STEP], visit[V_SHAPE], visit[V_FROM] = step, shape, at[T_BUSY_END]
             visit[V_HELD], visit[V_MOVING] = events[step, E_HELD], events[step, E_MOVING]
-            _fold(fold, at, options, events[step, E_HELD], events[step, E_MOVING], result)
-            visit[V_LOAD_END], visit[V_ISSUE], visit[V_ISSUE_END] = at[T_LOAD_END], at[T_ISSUE], at[T_ISSUE_END]
+            wait = waits[step] if number == 0 else np.int64(0)
+            _fold(fold, at, options, events[step, E_HELD], events[step, E_MOVING], wait, result)
+            visit[V_LOAD_END], visit[V_READY] = at[T_LOAD_END], at[T_READY]
+            visit[V_ISSUE], visit[V_ISSUE_END] = at[T_ISSUE], at[T_ISSUE_END]
             visit[V_FIRST_MAC] = at[T_ISSUE] + fold[F_FIRST_MAC]
             visit[V_LAST_MAC] = at[T_ISSUE] + fold[F_LAST_MAC] + 1
             visit[V_DONE] = at[T_ISSUE] + fold[F_END]

@@ -29,14 +29,13 @@ class Fold(NamedTuple):
     first_mac: int = 0
     last_mac: int = 0
     end: int = 1
-    wait: int = 0
     hollow: int = 0
     interval: int = 1
 
 
 class Step(NamedTuple):
-    """One tile: bits fetched (None: the tile stays), folds, bits stored behind it (None: the output tile
-    stays).
+    """One tile: bits fetched (None: the tile stays), folds, bits stored behind it (None: the output tile stays),
+    cycles by which ports on chip hold its first fold back.
     """
 
     weight: int | None
@@ -44,6 +43,7 @@ class Step(NamedTuple):
     partial_sum: int | None
     folds: tuple[Fold, ...]
     store: int | None
+    wait: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,10 @@ class Issued:
     step: int
     held: int = FOREVER
     moving: int = FOREVER
+    clear: int = FOREVER  # its stationary operands might be shifted in, were they there
     load_start: int = FOREVER
     load_end: int = FOREVER
+    ready: int = FOREVER  # it might issue, but for ports on chip
     issue: int = FOREVER
 
     @property
@@ -265,16 +267,16 @@ class Walk:
             return False
         fold, before = self.folds[number], self.folds[:number]
         held = self._held_ready(fold.step)
-        clear = [held, *(f.load_end for f in before[-1:])]
+        clear = [0, *(f.load_end for f in before[-1:])]
         if self.options.buffers == 2:
             clear += [f.issue for f in before[-1:]]
         elif self.options.skewed:
             clear += [f.last if f.issue < FOREVER else FOREVER for f in before]
         else:
             clear += [f.done for f in before]
-        if max(clear) > cycle:
+        if max(held, *clear) > cycle:
             return False
-        fold.held, fold.load_start, fold.load_end = held, cycle, cycle + fold.fold.load
+        fold.clear, fold.held, fold.load_start, fold.load_end = max(clear), held, cycle, cycle + fold.fold.load
         if self._ends_step(number) and not self.options.queue_per_tensor:
             self._give_back(self.options.stationary, fold.step, fold.load_end)
         return True
@@ -285,16 +287,20 @@ class Walk:
             return False
         fold, before = self.folds[number], self.folds[:number]
         moving = self._moving_ready(fold.step)
-        clear = [fold.load_end, moving]
-        clear += [max(f.issue + f.fold.issue, f.issue + f.fold.interval) for f in before[-1:]]
+        clear = [0, *(max(f.issue + f.fold.issue, f.issue + f.fold.interval) for f in before[-1:])]
         if not self.options.skewed:
             clear += [f.done for f in before]
-        if max(clear) > cycle:
+        ready = max(fold.load_end, moving, *clear)
+        wait = self.steps[fold.step].wait if self._begins_step(number) else 0
+        if max(ready, max(fold.clear + fold.fold.load, *clear) + wait) > cycle:
             return False
-        fold.moving, fold.issue = moving, cycle
+        fold.moving, fold.ready, fold.issue = moving, ready, cycle
         if self._ends_step(number):
             self._step_issued(fold)
         return True
+
+    def _begins_step(self, number: int) -> bool:
+        return number == 0 or self.folds[number - 1].step != self.folds[number].step
 
     def _ends_step(self, number: int) -> bool:
         return number + 1 == len(self.folds) or self.folds[number + 1].step != self.folds[number].step
@@ -354,10 +360,8 @@ class Ledger:
             else:
                 self._charge(_why_idle(folds[number], cycle))
         for count, fold in zip(useful, folds, strict=True):
-            waited = min(fold.fold.wait, count)
-            hollow = min(fold.fold.hollow, count - waited)
-            self.busy += count - waited - hollow
-            self.memory += waited
+            hollow = min(fold.fold.hollow, count)
+            self.busy += count - hollow
             self.fill += hollow
 
     def _port(self, folds: Sequence[Issued], done: int) -> None:
@@ -368,8 +372,7 @@ class Ledger:
             elif cycle < folds[number].issue:
                 why = _why_idle(folds[number], cycle)
                 self._charge("port_other" if why in ("drain", "fill") else f"port_{why}")
-        self.port_active = sum(f.fold.issue - f.fold.wait for f in folds)
-        self.port_memory += sum(f.fold.wait for f in folds)
+        self.port_active = sum(f.fold.issue for f in folds)
 
     def _charge(self, cause: str) -> None:
         setattr(self, cause, getattr(self, cause) + 1)
@@ -385,7 +388,9 @@ def _why_idle(fold: Issued, cycle: int) -> str:
         return "weight_load"
     if cycle < fold.moving:
         return "memory"
-    return "drain" if cycle < fold.issue else "fill"
+    if cycle < fold.ready:
+        return "drain"
+    return "memory" if cycle < fold.issue else "fill"
 
 
 def step_events(walk: Walk) -> list[tuple[int, int, int, int]]:
