@@ -255,6 +255,11 @@ class SystolicArray:
         first, second, third, last = (fold(*cut) for cut in cuts)
         return FoldGrid(tile.G, outer, inner, (first, second, third, last))
 
+    def _grids(self, schedule: Schedule, precision: Precision) -> list[FoldGrid]:
+        """The folds of every tile shape of ``schedule``."""
+        flow, private = schedule.mapping.dataflow, schedule.nest.private_weights
+        return [self.fold_grid(Dims(*(int(v) for v in tile)), flow, precision, private) for tile in schedule.tiles]
+
     def fold_record(self, fold: Fold, dataflow: str) -> Ints:
         """Timing of one fold, stepped by its control tokens (kernels.systolic.fold_timing)."""
         spec = self.spec
@@ -292,11 +297,10 @@ class SystolicArray:
 
     # ---- operands: what crosses the ports on chip ------------------------------------------------------------
 
-    def _crossing(
-        self, schedule: Schedule, grids: list[FoldGrid], precision: Precision, placement: Placement
-    ) -> Crossing:
+    def crossing(self, schedule: Schedule, precision: Precision, placement: Placement) -> Crossing:
         """What ``schedule`` moves between the array and the levels on chip, and off chip."""
         kinds, numbers = schedule.kinds()
+        grids = self._grids(schedule, precision)
         operands = [self._operands(kind, grids[kind.tile], schedule, precision) for kind in kinds]
         loads = self._stored_loads(schedule, grids, precision)
         crossing = Crossing(operands, numbers, loads, schedule.stores, schedule.partial)
@@ -364,10 +368,9 @@ class SystolicArray:
     def run(self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry) -> Counters:
         """Walk ``schedule`` and count; ``carry`` is brought forward to the next layer."""
         widths, dataflow = Widths.of(precision), schedule.mapping.dataflow
-        private = schedule.nest.private_weights
-        grids = [self.fold_grid(Dims(*(int(v) for v in tile)), dataflow, precision, private) for tile in schedule.tiles]
+        grids = self._grids(schedule, precision)
         folds = np.array([[self._fold_row(fold, dataflow) for fold in grid.shapes] for grid in grids], dtype=np.int64)
-        crossing = self._crossing(schedule, grids, precision, placement)
+        crossing = self.crossing(schedule, precision, placement)
         there = self._port_cycles(schedule, grids, folds)
         waits = crossing.waits(self.arch, there)
         steps = Steps(

@@ -29,13 +29,8 @@ from accelsim.engines.walk import Recorder, Walk
 from accelsim.errors import InfeasibleError, InvariantError
 from accelsim.mapping.loopnest import Dims
 from accelsim.mapping.mapping import EMPTY, MappingFile
-<<<<<<< HEAD
-from accelsim.report.activity import fold_rows, visits_of
-from accelsim.report.registers import is_single, the_layer, the_post, too_much
-=======
 from accelsim.report.activity import visits_of
-from accelsim.report.registers import is_single, the_layer, too_much
->>>>>>> f01fae0 (Ports on chip: a layer's bytes are counted once, for report and stalls alike; hidden loads are time for ports; whole weight tiles; padding is not read)
+from accelsim.report.registers import is_single, the_layer, the_post, too_much
 from accelsim.report.waveform import Signal, State, Variable, Waves
 from accelsim.schedule.build import NOTHING, Schedule
 from accelsim.simulator import Simulator, _Values
