@@ -111,11 +111,11 @@ def simulate_full(
 def run_ready(
     network: Network, arch: Architecture, mapping: MappingFile, values: bool = False, seed: int = 0, command: str = "",
     recorder: Recorder | None = None, arrays: Mapping[str, Array] | None = None, given: Given | None = None,
-    known: PlannedNests | None = None,
+    known: PlannedNests | None = None, limiters: bool = True,
 ) -> Simulation:  # fmt: skip
     """The run behind every simulation, of what `ready` has made: all layers, their energies, the checked result.
 
-    ``known``: what runs before this one have planned.
+    ``known``: what runs before this one have planned. ``limiters``: whether the result says what limits each layer.
     """
     from accelsim.energy.model import EnergyModel, run_energies
     from accelsim.report.result import build_result
@@ -127,7 +127,7 @@ def run_ready(
     energies, sources = run_energies(runs, arch, energy)
     accuracy = given.top1(network, outputs) if given is not None and values else None
     mode: Mode = "values" if values else "cycles"
-    result = build_result(network, arch, runs, energies, sources, mode, seed, command, accuracy)
+    result = build_result(network, arch, runs, energies, sources, mode, seed, command, accuracy, limiters)
     return Simulation(result, tuple(runs), tuple(notes), outputs)
 
 

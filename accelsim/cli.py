@@ -207,7 +207,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", "--output", required=True, metavar="FILE.html", help="the page")
     sub.add_argument("--title", default="", help="of the page")
 
-    sub = command("explain", _explain, "print a layer's loop nest, its tiles, what each buffer holds, what bounds it")
+    sub = command("explain", _explain, "print a layer's loop nest, its tiles, what each buffer holds, what limits it")
     _work(sub)
     sub.add_argument("--layer", required=True, metavar="NAME", help="which layer")
 

@@ -84,7 +84,8 @@ class Counters:
     ``ops`` are 2 a MAC and 1 a vector operation. ``port_cycles`` is the view of the engine's operand port: cycles
     in which it accepted a vector (``active``) or did not, by cause; TPU v1's performance counters have this view.
     ``level_cycles``: cycles in which the port of a level on chip could work for this run, by level: those of the folds, with
-    what they waited for ports. ``unit_counts``: what only one kind of engine counts, by name.
+    what they waited for ports. ``occupied_cycles``: cycles in which a resource (`accelsim.memory.resources`) is at work,
+    whatever else is. ``unit_counts``: what only one kind of engine counts, by name.
     """
 
     cycles: int = 0
@@ -96,6 +97,7 @@ class Counters:
     traffic: Traffic = field(default_factory=dict)
     port_cycles: Mapping[str, int] = field(default_factory=dict)
     level_cycles: Mapping[str, int] = field(default_factory=dict)
+    occupied_cycles: Mapping[str, int] = field(default_factory=dict)
     accumulator_overflows: int = 0
     register_bits: int = 0
     unit_counts: Mapping[str, int] = field(default_factory=dict)
@@ -115,6 +117,7 @@ class Counters:
             },
             port_cycles={key: value * count for key, value in self.port_cycles.items()},
             level_cycles={key: value * count for key, value in self.level_cycles.items()},
+            occupied_cycles={key: value * count for key, value in self.occupied_cycles.items()},
             accumulator_overflows=self.accumulator_overflows * count,
             register_bits=self.register_bits * count,
             unit_counts={key: value * count for key, value in self.unit_counts.items()},
@@ -123,13 +126,15 @@ class Counters:
     def on_clock(self, rate: Fraction) -> Counters:
         """The same run in cycles of another clock, ``rate`` of them to one of its own; what is begun counts whole.
 
-        ``unit_counts`` stay as the unit counted them; ``level_cycles`` are of its own clock and are dropped.
+        ``unit_counts`` stay as the unit counted them; ``level_cycles`` and ``occupied_cycles`` are of its own clock and are
+        dropped.
         """
         busy, *stalls = _rounded([self.busy_cycles, *self.stalls.to_dict().values()], rate)
         ports = _rounded(list(self.port_cycles.values()), rate)
         return replace(
             self, cycles=busy + sum(stalls), busy_cycles=busy, stalls=Stalls(*stalls),
             port_cycles=dict(zip(self.port_cycles, ports, strict=True)), level_cycles={},
+            occupied_cycles={},
         )  # fmt: skip
 
     @property
@@ -148,6 +153,7 @@ class Counters:
             traffic=add_traffic((self.traffic, other.traffic)),
             port_cycles=_added(self.port_cycles, other.port_cycles),
             level_cycles=_added(self.level_cycles, other.level_cycles),
+            occupied_cycles=_added(self.occupied_cycles, other.occupied_cycles),
             accumulator_overflows=self.accumulator_overflows + other.accumulator_overflows,
             register_bits=self.register_bits + other.register_bits,
             unit_counts=_added(self.unit_counts, other.unit_counts),

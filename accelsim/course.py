@@ -22,6 +22,7 @@ from accelsim.engines.walk import Carry
 from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import LoopNest, Lowered, VectorWork, lower
 from accelsim.mapping.mapping import MappingFile
+from accelsim.memory.resources import AS_BUILT, Faster
 from accelsim.schedule.assign import shares
 from accelsim.schedule.planner import Priced, cheapest_plan, least_cost
 from accelsim.schedule.residency import Plan, plan_residency, shares_off_chip
@@ -90,12 +91,21 @@ class Post:
         if unit is None:
             note = {"not_modelled": "the architecture has no vector unit"}
             return LayerRun(layer, "none", {}, note, Counters(), Fraction(0), outputs)
-        counters = Counters()
-        for work in lowered.work:
-            assert isinstance(work, VectorWork)
-            fetched = shares_off_chip(plan, layer)
-            counters += unit.run(work, layer.precision, fetched, plan.placements[layer.name], carry)
-        return LayerRun(layer, unit.name, {}, {"lanes": unit.lanes}, counters, Fraction(0), outputs)
+        shares, placement = shares_off_chip(plan, layer), plan.placements[layer.name]
+
+        def walked(carry: Carry, faster: Faster = AS_BUILT) -> Counters:
+            counters = Counters()
+            for work in lowered.work:
+                assert isinstance(work, VectorWork)
+                counters += unit.run(work, layer.precision, shares, placement, carry, faster)
+            return counters
+
+        def again(faster: Faster) -> int:
+            return walked(Carry.start(self.arch), faster).cycles
+
+        return LayerRun(
+            layer, unit.name, {}, {"lanes": unit.lanes}, walked(carry), Fraction(0), outputs, again=again
+        )
 
 
 def _absorbed(layer: Layer, host: str, outputs: tuple[Array, ...] | None) -> LayerRun:

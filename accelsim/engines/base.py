@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from accelsim.counters import Counters
+from accelsim.engines.limiter import Limiter, find_limiter
+from accelsim.memory.resources import Faster
 from accelsim.workload.network import Layer
 
 if TYPE_CHECKING:
@@ -73,7 +75,8 @@ class LayerRun:
     ``skipped_macs``: with weights pruned to N:M, those that an array built for them never does. ``nonzero_weights``:
     counted where the engine reads given ones in both modes, else None. ``input_density``: share of the first input that
     is not zero, counted where it does not depend on the mode, else None. ``parts``: equal parts of the batch that ran one
-    after the other; ``mapping`` is of one of them, all else of the whole batch.
+    after the other; ``mapping`` is of one of them, all else of the whole batch. ``again``: cycles of one part on a machine
+    with a faster resource, the plan staying what it is; None where nothing is known of that.
     """
 
     layer: Layer
@@ -90,6 +93,18 @@ class LayerRun:
     nonzero_weights: int | None = None
     input_density: float | None = None
     parts: int = 1
+    again: Callable[[Faster], int] | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def limiter(self) -> Limiter | None:
+        """The resource that limits it; None for what takes no time, and where an engine cannot tell."""
+        if self.again is None or not self.counters.cycles:
+            return None
+        return find_limiter(self.counters.cycles, self.counters.occupied_cycles, self._again_all)
+
+    def _again_all(self, faster: Faster) -> int:
+        assert self.again is not None
+        return self.parts * self.again(faster)
 
     @property
     def worked_macs(self) -> int:

@@ -6,6 +6,7 @@ mode hands it the operands tile by tile.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Hashable
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from accelsim.mapping.fit import fits, require_fit
 from accelsim.mapping.loopnest import LoopNest, VectorWork, lower
 from accelsim.mapping.machine import Machine, Placement, Widths, tile_array
 from accelsim.mapping.mapping import LayerMapping, Mapping, MappingFile
+from accelsim.memory.resources import AS_BUILT, Faster
 from accelsim.schedule.build import Schedule, build_schedule
 from accelsim.schedule.residency import Plan, shares_off_chip
 from accelsim.units import ceil_div
@@ -57,8 +59,10 @@ class Unit(Machine, Protocol):
     def refuse(self, layer: str, nest: LoopNest, precision: Precision) -> None:
         """Raise `InfeasibleError` for a nest or precision that the unit cannot run."""
 
-    def run(self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry) -> Counters:
-        """Walk a schedule: cycles, stalls, traffic."""
+    def run(
+        self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry, faster: Faster = AS_BUILT
+    ) -> Counters:
+        """Walk a schedule: cycles, stalls, traffic; on a machine that may have a faster resource."""
 
     def accumulator(self, precision: Precision) -> Accumulator:
         """The register that a layer's sums and its bias are added in."""
@@ -92,6 +96,19 @@ class PlannedNest:
     unit: Unit
     judged: tuple[Counters, Carry] | None = field(default=None, compare=False)
     """What the schedule gave, and where it came to, when the mapping was chosen: from a fresh carry."""
+    hastened: dict[Faster, tuple[Counters, Carry]] = field(default_factory=dict, compare=False, repr=False)
+    """The same on machines with a faster resource."""
+
+    def first(self, precision: Precision, carry: Carry, faster: Faster) -> Counters:
+        """Walk the schedule and bring ``carry`` forward; what is known from a fresh one is not walked again."""
+        known = self.judged if faster == AS_BUILT else self.hastened.get(faster)
+        if known is None or not carry.fresh:
+            fresh, counters = carry.fresh, self.unit.run(self.schedule, precision, self.placement, carry, faster)
+            if fresh and faster != AS_BUILT:
+                self.hastened[faster] = counters, copy.deepcopy(carry)
+            return counters
+        carry.take(known[1])
+        return known[0]
 
     def to_dict(self) -> dict[str, Any]:
         """As it would stand in a mapping YAML."""
@@ -211,15 +228,9 @@ class MappedEngine:
     def run_layer(self, layer: Layer, plan: Plan, carry: Carry, operands: Operands | None) -> LayerRun:
         lowered = lower(layer)
         planned = self.planned(layer, plan)
-        counters, mappings = Counters(), {}
-        following = iter(planned)
-        for work in lowered.work:
-            if isinstance(work, LoopNest):
-                nest = next(following)
-                counters += self._run_nest(nest, layer, work.repeat, carry)
-                mappings[work.part or "nest"] = nest.to_dict()
-            elif self.vector is not None:
-                counters += self._run_vector(work, layer, plan, carry)
+        counters, mappings = self._walked(layer, planned, plan, carry), {}
+        for nest in planned:
+            mappings[nest.nest.part or "nest"] = nest.to_dict()
         counters = replace(counters, effective_macs=structural_macs(layer, counters.macs))
         outputs = None
         if operands is not None:
@@ -228,24 +239,42 @@ class MappedEngine:
         peak = self.unit.macs_per_cycle(layer.precision)
         units = [nest.unit for nest in planned]
         skipped = sum(unit.skipped(counters.macs) for unit in units[:1] if isinstance(unit, StructuredUnit))
-        return LayerRun(layer, self.name, lowered.dims, mapping, counters, peak, outputs, skipped_macs=skipped)
 
-    def _run_vector(self, work: VectorWork, layer: Layer, plan: Plan, carry: Carry) -> Counters:
+        def again(faster: Faster) -> int:
+            return self._walked(layer, planned, plan, Carry.start(self.arch), faster).cycles
+
+        return LayerRun(
+            layer, self.name, lowered.dims, mapping, counters, peak, outputs, skipped_macs=skipped, again=again
+        )
+
+    def _walked(
+        self, layer: Layer, planned: list[PlannedNest], plan: Plan, carry: Carry, faster: Faster = AS_BUILT
+    ) -> Counters:
+        """All parts of a layer, one after the other."""
+        counters, following = Counters(), iter(planned)
+        for work in lower(layer).work:
+            if isinstance(work, LoopNest):
+                counters += self._run_nest(next(following), layer, work.repeat, carry, faster)
+            elif self.vector is not None:
+                counters += self._run_vector(work, layer, plan, carry, faster)
+        return counters
+
+    def _run_vector(
+        self, work: VectorWork, layer: Layer, plan: Plan, carry: Carry, faster: Faster = AS_BUILT
+    ) -> Counters:
         """The element-wise part of a layer with MACs: its operands are on chip already."""
         assert self.vector is not None
         shares = (Fraction(0),) * len(work.input_elements) if work.part else shares_off_chip(plan, layer)
         placement = plan.placements[layer.name]
-        counters = self.vector.run(work, layer.precision, shares, placement, carry)
+        counters = self.vector.run(work, layer.precision, shares, placement, carry, faster)
         carry.repeated(work.repeat)
         return counters.times(work.repeat)
 
-    def _run_nest(self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry) -> Counters:
+    def _run_nest(
+        self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry, faster: Faster = AS_BUILT
+    ) -> Counters:
         """A nest once, then its repetitions, which find the weights where they are if all of them fit."""
-        if planned.judged is not None and carry.fresh:
-            first, after = planned.judged
-            carry.take(after)
-        else:
-            first = planned.unit.run(planned.schedule, layer.precision, planned.placement, carry)
+        first = planned.first(layer.precision, carry, faster)
         if repeat == 1:
             return first
         counts = planned.mapping.counts(planned.nest.dims)
@@ -254,7 +283,7 @@ class MappedEngine:
             return first.times(repeat)
         held = replace(planned.placement, weight_resident=True)
         schedule = build_schedule(layer.name, planned.nest, planned.mapping, Widths.of(layer.precision), held)
-        again = planned.unit.run(schedule, layer.precision, held, carry)
+        again = planned.unit.run(schedule, layer.precision, held, carry, faster)
         carry.repeated(repeat - 1)
         return first + again.times(repeat - 1)
 

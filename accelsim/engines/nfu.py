@@ -29,6 +29,7 @@ from accelsim.engines.walk import (
     Carry,
     Steps,
     counters_of,
+    occupied,
     run_steps,
     timeline_options,
 )
@@ -36,6 +37,7 @@ from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths, slots_of, weight_elements
 from accelsim.mapping.mapping import LayerMapping, Mapping
+from accelsim.memory.resources import AS_BUILT, STREAM, Faster
 from accelsim.memory.transfers import Crossing, level_cycles
 from accelsim.schedule.build import Schedule, StepKind, build_schedule, tile_places
 from accelsim.schedule.residency import Plan
@@ -215,7 +217,7 @@ class Nfu:
         nodes = at_work(self.spec, nest)
         return {tensor: nodes * row for tensor, row in bits.items()}
 
-    def _fold(self, rows: TileRows, precision: Precision) -> list[int]:
+    def _fold(self, rows: TileRows, precision: Precision, faster: Faster) -> list[int]:
         """A row of the timeline's fold table: one fold a tile.
 
         A multiplication is told in the cycle in which its operands are read, one sooner than it takes place:
@@ -223,12 +225,16 @@ class Nfu:
         """
         record = [int(v) for v in self.tile_record(rows, False, precision)]
         issue, first = record[kernels.T_ISSUE], record[kernels.T_FIRST_MAC]
-        return [0, issue, 0, record[kernels.T_LAST_MAC] - first, record[kernels.T_END], 0, issue]
+        sooner = issue - max(1, faster.of(STREAM, issue))
+        last = max(0, record[kernels.T_LAST_MAC] - first - sooner)
+        return [0, issue - sooner, 0, last, record[kernels.T_END] - sooner, 0, issue - sooner]
 
     # ---- a schedule through engine and memory
     # ---------------------------------------------------------------
 
-    def run(self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry) -> Counters:
+    def run(
+        self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry, faster: Faster = AS_BUILT
+    ) -> Counters:
         """Walk ``schedule`` and count; ``carry`` is brought forward to the next layer."""
         del placement
         self._require_dataflow(schedule.mapping.dataflow)
@@ -236,8 +242,9 @@ class Nfu:
         tiles = [self._class_rows(schedule, kind, precision) for kind in range(len(schedule.tiles))]
         crossing = self.crossing(schedule, precision)
         issue = np.array([self.issue_cycles(rows, precision) for rows in tiles], dtype=np.int64)[schedule.classes]
+        issue = np.maximum(1, faster.of(STREAM, issue))
         there = {level.name: issue for level in self.arch.memory[1:] if level.bandwidth is not None}
-        waits = crossing.waits(self.arch, there)
+        waits = crossing.waits(self.arch, there, faster)
         steps = Steps(
             self.name,
             schedule.classes,
@@ -245,9 +252,9 @@ class Nfu:
             schedule.stores,
             waits,
             np.ones((len(tiles), 3), dtype=np.int64),
-            np.array([[self._fold(rows, precision)] * 4 for rows in tiles], dtype=np.int64),
+            np.array([[self._fold(rows, precision, faster)] * 4 for rows in tiles], dtype=np.int64),
             timeline_options(
-                self.arch, -1, self.spec.overlap == "skewed", 2, schedule.slots("input", self._slots("input"))
+                self.arch, -1, self.spec.overlap == "skewed", 2, schedule.slots("input", self._slots("input")), faster
             ),
             schedule.partial,
             frozenset(schedule.mapping.keep),
@@ -255,7 +262,11 @@ class Nfu:
         result = run_steps(steps, self._weight_slots(schedule, carry), carry)
         counters = counters_of(result, schedule.nest.dims.macs, 0, crossing.traffic(self.arch, schedule.nest, widths))
         moved_bits = counters.macs * (widths.weight + widths.input)
-        return replace(counters, level_cycles=level_cycles(there, waits), register_bits=moved_bits)
+        own = {STREAM: counters.port_cycles["active"]}
+        return replace(
+            counters, level_cycles=level_cycles(there, waits), register_bits=moved_bits,
+            occupied_cycles=occupied(self.arch, steps, counters.traffic, own),
+        )  # fmt: skip
 
     def crossing(self, schedule: Schedule, precision: Precision) -> Crossing:
         """What ``schedule`` moves between the NFU and its buffers, and off chip."""
@@ -451,17 +462,19 @@ class NfuEngine(MappedEngine):
         planned = (plan.nest, placement, plan.mapping, plan.schedule, plan.unit)
         return StretchedNest(*planned, longer=longer, whole=nest)
 
-    def _run_nest(self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry) -> Counters:
-        counters = self._run_alone(planned, layer, repeat, carry)
+    def _run_nest(
+        self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry, faster: Faster = AS_BUILT
+    ) -> Counters:
+        counters = self._run_alone(planned, layer, repeat, carry, faster)
         nest = planned.whole if isinstance(planned, StretchedNest) else planned.nest
         return exchanged(counters, nest, repeat, Widths.of(layer.precision), planned.placement, self.arch)
 
-    def _run_alone(self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry) -> Counters:
+    def _run_alone(self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry, faster: Faster) -> Counters:
         """As if all inputs were at every node."""
         if not isinstance(planned, StretchedNest):
-            return super()._run_nest(planned, layer, repeat, carry)
+            return super()._run_nest(planned, layer, repeat, carry, faster)
         short, long = (
-            planned.unit.run(schedule, layer.precision, planned.placement, Carry.start(self.arch))
+            planned.unit.run(schedule, layer.precision, planned.placement, Carry.start(self.arch), faster)
             for schedule in (planned.schedule, planned.longer)
         )
         return stretch(short, long, planned.pixels, self.arch).times(repeat)

@@ -32,6 +32,8 @@ from accelsim.formats import InterleavedCsc, Size
 from accelsim.mapping.loopnest import VectorWork, lower
 from accelsim.mapping.machine import Placement, free_bytes
 from accelsim.mapping.mapping import EMPTY, MappingFile
+from accelsim.memory.resources import AS_BUILT, LATENCY, MEMORY, PES, Faster
+from accelsim.memory.transfers import port_occupancy
 from accelsim.schedule.residency import Plan
 from accelsim.units import ceil_div
 from accelsim.workload import functional
@@ -257,7 +259,14 @@ class SparseEngine:
         mapping = self._mapping(tallies, placement)
         peak = self.spec.macs_per_cycle(layer.precision)
         outputs = (output,) if operands is not None else None
-        return LayerRun(layer, self.name, lower(layer).dims, mapping, counters, peak, outputs, skips_zeros=True)
+        as_built = self._time(tallies, placement, AS_BUILT)
+
+        def again(faster: Faster) -> int:
+            return counters.cycles + self._time(tallies, placement, faster) - as_built
+
+        return LayerRun(
+            layer, self.name, lower(layer).dims, mapping, counters, peak, outputs, skips_zeros=True, again=again
+        )
 
     def _check_codebook(self, layer: Layer, weight: Array) -> None:
         values = len(np.unique(weight[weight != 0]))
@@ -456,6 +465,20 @@ class SparseEngine:
                 tally.walk.turn(start - done, cycles)
             done = free[turn % 2] = start + cycles
 
+    def _time(self, tallies: list[Tally], placement: Placement, faster: Faster) -> int:
+        """Cycles of all turns of `_load`, on a machine with a faster resource."""
+        bandwidth, speed = self.arch.off_chip.bandwidth, faster.speed(MEMORY)
+        rate = None if bandwidth is None or speed is None else speed * bandwidth.per_cycle(self.arch.clock)
+        latency = faster.of(LATENCY, self.arch.off_chip.latency.in_cycles(self.arch.clock)) if bandwidth is not None else 0
+        fetched, free, done = 0, [0, 0], 0
+        for turn, (_, size, cycles) in enumerate(self._turns(tallies, placement)):
+            if size is not None and bandwidth is not None:
+                needed = 0 if rate is None else ceil(Fraction(size.total_bits, 8) / rate)
+                fetched = max(fetched, free[turn % 2]) + needed
+                done = max(done, fetched + latency)
+            done = free[turn % 2] = done + faster.of(PES, cycles)
+        return done
+
     def _turns(self, tallies: list[Tally], placement: Placement) -> Iterator[tuple[Tally, Size | None, int]]:
         """What the engine works on in turn, and for how long; and its size, where that has to be fetched for it.
 
@@ -516,6 +539,10 @@ class SparseEngine:
                 "other": total.switching_cycles,
             },
             accumulator_overflows=total.count("overflows"),
+            occupied_cycles={
+                PES: total.cycles - total.loading_cycles, **port_occupancy(self.arch, moved),
+                LATENCY: self.arch.off_chip.latency.in_cycles(self.arch.clock) * (total.fetched.total_bits > 0),
+            },
             unit_counts=self._unit_counts(total, _stored(tallies)),
         )  # fmt: skip
 

@@ -105,6 +105,7 @@ def stretch(short: Counters, long: Counters, pixels: int, arch: Architecture) ->
         effective_macs=line(short.effective_macs, long.effective_macs),
         traffic=_traffic(short.traffic, long.traffic, more),
         port_cycles=ports,
+        occupied_cycles={key: line(short.occupied_cycles[key], long.occupied_cycles[key]) for key in long.occupied_cycles},
         level_cycles={key: line(short.level_cycles[key], long.level_cycles[key]) for key in long.level_cycles},
         register_bits=line(short.register_bits, long.register_bits),
     )

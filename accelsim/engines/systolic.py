@@ -35,12 +35,15 @@ from accelsim.engines.walk import (
     Carry,
     Steps,
     counters_of,
+    occupied,
     run_steps,
+    shift_cycles,
     timeline_options,
 )
 from accelsim.errors import InfeasibleError, InvariantError
 from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths, slots_of, weight_elements
+from accelsim.memory.resources import AS_BUILT, SHIFT, STREAM, Faster
 from accelsim.memory.transfers import Crossing, level_cycles, passes_through
 from accelsim.schedule.build import Schedule, StepKind
 from accelsim.units import ceil_div
@@ -271,21 +274,22 @@ class SystolicArray:
         shape = (fold.used_rows, fold.used_cols, fold.vectors)
         return _fold_record(_DATAFLOW[dataflow], spec.rows, spec.cols, shape, options)
 
-    def _fold_row(self, fold: Fold, dataflow: str) -> list[int]:
-        """A row of the timeline's fold table."""
+    def _fold_row(self, fold: Fold, dataflow: str, faster: Faster) -> list[int]:
+        """A row of the timeline's fold table; a faster stream ends so much sooner, and all behind it."""
         record = self.fold_record(fold, dataflow)
         load = int(record[kernels.LOAD_CYCLES])
         stream = int(record[kernels.STREAM_CYCLES])
+        sooner = stream - max(1, faster.of(STREAM, stream))
         first, last = int(record[kernels.FIRST_MAC_CYCLE]) - load, int(record[kernels.LAST_MAC_CYCLE]) - load
         hollow = last - first + 1 - int(record[kernels.BUSY_CYCLES])
         return [
-            load,
-            stream,
+            faster.of(SHIFT, load),
+            stream - sooner,
             first,
-            last,
-            int(record[kernels.END_CYCLES]) - load,
+            max(first, last - sooner),
+            int(record[kernels.END_CYCLES]) - load - sooner,
             hollow,
-            max(stream, self._chain_cycles(int(record[kernels.DRAIN_CYCLES]))),
+            max(stream - sooner, self._chain_cycles(int(record[kernels.DRAIN_CYCLES]))),
         ]
 
     def _chain_cycles(self, drain: int) -> int:
@@ -365,14 +369,16 @@ class SystolicArray:
 
     # ---- a schedule through engine and memory ---------------------------------------------------------------
 
-    def run(self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry) -> Counters:
+    def run(
+        self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry, faster: Faster = AS_BUILT
+    ) -> Counters:
         """Walk ``schedule`` and count; ``carry`` is brought forward to the next layer."""
         widths, dataflow = Widths.of(precision), schedule.mapping.dataflow
         grids = self._grids(schedule, precision)
-        folds = np.array([[self._fold_row(fold, dataflow) for fold in grid.shapes] for grid in grids], dtype=np.int64)
+        folds = np.array([[self._fold_row(fold, dataflow, faster) for fold in grid.shapes] for grid in grids], dtype=np.int64)
         crossing = self.crossing(schedule, precision, placement)
         there = self._port_cycles(schedule, grids, folds)
-        waits = crossing.waits(self.arch, there)
+        waits = crossing.waits(self.arch, there, faster)
         steps = Steps(
             self.name,
             schedule.classes,
@@ -383,7 +389,7 @@ class SystolicArray:
             folds,
             timeline_options(
                 self.arch, _STATIONARY[dataflow], self.spec.overlap == "skewed", self._buffers(dataflow),
-                schedule.slots("input", 0),
+                schedule.slots("input", 0), faster,
             ),
             schedule.partial,
             frozenset(schedule.mapping.keep),
@@ -396,9 +402,11 @@ class SystolicArray:
         )
         counters = counters_of(result, schedule.nest.dims.macs, 0, self._with_indices(traffic, widths))
         done = counters.macs - self.skipped(counters.macs)
+        own = {STREAM: counters.port_cycles["active"], SHIFT: shift_cycles(steps)}
         return replace(
-            counters, level_cycles=level_cycles(there, waits), register_bits=done * _register_bits(dataflow, widths)
-        )
+            counters, level_cycles=level_cycles(there, waits), register_bits=done * _register_bits(dataflow, widths),
+            occupied_cycles=occupied(self.arch, steps, counters.traffic, own),
+        )  # fmt: skip
 
     def _buffers(self, dataflow: str) -> int:
         return 2 if dataflow == "os" else self.spec.weight_buffers  # os has no stationary tile to wait for

@@ -16,9 +16,10 @@ import numpy as np
 from accelsim.arch.spec import Architecture
 from accelsim.counters import Counters, Transfer, add_traffic
 from accelsim.engines.kernels import timeline as tl
-from accelsim.engines.walk import Carry, Steps, counters_of, run_steps, timeline_options
+from accelsim.engines.walk import Carry, Steps, counters_of, occupied, run_steps, timeline_options
 from accelsim.mapping.loopnest import VectorWork
 from accelsim.mapping.machine import Placement, Widths, free_bytes
+from accelsim.memory.resources import AS_BUILT, LANES, Faster, port_of
 from accelsim.memory.transfers import transfer_traffic
 from accelsim.units import ceil_div
 from accelsim.workload.precision import Precision
@@ -38,8 +39,9 @@ class VectorUnit:
         return "vector"
 
     def run(
-        self, work: VectorWork, precision: Precision, shares: tuple[Fraction, ...], placement: Placement, carry: Carry
-    ) -> Counters:
+        self, work: VectorWork, precision: Precision, shares: tuple[Fraction, ...], placement: Placement, carry: Carry,
+        faster: Faster = AS_BUILT,
+    ) -> Counters:  # fmt: skip
         """Stream ``work`` through the lanes; ``shares`` of each input have to be fetched from the far end."""
         widths = Widths.of(precision)
         shares = (*shares, *(Fraction(0),) * (len(work.input_elements) - len(shares)))
@@ -49,21 +51,22 @@ class VectorUnit:
         ) * widths.input + work.weight_elements * widths.weight
         stored = 0 if placement.output_resident else work.output_elements * widths.output
         lane_cycles = self._lane_cycles(work, work.ops or max(inputs, work.output_elements))
-        cycles = max(
-            lane_cycles,
-            self._port_cycles(inputs * widths.input + fetched, work.output_elements * widths.output + stored),
-        )
-        pieces = self._pieces(fetched + stored, cycles, placement)
-        idle = cycles - (lane_cycles if work.ops else 0)
-        result, loads, stores = self._walk(pieces, fetched, stored, cycles, idle, carry)
+        crossing = inputs * widths.input + fetched, work.output_elements * widths.output + stored
+        as_built = max(lane_cycles, self._port_cycles(*crossing, AS_BUILT))
+        pieces = self._pieces(fetched + stored, as_built, placement)
+        lanes = faster.of(LANES, lane_cycles)
+        cycles, busy = max(lanes, self._port_cycles(*crossing, faster)), lanes if work.ops else 0
+        steps = self._steps(pieces, fetched, stored, busy, cycles - busy, faster)
+        result = run_steps(steps, carry.weight_free, carry)
         traffic = add_traffic(
             (
-                transfer_traffic(self.arch, loads, stores, np.zeros(pieces, dtype=bool)),
+                transfer_traffic(self.arch, steps.loads, steps.stores, steps.partial),
                 self._operands(inputs * widths.input, work.output_elements * widths.output),
             )
         )
         there = {level.name: cycles for level in self.arch.memory[1:] if level.bandwidth is not None}
-        return replace(counters_of(result, 0, work.ops, traffic), level_cycles=there)
+        resources = occupied(self.arch, steps, traffic, {LANES: lanes})
+        return replace(counters_of(result, 0, work.ops, traffic), level_cycles=there, occupied_cycles=resources)
 
     def _lane_cycles(self, work: VectorWork, operations: int) -> int:
         """Rows of lanes; where a row holds channels of one position only, the last row of each position is ragged."""
@@ -73,16 +76,20 @@ class VectorUnit:
         nodes = getattr(self.arch.engine, "nodes", 1)  # each takes a part of the positions
         return ceil_div(ceil_div(operations, work.channels), nodes) * ceil_div(work.channels, self.lanes // nodes)
 
-    def _port_cycles(self, read_bits: int, write_bits: int) -> int:
+    def _port_cycles(self, read_bits: int, write_bits: int, faster: Faster) -> int:
         """Cycles that operands and transfers take through the ports of the levels that hold them."""
         need: dict[str, int] = {}
         for tensor, bits in (("input", read_bits), ("output", write_bits)):
             level = self.arch.holder(tensor)  # type: ignore[arg-type]
-            if level is not None and level.bandwidth is not None:
+            if level is not None:
                 need[level.name] = need.get(level.name, 0) + bits
-        clock = self.arch.clock
-        rates = {m.name: 8 * m.bandwidth.per_cycle(clock) for m in self.arch.memory if m.bandwidth is not None}
-        return max((ceil(bits / rates[name]) for name, bits in need.items()), default=0)
+        cycles = 0
+        for level in self.arch.memory[1:]:
+            speed = faster.speed(port_of(level))
+            if level.bandwidth is not None and speed is not None:
+                rate = 8 * speed * level.bandwidth.per_cycle(self.arch.clock)
+                cycles = max(cycles, ceil(need.get(level.name, 0) / rate))
+        return cycles
 
     def _pieces(self, moved_bits: int, cycles: int, placement: Placement) -> int:
         """In how many pieces the operands stream: a piece, twice over, must fit what is free on chip."""
@@ -96,22 +103,19 @@ class VectorUnit:
         wanted = 16 if moved_bits else 1  # more than fit demands, so that transfers and lanes overlap
         return max(1, min(max(pieces, wanted), MOST_PIECES, cycles))
 
-    def _walk(
-        self, pieces: int, fetched: int, stored: int, cycles: int, idle: int, carry: Carry
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _steps(self, pieces: int, fetched: int, stored: int, busy: int, idle: int, faster: Faster) -> Steps:
+        """Pieces of equal size: bits ``fetched`` and ``stored``, cycles of the lanes, and of what they wait for."""
         loads = np.full((pieces, 3), -1, dtype=np.int64)
         loads[:, tl.INPUT] = _portions(fetched, pieces)
-        stores = _portions(stored, pieces)
-        lane, waits = _portions(cycles - idle, pieces), _portions(idle, pieces)
-        table, classes = np.unique(lane, return_inverse=True)
+        table, classes = np.unique(_portions(busy, pieces), return_inverse=True)
         folds = np.zeros((len(table), 4, tl.FOLD_FIELDS), dtype=np.int64)
         folds[:, :, tl.F_ISSUE] = folds[:, :, tl.F_INTERVAL] = folds[:, :, tl.F_END] = table[:, None]
         folds[:, :, tl.F_LAST_MAC] = table[:, None] - 1
-        steps = Steps(
-            self.name, classes.astype(np.int32).ravel(), loads, stores, waits, np.ones((len(table), 3), dtype=np.int64), folds,
-            timeline_options(self.arch, -1, True, 2), np.zeros(pieces, dtype=bool),
+        return Steps(
+            self.name, classes.astype(np.int32).ravel(), loads, _portions(stored, pieces), _portions(idle, pieces),
+            np.ones((len(table), 3), dtype=np.int64), folds, timeline_options(self.arch, -1, True, 2, faster=faster),
+            np.zeros(pieces, dtype=bool),
         )  # fmt: skip
-        return run_steps(steps, carry.weight_free, carry), loads, stores
 
     def _operands(self, read_bits: int, write_bits: int) -> dict[str, dict[str, Transfer]]:
         table: dict[str, dict[str, Transfer]] = {}

@@ -14,6 +14,8 @@ from accelsim.counters import Counters, Stalls, Traffic
 from accelsim.engines.kernels import timeline as tl
 from accelsim.mapping.machine import Ints, off_chip_bits_per_cycle, slots_of
 from accelsim.mapping.mapping import MappingFile
+from accelsim.memory.resources import AS_BUILT, LATENCY, MEMORY, Faster
+from accelsim.memory.transfers import port_occupancy
 from accelsim.workload.network import Network
 
 if TYPE_CHECKING:
@@ -141,19 +143,35 @@ def run_steps(steps: Steps, weight_free: Ints, carry: Carry) -> Ints:
 
 
 def timeline_options(
-    arch: Architecture, stationary: int, skewed: bool, buffers: int, input_slots: int | None = None
-) -> Ints:
+    arch: Architecture, stationary: int, skewed: bool, buffers: int, input_slots: int | None = None,
+    faster: Faster = AS_BUILT,
+) -> Ints:  # fmt: skip
     """The options of the timeline kernel: bandwidth as whole ticks, slots (the level's if not given), latency."""
-    rate = off_chip_bits_per_cycle(arch)
-    ticks, per_bit = (1, 0) if rate is None else (rate.numerator, rate.denominator)
+    rate, speed = off_chip_bits_per_cycle(arch), faster.speed(MEMORY)
+    ticks, per_bit = (1, 0) if rate is None or speed is None else (rate.numerator * speed, rate.denominator)
+    latency = faster.of(LATENCY, arch.off_chip.latency.in_cycles(arch.clock))
     return np.array(
         [
-            stationary, int(skewed), buffers, ticks, per_bit, arch.off_chip.latency.in_cycles(arch.clock),
+            stationary, int(skewed), buffers, ticks, per_bit, latency,
             input_slots or slots_of(arch, "input"), slots_of(arch, "output"),
             int(arch.off_chip.requests == "per_tensor"),
         ],
         dtype=np.int64,
     )  # fmt: skip
+
+
+def shift_cycles(steps: Steps) -> int:
+    """Cycles in which stationary operands are shifted in, those of all folds."""
+    groups, outer, inner = steps.grids.T
+    shapes = np.stack([(outer - 1) * (inner - 1), outer - 1, inner - 1, np.ones_like(outer)], axis=1) * groups[:, None]
+    each = (shapes * steps.folds[:, :, tl.F_LOAD]).sum(axis=1)
+    return int(each @ np.bincount(steps.classes, minlength=len(each)))
+
+
+def occupied(arch: Architecture, steps: Steps, traffic: Traffic, unit: MappingABC[str, int]) -> dict[str, int]:
+    """Cycles in which each resource is at work for ``steps``: those of the ``unit``, of the ports, of the latency."""
+    latencies = int((steps.loads > 0).sum()) * arch.off_chip.latency.in_cycles(arch.clock)
+    return {**unit, **port_occupancy(arch, traffic), LATENCY: latencies}
 
 
 def counters_of(result: Ints, macs: int, vector_ops: int, traffic: Traffic) -> Counters:

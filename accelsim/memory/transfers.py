@@ -17,6 +17,7 @@ from accelsim.arch.spec import Architecture, MemoryLevel, Tensor
 from accelsim.counters import Traffic, Transfer, add_traffic
 from accelsim.mapping.loopnest import LoopNest
 from accelsim.mapping.machine import Ints, Widths
+from accelsim.memory.resources import AS_BUILT, MEMORY, Faster, port_of
 from accelsim.schedule.build import NOTHING
 from accelsim.units import ceil_div
 
@@ -79,8 +80,8 @@ class Crossing:
                 moved = moved + np.where(sent, np.maximum(self.stores, 0), 0)
         return np.asarray(moved)
 
-    def waits(self, arch: Architecture, cycles: MappingABC[str, Ints]) -> Ints:
-        """Cycles by which ports on chip hold every step back; int64[steps].
+    def waits(self, arch: Architecture, cycles: MappingABC[str, Ints], faster: Faster = AS_BUILT) -> Ints:
+        """Cycles by which ports on chip hold every step back, on a machine that may be ``faster``; int64[steps].
 
         ``cycles`` int64[steps] are those in which a level's port can work, by level. The level whose bytes need the most
         beyond them sets the sum; it is shared out over the steps that need more than they have.
@@ -90,8 +91,10 @@ class Crossing:
         for level in arch.memory[1:]:
             if level.bandwidth is None:
                 continue
-            rate = 8 * level.bandwidth.per_cycle(arch.clock)
-            moved, there = self.through(arch, level), cycles[level.name]
+            rate, speed = 8 * level.bandwidth.per_cycle(arch.clock), faster.speed(port_of(level))
+            if speed is None:
+                continue
+            rate, moved, there = rate * speed, self.through(arch, level), cycles[level.name]
             short = ceil_div(int(moved.sum()) * rate.denominator, rate.numerator) - int(there.sum())
             if short > longest:
                 longest, worst = short, _shared_out(short, moved / float(rate) - there)
@@ -101,6 +104,19 @@ class Crossing:
 def level_cycles(there: MappingABC[str, Ints], waits: Ints) -> dict[str, int]:
     """Cycles in which the port of each level could work over a schedule (`accelsim.counters.Counters`)."""
     return {level: int(cycles.sum() + waits.sum()) for level, cycles in there.items()}
+
+
+def port_occupancy(arch: Architecture, traffic: Traffic) -> dict[str, int]:
+    """Cycles in which each port with a bandwidth is at work for ``traffic``, by resource."""
+    found = {}
+    for level in arch.memory:
+        if level.bandwidth is None:
+            continue
+        bits = sum(t.read_bits + t.write_bits for t in traffic.get(level.name, {}).values())
+        rate = 8 * level.bandwidth.per_cycle(arch.clock)
+        resource = MEMORY if level == arch.off_chip else port_of(level)
+        found[resource] = ceil_div(bits * rate.denominator, rate.numerator)
+    return found
 
 
 def _shared_out(total: int, short: npt.NDArray[np.float64]) -> Ints:

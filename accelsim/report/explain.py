@@ -1,4 +1,4 @@
-"""``accelsim explain``: a layer's loop nest, its tiles, what each buffer holds, and what bounds it."""
+"""``accelsim explain``: a layer's loop nest, its tiles, what each buffer holds, and what limits it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from accelsim.engines.nfu import Nfu
 from accelsim.engines.systolic import Fold, SystolicArray
 from accelsim.mapping.fit import demand
 from accelsim.mapping.loopnest import DIMS
-from accelsim.mapping.machine import Ints, Widths, off_chip_bits_per_cycle, tile_array
+from accelsim.mapping.machine import Ints, Widths, tile_array
 from accelsim.mapping.mapping import MappingFile
 from accelsim.memory.transfers import passes_through
 from accelsim.report.explain_nfu import nfu_loops, nfu_reuse
@@ -21,7 +21,7 @@ from accelsim.report.words import LOOP_NAMES, columns, percent, scaled
 from accelsim.schedule.build import NOTHING
 from accelsim.schedule.residency import Plan
 from accelsim.simulator import Simulator
-from accelsim.units import ceil_div, format_bytes
+from accelsim.units import format_bytes
 from accelsim.workload.network import Layer, Network
 
 
@@ -35,7 +35,7 @@ def explain(network: Network, layer: Layer, arch: Architecture, mapping: Mapping
     if isinstance(engine, MappedEngine):
         for nest in engine.planned(layer, plan):
             lines += _nest(nest, engine.built(layer), arch)
-    return "\n".join([*lines, *sparse_products(run, arch), *_bounds(run, arch)])
+    return "\n".join([*lines, *sparse_products(run, arch), *_limits(run, arch)])
 
 
 def _headline(layer: Layer, run: LayerRun) -> list[str]:
@@ -191,48 +191,24 @@ def _folds(planned: PlannedNest, layer: Layer, unit: SystolicArray) -> list[str]
     return [f"a tile on the {unit.spec.rows} x {unit.spec.cols} array: {folds}", *columns(rows), ""]
 
 
-# ---- what bounds it -----------------------------------------------------------------------------------------------
+# ---- what limits it -----------------------------------------------------------------------------------------------
 
 
-def _bounds(run: LayerRun, arch: Architecture) -> list[str]:
-    counters = run.counters
+def _limits(run: LayerRun, arch: Architecture) -> list[str]:
+    counters, limiter = run.counters, run.limiter
     if not counters.cycles:
         return ["it takes no cycles of its own"]
     lines = [f"{counters.cycles:,} cycles, {scaled(counters.cycles / arch.clock, 's', 4)}: {_where(counters)}"]
-    floors = {"all PEs always busy": _compute_floor(run), f"{arch.off_chip.name} always busy": _memory_floor(counters, arch)}
-    for name, floor in floors.items():
-        if floor:
-            lines.append(f"  with {name} it would take {floor:,} ({floor / counters.cycles:.1%} of the cycles)")
-    return [*lines, f"  bound by {_verdict(floors, run)}"]
+    if limiter is None:
+        return lines
+    busiest = sorted(counters.occupied_cycles.items(), key=lambda item: -item[1])
+    rows = [("resource", "at work", "of the cycles")]
+    rows += [(name, f"{cycles:,}", f"{cycles / counters.cycles:.1%}") for name, cycles in busiest if cycles]
+    words = "without it taking any time the layer would take"
+    return [*lines, *columns(rows), f"limiter: {limiter.resource}; {words} {limiter.cycles_without:,} cycles"]
 
 
 def _where(counters: Counters) -> str:
     stalls = [(count, cause) for cause, count in counters.stalls.to_dict().items() if count]
     shares = [(counters.busy_cycles, "busy"), *sorted(stalls, reverse=True)]
     return ", ".join(f"{percent(count / counters.cycles)}% {cause}" for count, cause in shares)
-
-
-def _compute_floor(run: LayerRun) -> int:
-    peak = run.peak_macs_per_cycle
-    return ceil_div(run.worked_macs * peak.denominator, peak.numerator) if peak else 0
-
-
-def _memory_floor(counters: Counters, arch: Architecture) -> int:
-    rate = off_chip_bits_per_cycle(arch)
-    moved = sum(t.read_bits + t.write_bits for t in counters.traffic.get(arch.off_chip.name, {}).values())
-    return ceil_div(moved * rate.denominator, rate.numerator) if rate else 0
-
-
-def _verdict(floors: dict[str, int], run: LayerRun) -> str:
-    counters = run.counters
-    name, floor = max(floors.items(), key=lambda item: item[1])
-    if floor >= 0.8 * counters.cycles:
-        return f"{'the array' if name.startswith('all') else name.split()[0]}: {floor / counters.cycles:.0%} of what is possible"
-    cause, count = max(counters.stalls.to_dict().items(), key=lambda item: item[1])
-    if run.engine == "vector" and counters.busy_cycles > 2 * count:
-        return "the vector unit: its lanes are busy"
-    empty = "PEs without a useful entry" if run.skips_zeros else "PEs that the tiles leave empty"
-    idle = empty if counters.busy_cycles > 2 * count else f"{cause} stalls"
-    return f"neither roof: what costs most is {idle}"
-
-

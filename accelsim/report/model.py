@@ -207,10 +207,19 @@ class Totals(_Record):
     accumulator_overflows: Count = 0
 
 
+class LimiterRecord(_Record):
+    """The ``resource`` whose rate would change a layer's time the most, and the cycles if it took no time at all."""
+
+    resource: str
+    cycles_without: Count
+
+
 class LayerResult(_Record):
     """One layer. ``stall_cycles`` and ``busy_cycles`` add up to ``cycles``; the seconds are cycles over the
     clock. ``machine``: the architecture that ran it, empty for the result's own; its cycles are on the result's clock,
-    rounded up, and ``unit_counts`` on its own. ``input_density``: share of the first input that is not zero, of a layer
+    rounded up, and ``unit_counts`` on its own. ``occupied_cycles``: in which a resource is at work, whatever else is;
+    ``limiter``: the one that limits the layer (both where the clock is the result's own).
+    ``input_density``: share of the first input that is not zero, of a layer
     with MACs: counted on given inputs and by an engine that skips zeros, else as the network states it.
     ``probability``: that it runs, given the network's exits and gates; all counters are those of a run.
     """
@@ -232,6 +241,8 @@ class LayerResult(_Record):
     busy_cycles: Count
     stall_cycles: dict[str, Count]
     port_cycles: dict[str, Count] = {}
+    occupied_cycles: dict[str, Count] = {}
+    limiter: LimiterRecord | None = None
     unit_counts: dict[str, Count] = {}
     macs: Count
     effective_macs: Count

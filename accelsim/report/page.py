@@ -214,7 +214,7 @@ def _cell(cell: tuple[str, float | str], right: bool, first: bool) -> str:
 def _layers(result: Result, layers: Sequence[LayerResult], number: int) -> str:
     far = result.machine.off_chip
     heads = ["layer", "op", "engine", "cycles", "time", "util.", "main stall", "stalled", "MACs"]
-    heads += [f"{far} bytes", "ops/byte", "attained", "of roof", "bound", "energy"]
+    heads += [f"{far} bytes", "ops/byte", "attained", "of roof", "bound", "limiter", "energy"]
     rows = [_layer_cells(result, layer) for layer in layers]
     ids = [f"r{number}l{i}" for i in range(len(layers))]
     return _table(f"Layers of {result.network}, click a heading to sort", heads, rows, ids)
@@ -241,6 +241,7 @@ def _layer_cells(result: Result, layer: LayerResult) -> Cells:
         (rate(place.attained_gops), place.attained_gops),
         (f"{percent(place.share_of_roof)}%", place.share_of_roof),
         (place.bound, place.bound),
+        (layer.limiter.resource, layer.limiter.resource) if layer.limiter else ("-", ""),
         (_energy_words(result, layer.energy_total_pj), layer.energy_total_pj),
     ]
 

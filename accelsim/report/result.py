@@ -27,6 +27,7 @@ from accelsim.report.model import (
     LayerResult,
     Leave,
     LevelRecord,
+    LimiterRecord,
     Machine,
     Mode,
     OtherMachine,
@@ -54,11 +55,13 @@ def build_result(
     seed: int = 0,
     command: str = "",
     accuracy: float | None = None,
+    limiters: bool = True,
 ) -> Result:
     """Gather the runs of a network's layers, in order, into a `Result`.
 
     ``energies`` has one mapping a layer, component to picojoules; ``energy_sources`` are dataclasses,
-    pydantic models or mappings that say where each cost comes from. Raises `InvariantError` on a run that
+    pydantic models or mappings that say where each cost comes from. Without ``limiters`` no layer is walked again for
+    what limits it. Raises `InvariantError` on a run that
     cannot be true.
     """
     for run, energy in zip(runs, energies, strict=True):
@@ -68,7 +71,7 @@ def build_result(
     for run in runs:
         if run.machine is not None:  # its own clock's cycles, rounded
             check_run(run, arch)
-    layers = [_layer(run, arch, energy) for run, energy in zip(runs, energies, strict=True)]
+    layers = [_layer(run, arch, energy, limiters) for run, energy in zip(runs, energies, strict=True)]
     conditional = any(run.layer.odds != Odds() for run in runs)
     stages = [_stage(run, layer, arch) for run, layer in zip(runs, layers, strict=True)]
     if conditional:
@@ -156,8 +159,9 @@ def _require(holds: bool, layer: str, message: str) -> None:
         raise InvariantError(f"layer {layer}: {message}; this is a defect of accelsim, please report it")
 
 
-def _layer(run: LayerRun, arch: Architecture, energy: Mapping[str, float]) -> LayerResult:
+def _layer(run: LayerRun, arch: Architecture, energy: Mapping[str, float], limiters: bool) -> LayerResult:
     layer, counters = run.layer, run.counters
+    limiter = run.limiter if limiters and run.machine is None else None
     formats = layer.precision
     return LayerResult(
         name=layer.name,
@@ -180,6 +184,8 @@ def _layer(run: LayerRun, arch: Architecture, energy: Mapping[str, float]) -> La
         busy_cycles=counters.busy_cycles,
         stall_cycles=counters.stalls.to_dict(),
         port_cycles=dict(counters.port_cycles),
+        occupied_cycles=dict(counters.occupied_cycles),
+        limiter=None if limiter is None else LimiterRecord(**limiter._asdict()),
         unit_counts=dict(counters.unit_counts),
         macs=counters.macs,
         effective_macs=counters.effective_macs,

@@ -217,10 +217,12 @@ def _roof_share(layer: LayerResult) -> str:
     return percent(layer.roofline.share_of_roof) if layer.cycles and layer.ops else "-"
 
 
-def _bound(layer: LayerResult) -> Text:
-    return Text(
-        layer.roofline.bound if layer.ops else "-", style="cyan" if layer.roofline.bound == "memory" else ""
-    )
+def _limiter(layer: LayerResult) -> Text:
+    """What limits the layer, and the share of its time that would go if that took none."""
+    if layer.limiter is None:
+        return Text("-", style="dim")
+    gain = 1 - layer.limiter.cycles_without / layer.cycles
+    return Text(f"{layer.limiter.resource} {f'-{100 * gain:.0f}%':>5}")
 
 
 def _bar(result: Result, layer: LayerResult, glyphs: Glyphs) -> Text:
@@ -242,7 +244,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("attained", 9, lambda _r, layer, _g: rate(layer.roofline.attained_gops) if layer.cycles else "-"),
     Column("roof%", 10, lambda _r, layer, _g: _roof_share(layer)),
     Column("energy", 7, lambda _r, layer, _g: scaled(layer.energy_total_pj * 1e-12, "J")),
-    Column("bound", 4, lambda _r, layer, _g: _bound(layer), "left"),
+    Column("limiter", 4, lambda _r, layer, _g: _limiter(layer)),
 )
 
 

@@ -85,7 +85,7 @@ class Evaluator:
 
         made = self._made(job.network_id, workload)
         network, mapping = made_ready(made.network, job.arch, job.mapping, job.layers, job.values)
-        result = run_ready(network, job.arch, mapping, job.values, job.seed, known=self._planned()).result
+        result = run_ready(network, job.arch, mapping, job.values, job.seed, known=self._planned(), limiters=False).result
         return {**total_counters(result.totals), **expected_figures(result), **made.figures}
 
     def _planned(self) -> PlannedNests:
