@@ -50,17 +50,18 @@ _EXTRA_COLUMNS = ("Stride Width", "Sparsity", "Batch Size")
 
 @dataclass(frozen=True)
 class Cell:
-    """One field of a CSV line: its text and its place, counted from 1."""
+    """One field of a CSV line: its text and its place, counted from 1; ``ends``: no comma behind it."""
 
     text: str
     line: int
     column: int
+    ends: bool = False
 
 
 def _cells(text: str, line: int) -> list[Cell]:
-    cells, column = [], 1
-    for part in text.split(","):
-        cells.append(Cell(part.strip(), line, column + len(part) - len(part.lstrip())))
+    cells, column, parts = [], 1, text.split(",")
+    for number, part in enumerate(parts, start=1):
+        cells.append(Cell(part.strip(), line, column + len(part) - len(part.lstrip()), number == len(parts)))
         column += len(part) + 1
     while cells and not cells[-1].text:
         cells.pop()
@@ -195,6 +196,9 @@ class _Topology:
         if not re.fullmatch(r"[1-9][0-9]?:[1-9][0-9]?", cell.text) or int(kept) > int(block):
             self.fault(cell, "Sparsity", f'is "{cell.text}", must be N:M, N of every M weights kept, M at most 99')
             return DENSE
+        if cell.ends:
+            self.notes.append(f"{self.source}:{cell.line}: Sparsity is {cell.text} without a comma behind it: SCALE-Sim drops "
+                              "such a field and runs the layer as dense; here it is read")  # fmt: skip
         return ValueSource.model_validate({"pattern": cell.text})
 
     def _convolution(self, cells: list[Cell], sizes: list[int], extra: Extra) -> None:

@@ -334,6 +334,16 @@ def test_sparse_layers_take_the_rows_that_are_kept(dataflow: str, row_wise: str,
     assert "weights of a, b, c, d and 3 more keep N of every M" in notes[1]
 
 
+@pytest.mark.parametrize("header", [f"{HEADER} Sparsity,", HEADER])
+def test_a_sparse_convolution(header: str, tmp_path: Path) -> None:
+    network, notes = topology(tmp_path, f"{header}\na, 5, 5, 3, 3, 2, 6, 1, 2:4,\nDP, 5, 5, 3, 3, 2, 6, 1, 1:2")
+    assert [layer.weight.pattern for layer in network.layers] == ["2:4", "1:2", "1:2"]
+    assert notes[2].endswith(":3: Sparsity is 1:2 without a comma behind it: SCALE-Sim drops such a field and runs the layer "
+                             "as dense; here it is read")  # fmt: skip
+    arch = converted(tmp_path, SPARSE, ArrayHeight="4", ArrayWidth="8", Dataflow="ws")
+    assert simulate(network, arch).layers[0].cycles == 69  # of 18 rows 10 are kept; SCALE-Sim printed 68
+
+
 def test_sparse_layers_without_sparsity_support_are_dense(tmp_path: Path) -> None:
     sparse, dense = topology(tmp_path, SPARSE_GEMMS)[0], topology(tmp_path, re.sub(r"\d:\d", "1:1", SPARSE_GEMMS))[0]
     arch = converted(tmp_path, SPARSE, SparsitySupport="false")
