@@ -157,7 +157,7 @@ def _activation(graph: Graph, layer: Layer, inputs: list[str]) -> str:
         names = ["" if n is None else graph.constant(f"{layer.name}_{k}", np.array(n, np.float32))
                  for k, n in zip(("low", "high"), bounds, strict=True)]  # fmt: skip
         return graph.node("Clip", inputs + names, layer.name)
-    if op.op == "silu":
+    if op.op == "silu" and op.alpha in (None, 1):
         return graph.node("Mul", [*inputs, graph.node("Sigmoid", inputs, f"{layer.name}_sigmoid")], layer.name)
     if op.op == "prelu":
         slope = constant_values(layer).operand
@@ -166,7 +166,8 @@ def _activation(graph: Graph, layer: Layer, inputs: list[str]) -> str:
     kind = _ACTIVATIONS.get(op.op)
     if kind is None:
         raise graph.refuse(layer, f"a {op.op} is not written as ONNX")
-    return graph.node(kind, inputs, layer.name, **({} if op.alpha is None else {"alpha": op.alpha}))
+    given = {key: value for key, value in (("alpha", op.alpha), ("beta", op.beta)) if value is not None}
+    return graph.node(kind, inputs, layer.name, **given)
 
 
 def _elementwise(graph: Graph, layer: Layer, inputs: list[str]) -> str:
@@ -209,7 +210,8 @@ def _reduce(graph: Graph, layer: Layer, inputs: list[str]) -> str:
 
 def _response(graph: Graph, layer: Layer, inputs: list[str]) -> str:
     assert isinstance(layer.op, LocalResponseNorm)
-    return graph.node("LRN", inputs, layer.name, size=layer.op.size)
+    op = layer.op
+    return graph.node("LRN", inputs, layer.name, size=op.size, alpha=op.alpha, beta=op.beta, bias=op.k)
 
 
 def _softmax(graph: Graph, layer: Layer, inputs: list[str]) -> str:
@@ -253,6 +255,8 @@ def _transpose(graph: Graph, layer: Layer, inputs: list[str]) -> str:
 
 def _upsample(graph: Graph, layer: Layer, inputs: list[str]) -> str:
     assert isinstance(layer.op, Upsample)
+    if layer.op.rows or layer.op.columns:
+        raise graph.refuse(layer, "rows and columns that are no plain repetition are not written")
     scales = graph.constant(f"{layer.name}_scales", np.array([1, 1, *layer.op.scale], np.float32))
     modes = {"mode": "nearest", "nearest_mode": "floor", "coordinate_transformation_mode": "asymmetric"}
     return graph.node("Resize", [*inputs, "", scales], layer.name, **modes)

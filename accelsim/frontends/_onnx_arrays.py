@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class LayerArrays:
     a sum, a product or a prelu, its axes those of the layer's output; ``more`` has what is left, such as a batch
     normalization's ``scale``, ``shift``, ``mean`` and ``variance``. ``on_integers``: what it reads are numbers of a
     type of integers, not what those stand for; ``qlinear``: the file has a QLinear operator, no float one;
-    ``transposed``: it has the weights as in x out.
+    ``transposed``: it has the weights as in x out; ``held``: the input that it reads, where that is a constant.
     """
 
     weight: Array | None = None
@@ -45,6 +45,7 @@ class LayerArrays:
     on_integers: bool = False
     qlinear: bool = False
     transposed: bool = False
+    held: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,9 @@ class ArrayNames:
     operand_shape: tuple[int, ...] = ()
     on_integers: bool = False
     qlinear: bool = False
+    epsilon: float | None = None  # of a batch normalization
+    held: Constant | None = None  # the values of an input of the graph that is a constant of the model
+    batch_axis: int = 0  # of those
 
 
 def dequantized(values: Array, scales: Quantization | None, axis: int) -> Array:
@@ -76,37 +80,55 @@ def dequantized(values: Array, scales: Quantization | None, axis: int) -> Array:
 class ArrayReader:
     """Looks up, and where need be computes, constants of any size."""
 
-    def __init__(self, file: OnnxFile, values: Mapping[str, Value]) -> None:
+    def __init__(self, file: OnnxFile, values: Mapping[str, Value], given: Collection[str] = ()) -> None:
         self._file = file
         self._values = values
+        self._given = given  # constants that the caller has: they come in as inputs of the graph
 
     def layer(self, names: ArrayNames) -> LayerArrays:
         """Fetch the numbers of one layer."""
         weight = self._array(names.weight)
         if weight is not None and names.transposed:
             weight = weight.reshape(weight.shape[-2:]).T
+        held = self._array(names.held)
+        more = {key: self._number(constant) for key, constant in names.more.items()}
+        if names.epsilon is not None:
+            more["epsilon"] = np.asarray(names.epsilon)
+        operand = self._array(names.operand)
         return LayerArrays(
             weight=weight,
             bias=self._array(names.bias),
-            weight_quantization=self._quantization(names.weight.scales) if names.weight is not None else None,
+            weight_quantization=self._quantization_of(names.weight),
             inputs=tuple(self._quantization(scales) for scales in names.inputs),
             output=self._quantization(names.output),
-            more={key: self._number(constant) for key, constant in names.more.items()},
-            bias_quantization=self._quantization(names.bias.scales) if names.bias is not None else None,
-            operand=None if names.operand is None else self._evaluate(names.operand.name).reshape(names.operand_shape),
+            more=more,
+            bias_quantization=self._quantization_of(names.bias),
+            operand=None if operand is None else operand.reshape(names.operand_shape),
             on_integers=names.on_integers,
             qlinear=names.qlinear,
             transposed=names.transposed,
-            operand_quantization=self._quantization(names.operand.scales) if names.operand is not None else None,
+            operand_quantization=self._quantization_of(names.operand),
+            held=None if held is None else np.moveaxis(held, names.batch_axis, 0),
         )
 
     def _number(self, constant: Constant) -> Array:
         """A constant as the floats that it stands for."""
-        values, scales = self._evaluate(constant.name), self._quantization(constant.scales)
+        values, scales = self._evaluate(constant.name).reshape(constant.shape), self._quantization(constant.scales)
         return values if scales is None else dequantized(values, scales, scales.axis)
 
     def _array(self, constant: Constant | None) -> Array | None:
-        return self._evaluate(constant.name) if constant is not None else None
+        """The stored numbers of a constant, floats times its factor; None where the caller has them."""
+        if constant is None or constant.name in self._given:
+            return None
+        values = self._evaluate(constant.name).reshape(constant.shape)
+        return values if constant.factor == 1 or values.dtype.kind != "f" else values * values.dtype.type(constant.factor)
+
+    def _quantization_of(self, constant: Constant | None) -> Quantization | None:
+        """The scales of a constant; those of integers have its factor."""
+        found = None if constant is None else self._quantization(constant.scales)
+        if found is None or found.scale is None or constant is None or constant.factor == 1:
+            return found
+        return replace(found, scale=found.scale * found.scale.dtype.type(constant.factor))
 
     def _quantization(self, scales: Scales | None) -> Quantization | None:
         if scales is None:

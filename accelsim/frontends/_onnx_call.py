@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from accelsim.frontends._onnx_model import Array, Constant, Node, NotModelledError, Scales
-from accelsim.workload.ops import Op, Shape
+from accelsim.workload.ops import Op, Reshape, Shape, Slice, Transpose
 from accelsim.workload.precision import NumberFormat
 
 
@@ -96,8 +97,15 @@ class Plan:
     weight: Constant | None = None
     bias: Constant | None = None
     transposed: bool = False  # the file has the weights as in x out
-    operand: Constant | None = None  # a constant of a layer without MACs, which broadcasts over its output
+    operands: tuple[Constant | None, ...] = ()  # constants of layers without MACs, which broadcast over their output
     more: Mapping[str, Constant] = field(default_factory=dict)  # further constants, by what they are
+    epsilon: float | None = None  # of a batch normalization
+
+    @property
+    def last(self) -> int:
+        """The last of the operators that computes; those behind it move its results."""
+        computing = [i for i, op in enumerate(self.ops) if not isinstance(op, Reshape | Slice | Transpose)]
+        return max([*computing, self.main])
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,7 @@ class Call:
         given = (
             self.value(index, f"its {key}")
             if self.input(index) is not None
-            else self.node.attributes.get(key)
+            else self.attribute(key)
         )
         if given is None:
             return None
@@ -159,16 +167,20 @@ class Call:
             raise NotModelledError(f"its {key} are not integers")
         return [int(number) for number in array.reshape(-1)]
 
+    def attribute(self, key: str, default: Any = None) -> Any:
+        """An attribute as the file has it."""
+        return self.node.attributes.get(key, default)
+
     def number(self, key: str, default: int) -> int:
         """An integer attribute."""
-        value = self.node.attributes.get(key, default)
+        value = self.attribute(key, default)
         if not isinstance(value, int):
             raise NotModelledError(f"its attribute {key} is not a whole number")
         return value
 
     def numbers(self, key: str, default: list[int]) -> list[int]:
         """An attribute that is a list of integers."""
-        value = self.node.attributes.get(key, default)
+        value = self.attribute(key, default)
         if (
             not isinstance(value, list)
             or len(value) != len(default)
@@ -180,7 +192,7 @@ class Call:
         return value
 
     def text(self, key: str, default: str) -> str:
-        return str(self.node.attributes.get(key) or default)
+        return str(self.attribute(key) or default)
 
     def shape(self, index: int = 0) -> Shape:
         """ONNX's shape of an output."""
@@ -199,3 +211,6 @@ class Call:
         """Refuse a node whose output ``index`` is wanted."""
         if index < len(self.used) and self.used[index]:
             raise NotModelledError(words)
+
+
+Rule = Callable[[Call], Plan]

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accelsim.errors import Fault, InputError
+from accelsim.frontends._onnx_branches import reads, write_out
 from accelsim.workload.ops import Shape
 from accelsim.workload.precision import NumberFormat, parse_format
 
@@ -32,6 +32,7 @@ _FORMATS = {
     21: "uint4", 22: "int4", 25: "uint2", 26: "int2",
 }  # fmt: skip
 FLOAT, UINT8, INT32 = 1, 2, 6
+INTEGERS = frozenset({2, 3, 4, 5, 6, 7, 12, 13, 21, 22})  # of onnx.TensorProto.DataType
 _CONSTANT_KEYS = {
     "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64,
 }  # fmt: skip
@@ -73,6 +74,14 @@ class Constant:
     value: Array | None = None
     scales: Scales | None = None
     number: NumberFormat | None = None  # where it is stored narrower than ``elem``
+    factor: float = 1.0  # what its values are multiplied by, such as a Gemm's alpha
+
+    def reshaped(self, shape: Shape) -> Constant:
+        value = None if self.value is None else self.value.reshape(shape)
+        return replace(self, shape=shape, value=value)
+
+    def times(self, factor: float) -> Constant:
+        return self if factor == 1 else replace(self, factor=self.factor * factor)
 
 
 @dataclass(frozen=True)
@@ -180,11 +189,25 @@ class OnnxFile:
         self.model = self._parse(data)
         self.graph = self.model.graph
         self.opset = self._opset()
+        self._index()
+
+    def _index(self) -> None:
+        """Who makes and reads what."""
         self.tensors = {tensor.name: tensor for tensor in self.graph.initializer}
         self.sparse = {tensor.values.name: tuple(tensor.dims) for tensor in self.graph.sparse_initializer}
         self.outputs = [output.name for output in self.graph.output]
         self.nodes = self._live_nodes()
-        self.uses = Counter(name for node in self.nodes for name in node.input) + Counter(self.outputs)
+        self.uses = Counter(name for node in self.nodes for name in reads(node)) + Counter(self.outputs)
+        self.makers = {name: node for node in self.nodes for name in node.output if name}
+        self.readers: dict[str, list[Any]] = {}
+        for node in self.nodes:
+            for name in dict.fromkeys(reads(node)):
+                self.readers.setdefault(name, []).append(node)
+
+    def write_out(self, chosen: Iterable[tuple[Any, Any]]) -> None:
+        """Replace If nodes by the branch that each runs."""
+        write_out(self.onnx, self.graph, chosen)
+        self._index()
 
     def fail(self, message: str, key: str = "") -> InputError:
         return InputError(Fault(self.source, key, message))
@@ -221,22 +244,8 @@ class OnnxFile:
         for node in reversed(self.graph.node):
             if needed.intersection(name for name in node.output if name):
                 live.append(node)
-                needed.update(_reads(node))
+                needed.update(reads(node))
         return live[::-1]
-
-    @cached_property
-    def makers(self) -> dict[str, Any]:
-        """For each tensor, the node that makes it."""
-        return {name: node for node in self.nodes for name in node.output if name}
-
-    @cached_property
-    def readers(self) -> dict[str, list[Any]]:
-        """For each tensor, the nodes that read it."""
-        table: dict[str, list[Any]] = {}
-        for node in self.nodes:
-            for name in node.input:
-                table.setdefault(name, []).append(node)
-        return table
 
     def node(self, proto: Any, name: str) -> Node:
         """``proto`` with its attributes as plain values and its quantized operands sorted apart."""
@@ -332,7 +341,7 @@ class OnnxFile:
         proto = helper.make_node(node.op, list(node.inputs), list(node.outputs))
         proto.attribute.extend(entry for entry in node.protos if entry.name in schema.attributes)
         values = {
-            c.name: numpy_helper.from_array(np.ascontiguousarray(c.value))
+            c.name: numpy_helper.from_array(np.asarray(c.value, order="C"))  # a scalar stays one
             for c in data
             if c.value is not None
         }
@@ -399,16 +408,6 @@ def _texts(graph: Any) -> Iterable[Any]:
         yield entry.name
     for entry in graph.input:
         yield from (dim.dim_param for dim in entry.type.tensor_type.shape.dim)
-
-
-def _reads(node: Any) -> Iterable[str]:
-    """Everything that a node reads, from inside its subgraphs too."""
-    yield from (name for name in node.input if name)
-    for attribute in node.attribute:
-        for graph in ([attribute.g] if attribute.HasField("g") else []) + list(attribute.graphs):
-            for inner in graph.node:
-                yield from _reads(inner)
-            yield from (output.name for output in graph.output)
 
 
 def _attribute(onnx: Any, entry: Any) -> Any:

@@ -131,7 +131,9 @@ class _Values:
             return {}
         layer = self._on_integers(layer)
         changes = self._product(layer) if layer.macs else self._other(layer)
-        return {"precision": layer.precision, **changes}
+        held = self.arrays.get(layer.name, LayerArrays()).held
+        given = {} if held is None else {"input_values": _held(held)}
+        return {"precision": layer.precision, **changes, **given}
 
     def _on_integers(self, layer: Layer) -> Layer:
         """The layer with the formats of what it reads: what is moved after it is dequantized is integers still."""
@@ -213,8 +215,10 @@ class _Values:
 
     def _other(self, layer: Layer) -> dict[str, Any]:
         """A layer without MACs: it works on what its inputs stand for."""
-        inputs, output = self._read(layer), self._made(layer)
         arrays = self.arrays.get(layer.name, LayerArrays())
+        if isinstance(layer.op, Elementwise) and layer.op.whole:
+            return {} if arrays.operand is None else {"weight": _held(arrays.operand)}
+        inputs, output = self._read(layer), self._made(layer)
         held, scale = self._constants(layer, arrays)
         if arrays.on_integers and isinstance(layer.op, Activation | Elementwise):
             inputs, output = (Affine(),) * len(inputs), Affine() if layer.precision.output.is_integer else None

@@ -29,14 +29,15 @@ clip                       between its bounds, low * 2**(b-4) and high * 2**(b-4
 relu6                      min(max(q, 0), 6 * 2**(b-4))
 leaky_relu, prelu          round(alpha * q) below 0; alpha is 0.01, for prelu 0.25, if the network has none
                            (``weight`` of a prelu: its slopes)
-elu, gelu, silu,           curves; elu with alpha 1; gelu by the error function; hard_swish
-hard_swish, sigmoid,       x * hard_sigmoid(x), alpha 1/6; hard_sigmoid max(0, min(1, alpha * x + 0.5)) with
-hard_sigmoid, tanh, exp,   alpha 0.2; sqrt below 0 gives 0; log up to 0 and 1/0 saturate
-erf, sqrt, log, reciprocal
+elu, gelu, gelu_tanh,      curves; elu with alpha 1; gelu by the error function, gelu_tanh by its approximation;
+silu, hard_swish, sigmoid, silu x * sigmoid(alpha * x), alpha 1; hard_swish x * hard_sigmoid(x), alpha 1/6;
+hard_sigmoid, tanh, exp,   hard_sigmoid max(0, min(1, alpha * x + beta)) with 0.2 and 0.5; sqrt below 0 gives 0;
+erf, sqrt, log,            log up to 0 and 1/0 saturate; trunc cuts the fraction off
+reciprocal, trunc
 softmax                    a curve
 layernorm                  a curve: (x - mean) / sqrt(variance + epsilon); scale 1, shift 0, or ``weight`` and
                            ``bias``
-lrn                        a curve: x / (1 + 1e-4 / size * sum of squares)**0.75 over ``size`` channels
+lrn                        a curve: x / (k + alpha / size * sum of squares)**beta over ``size`` channels
 batchnorm                  identity: it is folded into the weights before they are quantized; where it has a
                            ``weight`` and a ``bias``, x * weight + bias
 reduce_sum, reduce_mean,   the sum; round(sum / count); the largest
@@ -57,7 +58,7 @@ Integer inputs enter as ``q / 2**(b-4)``; an integer output is stored as the res
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from math import erf, prod
+from math import erf, pi, prod
 from typing import Any
 
 import numpy as np
@@ -263,8 +264,25 @@ def _reduce(layer: Layer, inputs: Results, integers: bool) -> Results:
 def _elementwise(layer: Layer, inputs: Results, integers: bool) -> Results:
     op = layer.op
     assert isinstance(op, Elementwise)
+    if op.whole and integers:
+        return (_on_whole_numbers(layer, inputs),)
     result = _constant(layer, inputs[0], integers) if len(inputs) == 1 else _folded(layer, inputs, integers)
     return (result,)
+
+
+def _on_whole_numbers(layer: Layer, inputs: Results) -> Array:
+    """C's arithmetic: exact in 64 bits, then cut to the bits of the output."""
+    op, out = layer.op, layer.precision.output
+    assert isinstance(op, Elementwise)
+    values = [x.astype(np.int64) for x in inputs]
+    if len(values) == 1:
+        given = constant_values(layer).operand
+        constant = np.asarray((1.0 if op.value is None else op.value) if given is None else given)
+        values.insert(0 if op.constant_first else 1, constant if op.op == "pow" else constant.astype(np.int64))
+    result = values[0]
+    for other in values[1:]:
+        result = np.asarray(_WHOLE_PAIRS[op.op](result, other, layer)).astype(np.int64)
+    return np.asarray(result.astype(out.storage))
 
 
 def _folded(layer: Layer, inputs: Results, integers: bool) -> Array:
@@ -322,6 +340,18 @@ _SHARED_PAIRS: dict[str, _Pair] = {
     "maximum": lambda a, b, _: np.maximum(a, b),
     "minimum": lambda a, b, _: np.minimum(a, b),
 }
+def _cut_quotient(a: Array, b: Array, _: Layer) -> Array:
+    """Towards zero; 0 where the divisor is 0."""
+    size = np.abs(a) // np.maximum(np.abs(b), 1)
+    return np.where(b == 0, 0, np.where((a < 0) ^ (b < 0), -size, size))
+
+
+_WHOLE_PAIRS: dict[str, _Pair] = {
+    **_SHARED_PAIRS,
+    "mul": lambda a, b, _: a * b,
+    "div": _cut_quotient,
+    "pow": lambda a, b, _: np.power(a.astype(np.float64), b.astype(np.float64)),
+}
 _INTEGER_PAIRS = {**_SHARED_PAIRS, "mul": _integer_mul, "div": _integer_div, "pow": _integer_pow}
 _FLOAT_PAIRS: dict[str, _Pair] = {
     **_SHARED_PAIRS,
@@ -360,18 +390,27 @@ _CURVED: dict[str, _Function] = {
     "relu6": lambda x, _: np.clip(x, 0, 6),
     "elu": lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
     "sigmoid": _sigmoid,
-    "hard_sigmoid": lambda x, alpha: np.clip(alpha * x + 0.5, 0, 1),
     "tanh": lambda x, _: np.tanh(x),
     "gelu": lambda x, _: 0.5 * x * (1 + _erf(x * 0.5**0.5)),
-    "silu": lambda x, _: x * _sigmoid(x),
+    "gelu_tanh": lambda x, _: x * 0.5 * (1 + np.tanh(x.dtype.type((2 / pi) ** 0.5) * (x + x.dtype.type(0.044715) * x**3))),
+    "silu": lambda x, alpha: x * _sigmoid(x.dtype.type(alpha) * x),
     "hard_swish": lambda x, _: x * np.clip(x * x.dtype.type(1 / 6) + x.dtype.type(0.5), 0, 1),
     "exp": lambda x, _: np.exp(x),
     "erf": lambda x, _: _erf(x),
     "sqrt": lambda x, _: np.sqrt(x),
     "reciprocal": lambda x, _: 1 / x,
     "log": lambda x, _: np.where(x > 0, np.log(x), -np.inf),
+    "trunc": lambda x, _: np.trunc(x),
 }
-_ALPHA = {"leaky_relu": 0.01, "prelu": 0.25, "elu": 1.0, "hard_sigmoid": 0.2}
+_ALPHA = {"leaky_relu": 0.01, "prelu": 0.25, "elu": 1.0, "hard_sigmoid": 0.2, "silu": 1.0}
+
+
+def _curve(op: Activation) -> _Function:
+    """The function of an activation that is not linear."""
+    if op.op != "hard_sigmoid":
+        return _CURVED[op.op]
+    beta = 0.5 if op.beta is None else op.beta
+    return lambda x, alpha: np.clip(alpha * x + beta, 0, 1)
 
 
 def _activation(layer: Layer, inputs: Results, integers: bool) -> Results:
@@ -382,7 +421,7 @@ def _activation(layer: Layer, inputs: Results, integers: bool) -> Results:
     if op.op == "clip" and not (op.low is None and op.high is None):
         return (_clipped(values, layer, integers),)
     if not integers:
-        return ((_LINEAR.get(op.op) or _CURVED[op.op])(values, alpha),)
+        return ((_LINEAR.get(op.op) or _curve(op))(values, alpha),)
     if slopes is None and values.dtype.itemsize <= 2 and values.size > 1 << 8 * values.dtype.itemsize:
         low = int(np.iinfo(values.dtype).min)  # fewer values than elements: compute each value once
         table = np.arange(low, int(np.iinfo(values.dtype).max) + 1)
@@ -403,13 +442,15 @@ def _clipped(values: Array, layer: Layer, integers: bool) -> Array:
 
 
 def _activated(values: npt.NDArray[np.int64], alpha: Any, layer: Layer) -> Array:
-    name, bits, out = layer.op.op, layer.precision.input.bits, layer.precision.output
+    op, bits, out = layer.op, layer.precision.input.bits, layer.precision.output
+    assert isinstance(op, Activation)
+    name = op.op
     if name == "relu6":
         return np.clip(values, 0, 6 << fraction_bits(bits))
     if name in _LINEAR:
         result = _LINEAR[name](values, alpha)
         return result if result.dtype.kind == "i" else to_fixed(result, 0, out)
-    return to_fixed(_CURVED[name](to_real(values, bits), alpha), _fraction_out(layer), out)
+    return to_fixed(_curve(op)(to_real(values, bits), alpha), _fraction_out(layer), out)
 
 
 def _softmax(layer: Layer, inputs: Results, integers: bool) -> Results:
@@ -466,7 +507,8 @@ def _local_response(layer: Layer, inputs: Results, integers: bool) -> Results:
     squares = np.pad(np.square(values), around)
     channels = values.shape[1]
     total = sum(squares[:, place : place + channels] for place in range(op.size))
-    scale = (1 + values.dtype.type(1e-4 / op.size) * total) ** values.dtype.type(0.75)
+    number = values.dtype.type
+    scale = (number(op.k) + number(op.alpha / op.size) * total) ** number(op.beta)
     return (_curved_result(values / scale, layer, integers),)
 
 
@@ -499,8 +541,10 @@ def _transpose(layer: Layer, inputs: Results) -> Results:
 
 def _upsample(layer: Layer, inputs: Results) -> Results:
     assert isinstance(layer.op, Upsample)
-    down, right = layer.op.scale
-    return (inputs[0].repeat(down, axis=2).repeat(right, axis=3),)
+    image = inputs[0]
+    for axis, taken, times in ((2, layer.op.rows, layer.op.scale[0]), (3, layer.op.columns, layer.op.scale[1])):
+        image = image.take(taken, axis=axis) if taken else image.repeat(times, axis=axis)
+    return (image,)
 
 
 def _pad(layer: Layer, inputs: Results) -> Results:
@@ -597,7 +641,7 @@ def run_reference(
     ``inputs`` replaces those of graph inputs, batch first. ``saturates``: accumulators that overflow do, by default they
     wrap. A sum of products saturates when it is complete; hardware may do so on the way, to another result.
     """
-    given = input_values(network, seed) if inputs is None else inputs
+    given = input_values(network, seed, inputs)
     tensors: dict[str, tuple[Array, ...]] = {name: (value,) for name, value in given.items()}
     for layer in network.layers:
         read = tuple(tensors[ref.source][ref.port] for ref in layer.inputs)

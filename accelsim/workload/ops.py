@@ -306,7 +306,8 @@ class Elementwise(Op):
     """Sum, difference, product or quotient of its inputs, element by element, with numpy's broadcasting.
 
     With one input the other operand is a constant (``value``, default 1) or ``trained`` values; ``constant_first``
-    says that it stands on the left (``1 - x``).
+    says that it stands on the left (``1 - x``). ``whole``: integers are whole numbers and no fractions; results wrap
+    around and quotients are cut off, as in C.
     """
 
     op: Literal["add", "sub", "mul", "div", "pow", "maximum", "minimum"]
@@ -314,6 +315,7 @@ class Elementwise(Op):
     value: float | None = None
     trained: NonNegativeInt = 0
     constant_first: bool = False
+    whole: bool = False
 
     def parameters(self, inputs: tuple[Shape, ...]) -> int:
         del inputs
@@ -334,8 +336,8 @@ class Elementwise(Op):
 
 
 ACTIVATIONS = (
-    "relu", "relu6", "leaky_relu", "prelu", "elu", "sigmoid", "hard_sigmoid", "tanh", "gelu", "silu", "hard_swish",
-    "exp", "erf", "sqrt", "clip", "abs", "neg", "reciprocal", "log",
+    "relu", "relu6", "leaky_relu", "prelu", "elu", "sigmoid", "hard_sigmoid", "tanh", "gelu", "gelu_tanh", "silu",
+    "hard_swish", "exp", "erf", "sqrt", "clip", "abs", "neg", "reciprocal", "log", "trunc",
 )  # fmt: skip
 
 
@@ -343,10 +345,11 @@ class Activation(Op):
     """A function of each element alone."""
 
     op: Literal[
-        "relu", "relu6", "leaky_relu", "prelu", "elu", "sigmoid", "hard_sigmoid", "tanh", "gelu", "silu", "hard_swish",
-        "exp", "erf", "sqrt", "clip", "abs", "neg", "reciprocal", "log",
+        "relu", "relu6", "leaky_relu", "prelu", "elu", "sigmoid", "hard_sigmoid", "tanh", "gelu", "gelu_tanh", "silu",
+        "hard_swish", "exp", "erf", "sqrt", "clip", "abs", "neg", "reciprocal", "log", "trunc",
     ]  # fmt: skip
     alpha: float | None = None
+    beta: float | None = None  # of a hard_sigmoid
     low: float | None = None  # bounds of a clip
     high: float | None = None
     trained: NonNegativeInt = 0  # slopes of a prelu
@@ -408,10 +411,16 @@ class BatchNorm(Op):
 
 
 class LocalResponseNorm(Op):
-    """Local response normalization over ``size`` neighbouring channels (square, sum, scale, power, product)."""
+    """Local response normalization over ``size`` neighbouring channels (square, sum, scale, power, product).
+
+    x / (k + alpha / size * sum of squares)**beta.
+    """
 
     op: Literal["lrn"] = "lrn"
     size: PositiveInt = 5
+    alpha: float = 1e-4
+    beta: float = 0.75
+    k: float = 1.0
 
     def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
         return (inputs[0],)
@@ -516,15 +525,23 @@ class Transpose(Op):
 
 
 class Upsample(Op):
-    """Repeats each pixel ``scale`` times each way (nearest neighbour)."""
+    """Repeats each pixel ``scale`` times each way (nearest neighbour).
+
+    ``rows`` and ``columns`` say which of the input's the output has, one after another, where that is no plain repetition.
+    """
 
     op: Literal["upsample"] = "upsample"
-    scale: Pair
+    scale: Pair = (1, 1)
+    rows: tuple[NonNegativeInt, ...] = ()
+    columns: tuple[NonNegativeInt, ...] = ()
 
     def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
         _require_rank(self, inputs[0], 4, "[channels, height, width]")
         n, c, h, w = inputs[0]
-        return ((n, c, h * self.scale[0], w * self.scale[1]),)
+        for name, taken, size in (("rows", self.rows, h), ("columns", self.columns, w)):
+            if taken and max(taken) >= size:
+                raise ValueError(f"{name} has {max(taken)}, its input has {size}: 0 to {size - 1}")
+        return ((n, c, len(self.rows) or h * self.scale[0], len(self.columns) or w * self.scale[1]),)
 
 
 class Pad(Op):

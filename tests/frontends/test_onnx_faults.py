@@ -45,7 +45,7 @@ def test_every_unknown_operator_is_named_at_once(tmp_path: Path) -> None:
 # nodes, input, weights, words that the fault must have
 REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "volume": ("y = Conv(x, w)", "float[2,8,4,4,4] x", {"w": (4, 8, 3, 3, 3)}, "its window has 3 axes"),
-    "computed weights": ("y = Conv(x, z)", f"{IMAGE}, float[4,8,3,3] z", {}, "its weights come out of the network"),
+    "computed weights": ("a = Relu(z) y = Conv(x, a)", f"{IMAGE}, float[2,8,3,3] z", {}, "its weights come out of the network"),
     "pool indices": ("p, i = MaxPool<kernel_shape=[2,2]>(x) f = Cast<to=1>(i) y = Add(p, f)", IMAGE, {}, "the indices"),
     "linear resize": ('y = Resize<mode="linear">(x, n, k)', IMAGE, {"n": (0,), "k": np.float32([1, 1, 2, 2])}, "mode"),
     "reflecting pad": ('y = Pad<mode="reflect">(x, p)', IMAGE, {"p": I64(0, 0, 1, 1, 0, 0, 1, 1)}, "other than zeros"),

@@ -121,7 +121,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], list[tuple[str, tuple[int, ...]
         "s = Shape(x) n = Gather(s, i) u = Unsqueeze(n, zero) t = Concat<axis=0>(u, minus) y = Reshape(x, t)", IMAGE,
         {"i": np.int64(0), "zero": I64(0), "minus": I64(-1)}, [("reshape", (2, 2048))],
     ),
-    "class token": ("y = Concat<axis=1>(token, x)", SEQUENCE, {"token": (2, 1, 16)}, [("concat", (2, 11, 16))]),
+    "class token": ("y = Concat<axis=1>(token, x)", SEQUENCE, {"token": (2, 1, 16)}, [("reshape", (2, 1, 16)), ("concat", (2, 11, 16))]),
     "two inputs": ("y = MatMul(x, z)", "float[4,8] x, float[8,5] z", {}, [("matmul", (1, 4, 5))]),
 }  # fmt: skip
 
