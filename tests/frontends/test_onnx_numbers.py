@@ -52,7 +52,10 @@ CASES: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "sum of constants": ("y = Sum(x, a, b)", ROWS, {"a": NORMAL(2, 6), "b": NORMAL(6)}, 21),
     "broadcast from an axis": ("y = Add<broadcast=1, axis=1>(x, c)", "float[2,4,4,4] x", {"c": NORMAL(4)}, 6),
     "quotient of integers": ("y = Div(x, c)", WHOLE, {"c": np.int32([3, -3, 2, -2, 7, 1])}, 21),
-    "integers": ("a = Mul(x, c) b = Sub(a, x) m = Max(b, one) y = Div(c, m)", WHOLE, {"c": np.int32([3, -300, 20, -2, 7, 1]), "one": np.int32(1)}, 21),
+    "integers": (
+        "a = Mul(x, c) b = Sub(a, x) m = Max(b, one) y = Div(c, m)",
+        WHOLE, {"c": np.int32([3, -300, 20, -2, 7, 1]), "one": np.int32(1)}, 21,
+    ),
     "cast that cuts": ("a = Cast<to=6>(x) y = Cast<to=1>(a)", ROWS, {}, 21),
     "negative axes": (
         "s = Softmax<axis=-2>(x) m = ReduceMean(s, a) a1, a2 = Split<axis=-1, num_outputs=2>(m) y = Concat<axis=-1>(a2, a1)",
@@ -95,7 +98,7 @@ def test_resize(mode: str, nearest: str, scales: tuple[float, float], tmp_path: 
 
 def with_if(condition: str, captured: str = "r") -> onnx.ModelProto:
     """Relu, then an If whose branches read it from outside: a product, or its negation."""
-    branch = f"""<ir_version: 8, opset_import: ["" : 17]> b () => (float[2,6] out) {{ t = NODE out = Relu(t) }}"""
+    branch = """<ir_version: 8, opset_import: ["" : 17]> b () => (float[2,6] out) { t = NODE out = Relu(t) }"""
     then, other = (parser.parse_model(branch.replace("NODE", n)).graph for n in (f"MatMul({captured}, w)", f"Neg({captured})"))
     proto = model(f"r = Relu(x) {condition} y = Abs(r)", ROWS, w=np.eye(6, dtype=np.float32) * 2, yes=np.bool_(True))
     node = helper.make_node("If", ["c"], ["y"], "choose", then_branch=then, else_branch=other)
