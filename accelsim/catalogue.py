@@ -179,6 +179,8 @@ def load_network(
     """
     changes = _under(overrides or {}, "workload")
     if batch is not None:
+        if ("batch",) in changes:
+            raise InputError(Fault("--batch", "", f"is {batch}, and --set workload.batch is {changes['batch',]}: leave one out"))
         changes = {**changes, ("batch",): batch}
     if isinstance(source, Network):
         return _read_again(source, changes)

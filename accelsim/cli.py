@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     _space(sub)
     sub.add_argument("--tilings", metavar="LAYER", help="every tiling of this layer, those that cannot win left out")
     sub.add_argument("--no-bound", action="store_true", help="run every tiling, hopeless or not")
-    sub.add_argument("--top", type=_positive, default=1, metavar="N", help="find the N best tilings (default 1)")
+    sub.add_argument("--top", type=_positive, metavar="N", help="find the N best tilings (default 1)")
     sub.add_argument("--jobs", type=_positive, default=1, metavar="N", help="processes of this machine (default 1)")
     sub.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler, tcp://HOST:PORT, instead of --jobs")
     sub.add_argument("--store", metavar="FILE", help="keep results here: nothing is run twice, what stopped goes on")
@@ -277,8 +277,7 @@ def _space(sub: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], dest="assignments", metavar="KEY=VALUE", help="for every point (repeatable)"
     )
     sub.add_argument("--values", action="store_true", help="let the operands flow through the registers")
-    sub.add_argument("--seed", type=_whole, default=0, metavar="N",
-                     help="of operands that no file gives, and of samplers (default 0)")  # fmt: skip
+    sub.add_argument("--seed", type=_whole, metavar="N", help="of operands that no file gives, and of samplers (default 0)")
 
 
 def _positive(text: str) -> int:
@@ -377,7 +376,7 @@ def _sweep(options: argparse.Namespace) -> int:
     from accelsim.sweep.api import sweep_spec
     from accelsim.sweep.command import finish, spec_from
 
-    spec = spec_from(options, tilings=options.tilings, bound=not options.no_bound, top=options.top)
+    spec = spec_from(options, tilings=options.tilings, bound=False if options.no_bound else None, top=options.top)
     table = sweep_spec(
         spec, jobs=options.jobs, store=options.store, scheduler=options.scheduler, progress=True
     )

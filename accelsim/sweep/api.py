@@ -11,22 +11,25 @@ from pydantic import BaseModel
 from accelsim.errors import Fault, InputError
 from accelsim.sweep.progress import Progress, progress_on_terminal
 from accelsim.sweep.runner import run_sweep
-from accelsim.sweep.spec import Spec, make_spec, read_spec
+from accelsim.sweep.spec import Spec, make_spec, refuse_beside, spec_of
 from accelsim.sweep.table import DEFAULT, SweepTable
+from accelsim.yaml_io import load_document
 
 if TYPE_CHECKING:
     from accelsim.sweep.search import SearchResult
     from accelsim.sweep.trial import Measure
 
 Source = str | Path
+_IN_FILE = {"objectives": "objective", "settings": "set", "bound": "tilings.bound", "top": "tilings.top"}
+"""Options whose key in a sweep file has another name."""
 
 
 def sweep(
     network: Source | Iterable[Source], arch: Source | Iterable[Source] | None = None,
     vary: Mapping[str, Any] | None = None, *, where: str | Sequence[str] = (), objective: str | Sequence[str] = (),
     overrides: Mapping[str, Any] | None = None, batch: int | None = None, layers: Iterable[str] = (),
-    mapping: Source | None = None, recipe: Source | None = None, values: bool = False, seed: int = 0,
-    tilings: str | None = None, bound: bool = True, top: int = 1, jobs: int = 1, store: Source | None = None,
+    mapping: Source | None = None, recipe: Source | None = None, values: bool = False, seed: int | None = None,
+    tilings: str | None = None, bound: bool | None = None, top: int | None = None, jobs: int = 1, store: Source | None = None,
     scheduler: str | None = None, progress: bool | Progress = False,
 ) -> SweepTable:  # fmt: skip
     """Simulate every point of a space.
@@ -43,7 +46,9 @@ def sweep(
     overrides : keys set for every point, as ``--set``.
     recipe    : compress the networks by it before they run; ``compression.prune.density`` and its kin may be varied.
     tilings   : instead of mapping it as usual, try every tiling of this layer; ``vary`` may restrict
-                ``mapping.LAYER.tile.X``. Those that cannot be among the ``top`` best are not run if ``bound``.
+                ``mapping.LAYER.tile.X``. Those that cannot be among the ``top`` best (1) are not run unless ``bound`` is
+                False.
+    seed      : of operands that no file gives (0).
     jobs, scheduler : processes of this machine, or a Dask scheduler's address.
     store     : a file that keeps results: what is there is not run again, what was interrupted goes on.
 
@@ -80,7 +85,10 @@ def _progress(spec: Spec, wanted: bool | Progress) -> Progress | None:
 
 def _spec(network: Any, arch: Any, vary: Mapping[str, Any] | None, options: dict[str, Any]) -> Spec:
     if arch is None:
-        return read_spec(network)
+        document = load_document(Path(network))
+        given = {"vary": ("vary", vary)} | {_IN_FILE.get(name, name): (name, value) for name, value in options.items()}
+        refuse_beside(document, {key: said for key, said in given.items() if said[1] not in (None, False, (), [], {})})
+        return spec_of(document)
     return make_spec(_names(network), _names(arch), vary or {}, source="sweep", **options)
 
 
@@ -102,7 +110,7 @@ def search(
     vary: Mapping[str, Any] | None = None, *, trials: int, objective: str | Sequence[str] = (),
     where: str | Sequence[str] = (), overrides: Mapping[str, Any] | None = None, sampler: str | None = None,
     store: str | None = None, study: str | None = None, batch: int | None = None, layers: Iterable[str] = (),
-    mapping: Source | None = None, recipe: Source | None = None, values: bool = False, seed: int = 0,
+    mapping: Source | None = None, recipe: Source | None = None, values: bool = False, seed: int | None = None,
     progress: bool | Progress = False,
 ) -> SearchResult:  # fmt: skip
     """Look for good points with Optuna, without visiting all of them; parameters as for `sweep`.
@@ -140,5 +148,7 @@ def search_spec(
     """Search a checked space."""
     from accelsim.sweep.search import run_search
 
+    if spec.tilings is not None:
+        raise InputError(Fault("search", "tilings", f"of {spec.tilings.layer} are tried by sweep, not by search: leave them out"))
     shown = _progress(spec, progress)
     return run_search(spec, trials=trials, sampler=sampler, store=store, study=study, progress=shown, measure=measure)

@@ -12,23 +12,16 @@ from rich.console import Console
 from accelsim.catalogue import parse_overrides
 from accelsim.errors import Fault, InputError
 from accelsim.sweep.show import print_sweep
-from accelsim.sweep.spec import SCHEMA, Spec, make_spec, parse_vary, spec_of
+from accelsim.sweep.spec import SCHEMA, Spec, make_spec, parse_vary, refuse_beside, spec_of
 from accelsim.sweep.table import SweepTable, check_output
 from accelsim.yaml_io import Document, load_document
 
-_SAID_BY_FILE = (
-    "arch",
-    "vary",
-    "where",
-    "objective",
-    "batch",
-    "layer",
-    "mapping",
-    "recipe",
-    "assignments",
-    "values",
-    "tilings",
-)
+_SAID_BY_FILE = {
+    "arch": "arch", "vary": "vary", "where": "where", "objective": "objective", "batch": "batch", "layer": "layers",
+    "mapping": "mapping", "recipe": "recipe", "assignments": "set", "values": "values", "seed": "seed",
+    "tilings": "tilings", "no_bound": "tilings.bound", "top": "tilings.top",
+}  # fmt: skip
+"""Options that say what a key of a sweep file says."""
 
 
 def spec_from(options: argparse.Namespace, **tilings: Any) -> Spec:
@@ -37,7 +30,7 @@ def spec_from(options: argparse.Namespace, **tilings: Any) -> Spec:
         check_output(options.out)
     document = _sweep_file(options.networks)
     if document is not None:
-        _refuse_flags(options)
+        refuse_beside(document, _given(options))
         return spec_of(document)
     if not options.arch:
         raise InputError(Fault("--arch", "", "is missing: name an architecture, or give a sweep file"))
@@ -58,13 +51,15 @@ def _sweep_file(networks: list[str]) -> Document | None:
     return document if is_sweep else None
 
 
-def _refuse_flags(options: argparse.Namespace) -> None:
-    given = [name for name in _SAID_BY_FILE if getattr(options, name, None)]
-    if given:
-        flags = {"assignments": "set"}
-        raise InputError(
-            Fault(f"--{flags.get(name, name)}", "", "is said by the sweep file; change it there") for name in given
-        )
+def _given(options: argparse.Namespace) -> dict[str, tuple[str, Any]]:
+    """What flags say of a sweep: the key of a file that says it -> the flag and its value."""
+    flags = {"assignments": "set", "no_bound": "no-bound"}
+    values = {name: getattr(options, name, None) for name in _SAID_BY_FILE}
+    return {
+        _SAID_BY_FILE[name]: (f"--{flags.get(name, name)}", value)
+        for name, value in values.items()
+        if value is not None and value is not False and value != []
+    }
 
 
 def finish(table: SweepTable, out: str | None, console: Console) -> int:

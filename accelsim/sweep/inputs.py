@@ -267,7 +267,7 @@ class Resolver:
 
     def _read_workload(self, source: str, overrides: Mapping[str, Any]) -> _Read:
         smaller = is_compressed(self.spec.recipe, overrides)
-        batch = None if "workload.batch" in overrides else self.spec.batch
+        batch = self.spec.batch
         plain = without_compression(overrides)
         values = self.spec.values or smaller
         network, notes = catalogue.load_network(source, batch=batch, overrides=plain, values=values)

@@ -73,7 +73,7 @@ class Space:
         for axis in axes:
             _check_axis(axis)
             for key in axis.keys:
-                if key in seen:
+                if any(other == key or other.startswith(f"{key}.") for other in seen):
                     raise SpaceError(key, "is varied twice")
                 seen.add(key)
         return cls(tuple(_ordered(axes)), tuple(where))

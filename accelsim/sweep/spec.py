@@ -205,8 +205,17 @@ class _Builder:
             return Space.of(axes, where)
         except SpaceError as error:
             path: KeyPath = ("vary", error.key)
-            self.fault(path if path in self.document.marks else ("zip",), f"{error.key}: {error.message}")
+            group: KeyPath = ("zip",) if ("zip",) in self.document.marks else ("vary",)
+            self.fault(path if path in self.document.marks else group, f"{error.key}: {error.message}")
             return Space(())
+
+    def said_once(self, paths: Mapping[str, KeyPath], said: Mapping[str, tuple[str, Any]]) -> None:
+        """A varied key (``paths``: its place) has no other value; ``said``: keys that have one, who gives it, and what."""
+        for key, path in paths.items():
+            for other, (who, value) in said.items():
+                if other == key or other.startswith(f"{key}."):
+                    it = "it" if other == key else other
+                    self.fault(path, f"{key} is varied, and {who} sets {it} to {value}: leave one of them out")
 
     def check(self) -> None:
         if self.faults:
@@ -238,6 +247,11 @@ def spec_of(document: Document) -> Spec:
         why = name and no_file(Path(_located(name, document)))
         if why:
             build.fault((key,), why)
+    if tilings and file.layers:
+        build.fault(("layers",), f"are not looked at beside tilings, which are of {tilings.layer} alone: leave one out")
+    places: dict[str, KeyPath] = {key: ("vary", keys) for keys in file.vary for key in _keys(keys)}
+    places |= {key: ("zip", index, key) for index, group in enumerate(file.zip) for key in group}
+    build.said_once(places, _said("set", file.set, "batch", file.batch))
     build.check()
     return Spec(
         networks=tuple(_located(name, document) for name in file.network),
@@ -247,6 +261,31 @@ def spec_of(document: Document) -> Spec:
         recipe=_located(file.recipe, document) if file.recipe else None,
         values=file.values, seed=file.seed, tilings=tilings, name=file.name,
     )  # fmt: skip
+
+
+def refuse_beside(document: Document, given: Mapping[str, tuple[str, Any]]) -> None:
+    """A sweep file says all of a sweep: `InputError` for what is given beside it.
+
+    ``given``: the key of the file that says it -> who gives it (``--seed``), and what.
+    """
+    faults = []
+    for key, (who, value) in given.items():
+        path: KeyPath = tuple(key.split("."))
+        here = document.data
+        for part in path:
+            here = here.get(part) if isinstance(here, dict) else None
+        said = f"is {here!r} here" if here is not None else "is not said here"
+        gives = "is given" if value is True else f"gives {value!r}"
+        told = f"{said}, and {who} {gives}: a sweep file says all of its sweep; change it there, and leave {who} out"
+        faults.append(document.fault(path, told))
+    if faults:
+        raise InputError(faults)
+
+
+def _said(who: str, settings: Mapping[str, Any], other: str, batch: int | None) -> dict[str, tuple[str, Any]]:
+    """Keys that have one value for the whole sweep: who says so, and which."""
+    said = {key: (who, value) for key, value in settings.items()}
+    return said | ({} if batch is None else {"workload.batch": (other, batch)})
 
 
 def _tilings(build: _Builder, block: TilingsBlock) -> Tilings:
@@ -274,15 +313,16 @@ def _located(name: str, document: Document) -> str:
 def make_spec(
     networks: Iterable[str], archs: Iterable[str], vary: Mapping[str, Any], *, where: Sequence[str] = (),
     objectives: Sequence[str] = (), settings: Mapping[str, Any] | None = None, batch: int | None = None,
-    layers: Iterable[str] = (), mapping: str | None = None, values: bool = False, seed: int = 0,
-    tilings: str | None = None, bound: bool = True, top: int = 1, source: str = FLAGS, free: bool = False,
-    recipe: str | None = None,
+    layers: Iterable[str] = (), mapping: str | None = None, values: bool = False, seed: int | None = None,
+    tilings: str | None = None, bound: bool | None = None, top: int | None = None, source: str = FLAGS,
+    free: bool = False, recipe: str | None = None,
 ) -> Spec:  # fmt: skip
     """A sweep from plain values: ``vary`` maps a key, or several with commas between, to VALUES.
 
     ``free`` keys are any words: they go to a function of the user's.
 
     With ``tilings`` naming a layer, ``mapping.LAYER.tile.X`` in ``vary`` says which sizes its tiles may have.
+    ``bound`` (True unless given) and ``top`` (1) are of them alone.
     """
     build = _Builder(Document({}, source), free=free)
     for key in settings or {}:
@@ -295,12 +335,22 @@ def make_spec(
     layer = None
     if tilings:
         tile = {key.rpartition(".")[2]: build.values((key,), given) for key, given in own.items()}
-        layer = Tilings(tilings, tile, bound=bound, top=top)
+        layer = Tilings(tilings, tile, bound=bound is not False, top=top or 1)
+    flag = "--" if source == FLAGS else ""
+    for word, given in (("top", top), ("no-bound" if flag else "bound", bound)):
+        if given is not None and not tilings:
+            build.faults.append(Fault(f"{flag}{word}", "", f"is of tilings: name a layer with {flag}tilings"))
+    wanted = tuple(layers)
+    if tilings and wanted:
+        told = f"is not looked at beside {flag}tilings {tilings}, which are of that layer alone: leave one out"
+        build.faults.append(Fault(f"{flag}layer", ", ".join(wanted), told))
+    places: dict[str, KeyPath] = {key: ("vary",) for axis in axes for key in axis.keys}
+    build.said_once(places, _said(f"{flag}set" if flag else "overrides", settings or {}, f"{flag}batch", batch))
     build.check()
     return Spec(
         networks=tuple(networks), archs=tuple(archs), space=space, objectives=goals, limits=tuple(limits),
-        settings=dict(settings or {}), batch=batch, layers=tuple(layers), mapping=mapping, values=values,
-        seed=seed, tilings=layer, recipe=recipe,
+        settings=dict(settings or {}), batch=batch, layers=wanted, mapping=mapping, values=values,
+        seed=seed or 0, tilings=layer, recipe=recipe,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from accelsim.arch.spec import Tensor
 from accelsim.errors import AccelsimError, Fault, InfeasibleError, InputError, InvariantError
 from accelsim.mapping.loopnest import DIMS, LoopNest, lower
 from accelsim.mapping.machine import Ints
-from accelsim.mapping.mapping import LayerMapping, Order, TileSizes
+from accelsim.mapping.mapping import LayerMapping, MappingFile, Order, TileSizes
 from accelsim.sweep.inputs import Inputs, Point, Resolver
 from accelsim.sweep.ledger import Ledger
 from accelsim.sweep.objective import Objective
@@ -36,6 +36,7 @@ from accelsim.sweep.spec import Spec, Tilings
 from accelsim.sweep.store import Outcome, Store
 from accelsim.sweep.table import DEFAULT, Row, SweepTable, make_rows, statuses
 from accelsim.sweep.values import divisors
+from accelsim.workload.network import Network
 
 if TYPE_CHECKING:
     from accelsim.engines.mapped import MappedEngine
@@ -45,6 +46,8 @@ ROUND = 32  # tilings that are run before the best is looked at again
 MOST_TILES = 5_000_000
 TILE_KEYS = tuple(f"tile.{dim}" for dim in DIMS)
 KEYS = (*TILE_KEYS, "order", "keep", "bound_cycles")
+_TRIED = ("tile", "order", "keep")
+_FIXED = "is fixed by the mapping, and is what tilings try: leave it out there (tile sizes to try: mapping.LAYER.tile.X)"
 _KEPT: tuple[Tensor, ...] = ("input", "weight")
 _LOOPS = (("N", "P", "Q"), ("K",), ("C", "R", "S"))  # the loops that the mapper permutes
 Rank = tuple[int, int, int]  # cycles, bits off chip, place in the space
@@ -117,6 +120,7 @@ def work_of(inputs: Inputs) -> Work:
     from accelsim.sweep.bound import Work
 
     network, mapping = inputs.ready()
+    _refuse_fixed(mapping, network)
     nests = [(y, work) for y in network.layers for work in lower(y).work if isinstance(work, LoopNest)]
     post = Simulator(inputs.arch, mapping).posts(network)[nests[0][0].name if nests else network.layers[0].name]
     if len(nests) != 1 or not isinstance(post.engine, MappedEngine) or _is_foreign(post.engine, nests[0][1]):
@@ -135,6 +139,13 @@ def work_of(inputs: Inputs) -> Work:
         able = [tensor for tensor in able if not resident[tensor]]
     dataflow = mapping.of(layer.name).dataflow or unit.dataflow
     return Work(nest, post.arch, unit, layer.precision, dataflow, placement, tuple(able))
+
+
+def _refuse_fixed(mapping: MappingFile, network: Network) -> None:
+    """What tilings try must not be fixed as well."""
+    fixed = [(layer.name, key) for layer in network.layers for key in mapping.of(layer.name).fixed() if key in _TRIED]
+    if fixed:
+        raise InputError(Fault("tilings", f"{name}.{key}", _FIXED) for name, key in fixed)
 
 
 def _is_foreign(engine: MappedEngine, nest: LoopNest) -> bool:

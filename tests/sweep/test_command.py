@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+import accelsim
 from accelsim.check import check_file
 from accelsim.cli import main
+from accelsim.errors import InputError
 
 
 def test_sweep_from_flags(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,8 +33,54 @@ def test_sweep_and_search_from_a_file(
     pytest.importorskip("optuna")
     assert main(["search", str(tmp_path / "s.yaml"), "--trials", "3", "--sampler", "random"]) == 0
     assert "3 points: 3 ran" in capsys.readouterr().out
-    assert main(["sweep", str(tmp_path / "s.yaml"), "--arch", files[1]]) == 2
-    assert "is said by the sweep file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [
+    ["--seed", "5"], ["--seed", "0"], ["--batch", "4"], ["--set", "arch.clock=1GHz"], ["--layer", "conv"], ["--values"],
+    ["--arch", "tpu_v1"], ["--vary", "arch.engine.cols=[2]"], ["--tilings", "conv"], ["--top", "3"], ["--no-bound"],
+])  # fmt: skip
+def test_a_flag_beside_a_file_is_refused_naming_both(
+    files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"schema: accelsim.sweep/1\nnetwork: {files[0]}\narch: {files[1]}\nseed: 1\n")
+    assert main(["sweep", str(path), *flags]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"{path}:")
+    assert flags[0] in said
+
+
+def test_a_file_is_not_added_to_in_python(files: tuple[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"schema: accelsim.sweep/1\nnetwork: {files[0]}\narch: {files[1]}\nseed: 1\n")
+    assert len(accelsim.sweep(path)) == 1
+    with pytest.raises(InputError, match="seed: is 1 here, and seed gives 5"):
+        accelsim.sweep(path, seed=5)
+
+
+@pytest.mark.parametrize(("flags", "message"), [
+    (["--batch", "4", "--vary", "workload.batch=1:3"], "workload.batch is varied, and --batch sets it to 4"),
+    (["--set", "arch.clock=1GHz", "--vary", "arch.clock=[2 GHz]"], "arch.clock is varied, and --set sets it to 1GHz"),
+    (["--set", "mapping.fc.tile.K=2", "--vary", "mapping.fc.tile=[{C: 2}]"], "--set sets mapping.fc.tile.K to 2"),
+    (["--batch", "4", "--set", "workload.batch=3"], "--batch: is 4, and --set workload.batch is 3"),
+    (["--vary", "mapping.fc.tile.K=[2]", "--vary", "mapping.fc.tile=[{C: 2}]"], "mapping.fc.tile: is varied twice"),
+    (["--top", "2"], "--top: is of tilings"),
+    (["--no-bound"], "--no-bound: is of tilings"),
+    (["--tilings", "fc", "--layer", "conv"], "--layer: conv: is not looked at beside --tilings fc"),
+    (["--tilings", "fc", "--set", "mapping.fc.order=K C"], "fc.order: is fixed by the mapping, and is what tilings try"),
+])  # fmt: skip
+def test_two_words_for_one_thing_are_refused(
+    files: tuple[str, str], capsys: pytest.CaptureFixture[str], flags: list[str], message: str
+) -> None:
+    assert main(["sweep", files[0], "--arch", files[1], *flags]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_search_takes_no_tilings(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "s.yaml"
+    path.write_text(f"schema: accelsim.sweep/1\nnetwork: {files[0]}\narch: {files[1]}\ntilings: {{layer: conv}}\n")
+    assert main(["search", str(path), "--trials", "1"]) == 2
+    assert "are tried by sweep" in capsys.readouterr().err
 
 
 def test_tilings(files: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
