@@ -57,6 +57,7 @@ class Work:
     dataflow: str
     placement: Placement
     keepable: tuple[Tensor, ...] = ()  # tensors that a mapping may keep whole
+    parts: int = 1  # of the batch, each a nest such as this
 
     def stored(self, weight_bits: Bits) -> Bits:
         """What weights of so many bits take where they come from, at least."""

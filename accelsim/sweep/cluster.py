@@ -6,7 +6,9 @@ none of the sweep's files (in values mode: but those of the operands).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +16,12 @@ from accelsim.errors import Fault, InputError
 from accelsim.sweep.evaluate import Batch, run_batch
 from accelsim.sweep.inputs import model_version
 from accelsim.sweep.pool import TRIES, Results
-from accelsim.sweep.store import Outcome
+from accelsim.sweep.store import Outcome, StoppedError
 
 FLAG = "--scheduler"
+_LOG = logging.getLogger("distributed.client")
 CONNECT_SECONDS = 15
+CLOSE_SECONDS = 5
 
 
 @dataclass
@@ -30,7 +34,8 @@ class Cluster:
 
     @property
     def workers(self) -> int:
-        workers = self._connected().scheduler_info(-1)["workers"].values()
+        with self._reached():
+            workers = self._connected().scheduler_info(-1)["workers"].values()
         return max(1, sum(int(worker["nthreads"]) for worker in workers))
 
     def run(self, batches: Iterator[Batch]) -> Iterator[Results]:
@@ -41,18 +46,41 @@ class Cluster:
         queue: Any = as_completed(loop=loop)  # type: ignore[no-untyped-call]
         for batch in self._next(batches):
             queue.add(self._submit(batch, 0))
-        for future in queue:
+        while self._under_way:
+            with self._reached():
+                future = next(queue)
+                answer = self._answer(future)
             batch, failures = self._under_way.pop(future)
-            if future.status == "error" and _is_lost(future.exception()):
-                for single, tried in _singles(batch, failures + 1):
-                    if tried >= TRIES:
-                        yield [(job.number, _CRASHED) for job in single.jobs]
-                    else:
-                        queue.add(self._submit(single, tried))
-            else:
-                yield _checked(future.result(), self.address)
+            if answer is not None:
+                yield _checked(answer, self.address)
+            for single, tried in _singles(batch, failures + 1) if answer is None else ():
+                if tried >= TRIES:
+                    yield [(job.number, _CRASHED) for job in single.jobs]
+                else:
+                    queue.add(self._submit(single, tried))
             for following in self._next(batches):
                 queue.add(self._submit(following, 0))
+
+    def _answer(self, future: Any) -> tuple[str, Results] | None:
+        """What came back of a batch; None where the workers that had it died."""
+        from distributed import CancelledError, KilledWorker
+
+        try:
+            answer: tuple[str, Results] = future.result()
+        except (KilledWorker, CancelledError):
+            if self._client.status != "running":
+                raise OSError("it closed the connection") from None
+            return None
+        return answer
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Around what needs the scheduler: says so where it is gone."""
+        try:
+            yield
+        except OSError as error:
+            told = (str(error) or type(error).__name__).splitlines()[0]
+            raise StoppedError(f"{FLAG}: {self.address}: the scheduler is gone ({told})") from None
 
     def _next(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """As many batches as keep every worker busy, those that have joined meanwhile too."""
@@ -65,7 +93,8 @@ class Cluster:
             room -= 1
 
     def _submit(self, batch: Batch, failures: int) -> Any:
-        future = self._connected().submit(_run, batch, pure=False)
+        with self._reached():
+            future = self._connected().submit(_run, batch, pure=False)
         self._under_way[future] = (batch, failures)
         return future
 
@@ -77,6 +106,7 @@ class Cluster:
                 raise InputError(Fault(FLAG, "", "needs Dask: pip install 'accelsim[cluster]'")) from None
             try:
                 make: Any = Client
+                _LOG.setLevel(logging.CRITICAL)  # what it has to say of a lost scheduler is a traceback; `_reached` says it
                 self._client = make(self.address, timeout=CONNECT_SECONDS, set_as_default=False)
             except (OSError, ValueError, TypeError) as error:
                 raise InputError(Fault(FLAG, self.address, f"cannot be reached: {error}")) from None
@@ -86,10 +116,11 @@ class Cluster:
         return [_checked(future.result(), self.address) for future in self._under_way if future.status == "finished"]
 
     def close(self) -> None:
-        if self._client is not None:
-            self._client.cancel(list(self._under_way))
-            self._client.close()
-            self._client = None
+        client, self._client = self._client, None
+        if client is not None:
+            with suppress(OSError, TimeoutError):  # gone already
+                client.cancel(list(self._under_way))
+                client.close(timeout=CLOSE_SECONDS)
 
 
 _CRASHED = Outcome("defect", f"lost with the workers that ran it, {TRIES} times")
@@ -105,12 +136,6 @@ def _checked(answer: tuple[str, Results], address: str) -> Results:
         told = f"its workers run accelsim {version}, this is {model_version()}: install the same on both"
         raise InputError(Fault(FLAG, address, told))
     return results
-
-
-def _is_lost(error: BaseException) -> bool:
-    from distributed import CancelledError, KilledWorker
-
-    return isinstance(error, KilledWorker | CancelledError)
 
 
 def _singles(batch: Batch, failures: int) -> list[tuple[Batch, int]]:

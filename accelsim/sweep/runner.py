@@ -20,10 +20,12 @@ from accelsim.sweep.objective import Objective
 from accelsim.sweep.pool import Backend, Here, Pool
 from accelsim.sweep.progress import Progress, Silent
 from accelsim.sweep.spec import Spec
-from accelsim.sweep.store import Outcome, Store
+from accelsim.sweep.store import Outcome, StoppedError, Store
 from accelsim.sweep.table import DEFAULT, SweepTable, make_rows, statuses
 
 MOST_FAULTS = 20
+MOST_POINTS = 1_000_000  # in memory, and days of simulation
+MOST_GRID = 10_000_000  # that are walked where constraints leave points out: minutes
 
 
 class SweepInterrupted(KeyboardInterrupt):
@@ -31,8 +33,13 @@ class SweepInterrupted(KeyboardInterrupt):
 
     def __init__(self, done: int, total: int, store: Store) -> None:
         self.done, self.total = done, total
-        kept = f"kept in {store.path}; the same command goes on from there" if store.lasts else "lost: use --store FILE"
-        super().__init__(f"interrupted: {done} of {total} points are done, {kept}")
+        super().__init__(f"interrupted: {done_so_far(done, total, store)}")
+
+
+def done_so_far(done: int, total: int, store: Store) -> str:
+    """What has become of the points that are done when a sweep ends before its end."""
+    kept = f"kept in {store.path}; the same command goes on from there" if store.lasts else "lost: use --store FILE"
+    return f"{done} of {total} points are done, {kept}"
 
 
 def open_backend(jobs: int = 1, scheduler: str | None = None) -> Backend:
@@ -65,17 +72,25 @@ def run_sweep(
 
 def list_points(spec: Spec, resolver: Resolver) -> tuple[list[Point], int]:
     """Every point in the order of the table, and how many of the grid the constraints exclude."""
+    pairs = [(network, arch) for network in spec.networks for arch in spec.archs]
+    _refuse_many(len(pairs) * spec.space.size, MOST_GRID if spec.space.where else MOST_POINTS)
     points, excluded = list[Point](), 0
-    for network in spec.networks:
-        for arch in spec.archs:
-            resolver.inputs(Point(network, arch))  # the inputs themselves must be in order
-            base = SpaceBase(resolver, network, arch)
-            try:
-                points += [Point(network, arch, assignment) for assignment in spec.space.points(base)]
-                excluded += spec.space.count(base)[1] if spec.space.where else 0
-            except EvaluationError as error:
-                raise InputError(Fault("where", "", str(error))) from None
+    for network, arch in pairs:
+        resolver.inputs(Point(network, arch))  # the inputs themselves must be in order
+        try:
+            for assignment, left_out in spec.space.walk(SpaceBase(resolver, network, arch)):
+                excluded += left_out
+                points += [] if assignment is None else [Point(network, arch, assignment)]
+                _refuse_many(len(points), MOST_POINTS)
+        except EvaluationError as error:
+            raise InputError(Fault("where", "", str(error))) from None
     return points, excluded
+
+
+def _refuse_many(count: int, most: int) -> None:
+    if count > most:
+        told = f"makes {count:,} points or more, at most {most:,} are taken"
+        raise InputError(Fault("sweep", "vary", f"{told}: vary fewer keys or values, or look for good points with search"))
 
 
 def point_label(point: Point) -> dict[str, Any]:
@@ -149,6 +164,8 @@ class _Run:
         except KeyboardInterrupt:
             self.ledger.rescue()
             raise SweepInterrupted(len(self.outcomes), len(self.points), self.store) from None
+        except StoppedError as error:
+            raise StoppedError(f"{error}: {done_so_far(len(self.outcomes), len(self.points), self.store)}") from None
         self._refuse_if_nothing_is_legal()
         return self._table()
 

@@ -24,7 +24,7 @@ from accelsim.sweep.progress import Progress, Silent
 from accelsim.sweep.runner import Best, point_label
 from accelsim.sweep.space import Axis
 from accelsim.sweep.spec import Spec
-from accelsim.sweep.store import Outcome
+from accelsim.sweep.store import Outcome, StoppedError
 from accelsim.sweep.table import SweepTable, make_rows, statuses
 from accelsim.sweep.trial import Measure, Measured, Simulated, Trier
 
@@ -170,12 +170,18 @@ class _Search:
         self.best = Best(self.spec)
 
     def run(self, trials: int) -> SearchResult:
+        from optuna.exceptions import StorageInternalError
+
         self.progress.start(trials)
         try:
             self.study.optimize(self._try, callbacks=[lambda study, _: self._stop_when_done(study, trials)])
         except KeyboardInterrupt:
             kept = f"kept in {self.store}; the same command goes on" if self.store else "lost: use --store FILE"
             raise KeyboardInterrupt(f"interrupted: {len(self.outcomes)} of {trials} trials are done, {kept}") from None
+        except StorageInternalError as error:
+            why = str(error.__cause__ or error).splitlines()[0]
+            done = f"{len(self.outcomes)} of {trials} trials are done"
+            raise StoppedError(f"{self.store}: the study cannot be kept ({why}): {done}") from None
         return self._result()
 
     def _stop_when_done(self, study: Study, trials: int) -> None:

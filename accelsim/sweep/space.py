@@ -85,17 +85,14 @@ class Space:
 
     def points(self, base: Base) -> Iterator[dict[str, Any]]:
         """Every assignment that satisfies the constraints."""
-        return (point for point, _ in self._walk(base) if point is not None)
+        return (point for point, _ in self.walk(base) if point is not None)
 
-    def count(self, base: Base) -> tuple[int, int]:
-        """How many points there are, and how many of the grid the constraints exclude."""
-        inside = excluded = 0
-        for point, left_out in self._walk(base):
-            inside += point is not None
-            excluded += left_out
-        return inside, excluded
+    @property
+    def size(self) -> int:
+        """Points of the grid, constraints and conditions aside; an axis of divisors, which depend on a layer, counts once."""
+        return prod(1 if axis.depends_on_size else len(axis.values[0]) for axis in self.axes)
 
-    def _walk(self, base: Base) -> Iterator[tuple[dict[str, Any] | None, int]]:
+    def walk(self, base: Base) -> Iterator[tuple[dict[str, Any] | None, int]]:
         """(a point, 0), or (None, how many points were cut off here)."""
         checks = self._checks()
         if not _holds(checks[0], base, {}):

@@ -5,12 +5,16 @@ a kill at any moment the file holds whole transactions and nothing else, and a p
 Any number of sweeps may write to one file at a time (write-ahead log). The file must lie on a disk of this machine:
 SQLite's log does not work over a network file system.
 
+Every point is sealed by a digest of its row: what a failing disk changes is told, not believed. Results of another
+version of the code have other keys, so they are never found; a file of another version of this format is refused.
+
 The names of a result's columns are kept once, not once a point, and points are found through an index over their
 keys, so the thousandth point costs what the millionth does.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import time
@@ -21,12 +25,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal
 
-from accelsim.errors import Fault, InputError
+from accelsim.errors import AccelsimError, Fault, InputError
 
 Status = Literal["ok", "infeasible", "illegal", "defect"]
 Cell = int | float | str | None
 APPLICATION_ID = 0x61637377  # "acsw"
-VERSION = 1
+VERSION = 2
 WAIT_SECONDS = 60.0
 _AT_ONCE = 500  # keys in one query
 
@@ -40,9 +44,26 @@ CREATE TABLE points (
     reason TEXT NOT NULL,
     columns INTEGER NOT NULL REFERENCES columns (id),
     cells TEXT NOT NULL,
-    label TEXT NOT NULL
+    label TEXT NOT NULL,
+    seal BLOB NOT NULL
 );
 """
+
+
+_KEPT = "key, status, reason, columns, cells, label, seal"
+_DAMAGED = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT")
+_DAMAGE = ("no such table", "no such column", "Could not decode")
+_DISK = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_LOCKED")
+
+
+class StoppedError(AccelsimError):
+    """Something that a sweep stands on gave way while it ran: a full disk, a scheduler that died."""
+
+
+def _seal(*parts: bytes | str) -> bytes:
+    """A digest of a row as it is written."""
+    whole = [part if isinstance(part, bytes) else str(part).encode("utf-8", "surrogatepass") for part in parts]
+    return hashlib.sha256(b"\0".join(whole)).digest()[:8]
 
 
 @dataclass(frozen=True)
@@ -78,9 +99,9 @@ class Store:
             self._base = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None)
             self._open()
         except sqlite3.Error as error:
-            raise InputError(Fault(self.path, "", f"cannot be used as a store: {error}")) from None
+            raise self._told(error) from None
         self._ids: dict[tuple[str, str], int] = {}
-        self._names: dict[int, list[str]] = {}
+        self._names: dict[int, str] = {}
 
     @property
     def lasts(self) -> bool:
@@ -125,6 +146,26 @@ class Store:
     def _pragma(self, name: str) -> int:
         return int(self._base.execute(f"PRAGMA {name}").fetchone()[0])
 
+    def _told(self, error: sqlite3.Error) -> AccelsimError:
+        """What SQLite says, as an error of ours: the file's fault, or the disk's."""
+        code = getattr(error, "sqlite_errorname", None) or ""
+        said = str(error).split(" with text ")[0]  # and not the text, which may be long
+        if code.startswith(_DAMAGED) or any(words in said for words in _DAMAGE):
+            return self._damaged(said)
+        if code.startswith(_DISK):
+            return StoppedError(f"{self.path}: the store cannot be written ({error})")
+        return InputError(Fault(self.path, "", f"cannot be used as a store: {error}"))
+
+    def _damaged(self, how: str) -> InputError:
+        return InputError(Fault(self.path, "", f"is damaged ({how}); move it away, or choose another file with --store"))
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self._told(error) from None
+
     def _refuse(self, why: str) -> None:
         self._base.close()
         raise InputError(Fault(self.path, "", f"{why}; choose another file with --store"))
@@ -136,10 +177,11 @@ class Store:
         self._base.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._base.execute("COMMIT")
         except BaseException:
-            self._base.execute("ROLLBACK")
+            if self._base.in_transaction:  # a full disk has ended it already
+                self._base.execute("ROLLBACK")
             raise
-        self._base.execute("COMMIT")
 
     def add(self, entries: Iterable[Entry]) -> None:
         """Keep outcomes, all of them in one transaction; what is there already stays as it is."""
@@ -147,22 +189,18 @@ class Store:
         if not kept:
             return
         ids = dict(self._ids)
-        with self._transaction():
+        with self._telling(), self._transaction():
             rows = [self._row(entry, ids) for entry in kept]
-            self._base.executemany("INSERT OR IGNORE INTO points VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+            self._base.executemany("INSERT OR IGNORE INTO points VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
         self._ids = ids
 
     def _row(self, entry: Entry, ids: dict[tuple[str, str], int]) -> tuple[Any, ...]:
-        outcome = entry.outcome
-        return (
-            entry.key,
-            self._id("models", "name", entry.model, ids),
-            outcome.status,
-            outcome.reason,
-            self._id("columns", "names", json.dumps(list(outcome.metrics)), ids),
-            json.dumps(list(outcome.metrics.values()), allow_nan=False),
-            json.dumps(dict(entry.label), default=str),
-        )
+        outcome, names = entry.outcome, json.dumps(list(entry.outcome.metrics))
+        model, columns = self._id("models", "name", entry.model, ids), self._id("columns", "names", names, ids)
+        cells = json.dumps(list(outcome.metrics.values()), allow_nan=False)
+        label = json.dumps(dict(entry.label), default=str)
+        seal = _seal(entry.key, outcome.status, outcome.reason, names, cells, label)
+        return (entry.key, model, outcome.status, outcome.reason, columns, cells, label, seal)
 
     def _id(self, table: str, column: str, text: str, ids: dict[tuple[str, str], int]) -> int:
         if (table, text) not in ids:
@@ -179,38 +217,43 @@ class Store:
         for first in range(0, len(keys), _AT_ONCE):
             some = keys[first : first + _AT_ONCE]
             marks = ",".join("?" * len(some))
-            query = f"SELECT key, status, reason, columns, cells FROM points WHERE key IN ({marks})"
-            for key, status, reason, columns, cells in self._base.execute(query, some):
-                found[key] = Outcome(status, reason, self._metrics(columns, cells))
+            query = f"SELECT {_KEPT} FROM points WHERE key IN ({marks})"
+            with self._telling():
+                found |= {row[0]: self._outcome(row) for row in self._base.execute(query, some)}
         return found
 
-    def _metrics(self, columns: int, cells: str) -> dict[str, Cell]:
+    def _outcome(self, row: Sequence[Any]) -> Outcome:
+        """The outcome of a row of `_KEPT`; raises `InputError` where it is not the row that was written."""
+        key, status, reason, columns, cells, label, seal = row
+        names = self._column_names(columns)
+        if seal != _seal(key, status, reason, names, cells, label):
+            raise self._damaged("a row is not what was written")
+        return Outcome(status, reason, dict(zip(json.loads(names), json.loads(cells), strict=True)))
+
+    def _column_names(self, columns: int) -> str:
         if columns not in self._names:
-            text = self._base.execute("SELECT names FROM columns WHERE id = ?", (columns,)).fetchone()[0]
-            self._names[columns] = json.loads(text)
-        return dict(zip(self._names[columns], json.loads(cells), strict=True))
+            found = self._base.execute("SELECT names FROM columns WHERE id = ?", (columns,)).fetchone()
+            self._names[columns] = found[0] if found else ""
+        return self._names[columns]
 
     def __len__(self) -> int:
-        return int(self._base.execute("SELECT count(*) FROM points").fetchone()[0])
+        with self._telling():
+            return int(self._base.execute("SELECT count(*) FROM points").fetchone()[0])
 
     def __iter__(self) -> Iterator[dict[str, Cell]]:
         """Every point as a row, in the order in which they came: what it was called, and what came of it."""
-        query = (
-            "SELECT label, models.name, status, reason, columns, cells FROM points "
-            "JOIN models ON models.id = points.model ORDER BY points.rowid"
-        )
-        for label, model, status, reason, columns, cells in self._base.execute(query):
-            yield {
-                **json.loads(label), "model": model, "status": status, "reason": reason,
-                **self._metrics(columns, cells),
-            }  # fmt: skip
+        query = f"SELECT models.name, {_KEPT} FROM points JOIN models ON models.id = points.model ORDER BY points.rowid"
+        with self._telling():
+            for model, *row in self._base.execute(query):
+                outcome, label = self._outcome(row), json.loads(row[5])
+                yield {**label, "model": model, "status": outcome.status, "reason": outcome.reason, **outcome.metrics}
 
     def check(self) -> None:
         """Raise `InputError` if the file is damaged."""
-        said = [row[0] for row in self._base.execute("PRAGMA integrity_check")]
-        said += [
-            f"row {row[1]} of {row[0]} refers to nothing" for row in self._base.execute("PRAGMA foreign_key_check")
-        ]
+        with self._telling():
+            said = [row[0] for row in self._base.execute("PRAGMA integrity_check")]
+            orphans = self._base.execute("PRAGMA foreign_key_check").fetchall()
+        said += [f"row {row[1]} of {row[0]} refers to nothing" for row in orphans]
         if said != ["ok"]:
             raise InputError([Fault(self.path, "", text) for text in said if text != "ok"])
 

@@ -31,11 +31,12 @@ from accelsim.sweep.ledger import Ledger
 from accelsim.sweep.objective import Objective
 from accelsim.sweep.pool import Backend
 from accelsim.sweep.progress import Progress, Silent
-from accelsim.sweep.runner import Best, SweepInterrupted, list_points, open_backend, point_label
+from accelsim.sweep.runner import Best, SweepInterrupted, done_so_far, list_points, open_backend, point_label
 from accelsim.sweep.spec import Spec, Tilings
-from accelsim.sweep.store import Outcome, Store
+from accelsim.sweep.store import Outcome, StoppedError, Store
 from accelsim.sweep.table import DEFAULT, Row, SweepTable, make_rows, statuses
 from accelsim.sweep.values import divisors
+from accelsim.workload.batch import part_of
 from accelsim.workload.network import Network
 
 if TYPE_CHECKING:
@@ -43,9 +44,10 @@ if TYPE_CHECKING:
     from accelsim.sweep.bound import Work
 
 ROUND = 32  # tilings that are run before the best is looked at again
-MOST_TILES = 5_000_000
+MOST_POINTS = 5_000_000  # tiles under orders with kept tensors: some 100 bytes each
 TILE_KEYS = tuple(f"tile.{dim}" for dim in DIMS)
 KEYS = (*TILE_KEYS, "order", "keep", "bound_cycles")
+_NEVER = np.iinfo(np.int64).max >> 1  # cycles of what does not fit
 _TRIED = ("tile", "order", "keep")
 _FIXED = "is fixed by the mapping, and is what tilings try: leave it out there (tile sizes to try: mapping.LAYER.tile.X)"
 _KEPT: tuple[Tensor, ...] = ("input", "weight")
@@ -91,46 +93,84 @@ class Candidates:
 
 def candidates(inputs: Inputs, wanted: Tilings) -> Candidates:
     """All tilings of the one layer of ``inputs``; `InfeasibleError` where it cannot run at all."""
-    from accelsim.mapping.fit import fits
-    from accelsim.sweep.bound import least_compute_cycles
-
-    work = work_of(inputs)
-    tiles = all_tiles(work, wanted)
-    orders = _orders(wanted)
-    keeps = _keeps(work, wanted)
-    distinct = _distinct_orders(tiles, work.nest, orders)
-    compute = least_compute_cycles(work, tiles)
-    parts, illegal, rate = [], 0, Fraction(inputs.arch.clock, work.arch.clock)
+    works = works_of(inputs)
+    orders, keeps = _orders(wanted), _keeps(works[0], wanted)
+    tiles = all_tiles(works[0], wanted, MOST_POINTS // (len(orders) * len(keeps)))
+    distinct = _distinct_orders(tiles, works[0].nest, orders)
+    cuts = [_Cut.of(work, tiles) for work in works]
+    found, illegal, rate = [], 0, Fraction(inputs.arch.clock, works[0].arch.clock)
     for number, keep in enumerate(keeps):
-        ok = fits(work.nest, tiles, work.arch, work.unit, work.precision, work.dataflow, work.placement, keep)  # type: ignore[arg-type]
+        fit = [cut.fits(keep) for cut in cuts]
+        ok = fit[0]  # the batch in parts is looked at only where the whole would fit
         illegal += int(distinct[~ok].sum())
-        parts += [
-            _part(work, tiles, compute, ok & distinct[:, o], o, order, number, keep, rate) for o, order in enumerate(orders)
-        ]
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        for place, order in enumerate(orders):
+            rows = np.flatnonzero(ok & distinct[:, place])
+            bound, bits = _least(cuts, fit, rows, order, keep)
+            bound = bound * rate.numerator // rate.denominator
+            found.append((rows, np.full_like(rows, place), np.full_like(rows, number), bound, bits))
+    columns = [np.concatenate(column) for column in zip(*found, strict=True)]
     by_place = np.lexsort((columns[2], columns[1], columns[0]))
     tile, order_ids, keep_ids, bound, bits = (column[by_place] for column in columns)
     return Candidates(tiles, orders, keeps, tile, order_ids, keep_ids, bound, bits, illegal)
 
 
-def work_of(inputs: Inputs) -> Work:
-    """The layer of ``inputs`` on its architecture."""
+@dataclass(frozen=True)
+class _Cut:
+    """Tiles as they cut one of the parts that the batch may run in, and the cycles that the unit takes for them."""
+
+    work: Work
+    tiles: Ints
+    compute: Ints
+
+    @classmethod
+    def of(cls, work: Work, tiles: Ints) -> _Cut:
+        from accelsim.sweep.bound import least_compute_cycles
+
+        cut = tiles if work.parts == 1 else np.minimum(tiles, np.array(work.nest.dims, dtype=np.int64))
+        return cls(work, cut, least_compute_cycles(work, cut))
+
+    def fits(self, keep: frozenset[str]) -> npt.NDArray[np.bool_]:
+        from accelsim.mapping.fit import fits
+
+        work, unit = self.work, self.work.unit
+        return fits(work.nest, self.tiles, work.arch, unit, work.precision, work.dataflow, work.placement, keep)  # type: ignore[arg-type]
+
+
+def _least(
+    cuts: Sequence[_Cut], fit: Sequence[npt.NDArray[np.bool_]], rows: npt.NDArray[np.intp], order: Order, keep: frozenset[str]
+) -> tuple[Ints, Ints]:
+    """Bounds on the cycles and off-chip bits of tiles: of the parts in which each fits, those that take the least."""
+    from accelsim.sweep.bound import least_cycles, off_chip_bits
+
+    bounds, moved = [], []
+    for cut, legal in zip(cuts, fit, strict=True):
+        tiles, parts = cut.tiles[rows], cut.work.parts
+        bits = off_chip_bits(cut.work, tiles, order, keep)
+        cycles = least_cycles(cut.work, tiles, cut.compute[rows], bits)
+        bounds.append(np.where(legal[rows], parts * cycles, _NEVER))
+        moved.append(np.where(legal[rows], parts * bits, _NEVER))
+    return np.min(bounds, axis=0), np.min(moved, axis=0)
+
+
+def works_of(inputs: Inputs) -> list[Work]:
+    """The layer of ``inputs`` on its architecture; and where its batch may run in equal parts, one of each size."""
     from accelsim.engines.mapped import MappedEngine
     from accelsim.simulator import Simulator
     from accelsim.sweep.bound import Work
 
     network, mapping = inputs.ready()
     _refuse_fixed(mapping, network)
-    nests = [(y, work) for y in network.layers for work in lower(y).work if isinstance(work, LoopNest)]
-    post = Simulator(inputs.arch, mapping).posts(network)[nests[0][0].name if nests else network.layers[0].name]
-    if len(nests) != 1 or not isinstance(post.engine, MappedEngine) or _is_foreign(post.engine, nests[0][1]):
+    names = [layer.name for layer in network.layers if any(isinstance(work, LoopNest) for work in lower(layer).work)]
+    nests = [work for name in names for work in lower(network.layer(name)).work if isinstance(work, LoopNest)]
+    post = Simulator(inputs.arch, mapping).posts(network)[names[0] if names else network.layers[0].name]
+    if len(nests) != 1 or not isinstance(post.engine, MappedEngine) or _is_foreign(post.engine, nests[0]):
         raise InfeasibleError(
             f"layer {network.layers[-1].name}", demand="tilings of one loop nest",
             bound=f"{network.layers[-1].op.op} on {post.arch.name}",
             levers=("choose a convolution, a linear layer or a product", "an engine that follows a mapping"),
         )  # fmt: skip
-    layer, nest = post.engine.built(nests[0][0]), nests[0][1]
-    unit, placement = post.engine.unit_of(layer, nest), post.plan.placements[layer.name]
+    layer = post.engine.built(network.layer(names[0]))
+    unit, placement = post.engine.unit_of(layer, nests[0]), post.plan.placements[layer.name]
     able = [t for t in _KEPT if post.arch.holder(t) is not None]
     if len(network.layers) > 1:  # what stays on chip beside the nest depends on its tiles: all that could, at best
         placement = replace(placement, input_off_chip=Fraction(0), output_resident=True, reserved_bytes={})
@@ -138,7 +178,16 @@ def work_of(inputs: Inputs) -> Work:
         resident = {"weight": placement.weight_resident, "input": placement.input_resident}
         able = [tensor for tensor in able if not resident[tensor]]
     dataflow = mapping.of(layer.name).dataflow or unit.dataflow
-    return Work(nest, post.arch, unit, layer.precision, dataflow, placement, tuple(able))
+    whole = Work(nests[0], post.arch, unit, layer.precision, dataflow, placement, tuple(able))
+    return [replace(whole, nest=nest, parts=parts) for parts, nest in _nests_in_parts(network, layer.name)]
+
+
+def _nests_in_parts(network: Network, name: str) -> Iterator[tuple[int, LoopNest]]:
+    """Into how many equal parts the batch may be cut, and the nest of layer ``name`` in one of them; the whole first."""
+    for parts in (1, *divisors(network.batch)[1:]):
+        part = part_of(network, parts) if parts > 1 else network
+        if part is not None:
+            yield from ((parts, work) for work in lower(part.layer(name)).work if isinstance(work, LoopNest))
 
 
 def _refuse_fixed(mapping: MappingFile, network: Network) -> None:
@@ -155,25 +204,13 @@ def _is_foreign(engine: MappedEngine, nest: LoopNest) -> bool:
     return type(engine) is not MappedEngine and nest.private_weights
 
 
-def _part(
-    work: Work, tiles: Ints, compute: Ints, chosen: npt.NDArray[np.bool_], number: int, order: Order,
-    keep_number: int, keep: frozenset[str], rate: Fraction,
-) -> tuple[Ints, Ints, Ints, Ints, Ints]:  # fmt: skip
-    """Columns of the candidates that share an order and a set of kept tensors; ``rate``: cycles of the result in one."""
-    from accelsim.sweep.bound import least_cycles, off_chip_bits
-
-    rows = np.flatnonzero(chosen)
-    bits = off_chip_bits(work, tiles[rows], order, keep)
-    bound = least_cycles(work, tiles[rows], compute[rows], bits) * rate.numerator // rate.denominator
-    return rows, np.full_like(rows, number), np.full_like(rows, keep_number), bound, bits
-
-
-def all_tiles(work: Work, wanted: Tilings) -> Ints:
+def all_tiles(work: Work, wanted: Tilings, most: int) -> Ints:
     """Every combination of tile sizes, and the mapper's own that the user does not rule out; int64[tiles, 8]."""
     axes = [_sizes(getattr(work.nest.dims, dim), dim, wanted) for dim in DIMS]
     count = prod(len(axis) for axis in axes)
-    if count > MOST_TILES:
-        told = f"{count:,} tiles, at most {MOST_TILES:,} are taken; say which sizes to try, e.g. C: pow2:1:512"
+    if count > most:
+        told = f"has {count:,} tiles, at most {most:,} are taken with these orders and sets of kept tensors; say which sizes "
+        told += f"to try, such as mapping.{wanted.layer}.tile.C=pow2:1:512"
         raise InputError(Fault("tilings", wanted.layer, told))
     grid = np.stack([axis.ravel() for axis in np.meshgrid(*axes, indexing="ij")], axis=1).astype(np.int64)
     return np.unique(np.concatenate([grid, _mapper_tiles(work, wanted, axes)]), axis=0)
@@ -296,6 +333,8 @@ class _Tilings:
         except KeyboardInterrupt:
             self.ledger.rescue()
             raise SweepInterrupted(len(self.outcomes), self.points, self.store) from None
+        except StoppedError as error:
+            raise StoppedError(f"{error}: {done_so_far(len(self.outcomes), self.points, self.store)}") from None
         numbers = range(len(self.labels))
         keys = (*self.spec.keys, *KEYS)
         rows: list[Row] = make_rows(self.labels, [self.outcomes[n] for n in numbers], keys, self.spec.limits)
@@ -389,4 +428,4 @@ def _hopeless(found: Candidates, row: int, worst: Rank) -> bool:
     return (int(found.bound[row]), int(found.bits[row]), row) > worst
 
 
-__all__ = ["Candidates", "candidates", "run_tilings", "work_of"]
+__all__ = ["Candidates", "candidates", "run_tilings", "works_of"]

@@ -69,15 +69,13 @@ def _yaml(text: str) -> Any:
 def _listed(items: list[Any], repeats: bool) -> Values:
     if not items:
         raise ValueError(f"is an empty list, must be such as {FORMS}")
-    repeated = [item for i, item in enumerate(items) if any(same(item, other) for other in items[:i])]
-    if repeated and not repeats:
-        raise ValueError(f"has {repeated[0]!r} twice")
+    seen: set[str] = set()
+    for item in items if not repeats else ():
+        if repr(item) in seen:  # equal and of one type: 1 is not True
+            raise ValueError(f"has {item!r} twice")
+        seen.add(repr(item))
+    _check_count(f"[{items[0]!r}, ...]", len(items))
     return Values("list", tuple(items))
-
-
-def same(first: Any, second: Any) -> bool:
-    """Equal and of one type: 1 is not True."""
-    return type(first) is type(second) and bool(first == second)
 
 
 def _range(text: str, parts: list[str]) -> Values:

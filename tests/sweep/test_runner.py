@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,10 +17,11 @@ import pytest
 import accelsim
 from accelsim.errors import InputError, InvariantError
 from accelsim.sweep import evaluate, pool
+from accelsim.sweep.inputs import digest_of_folder
 from accelsim.sweep.pool import Pool
 from accelsim.sweep.progress import Silent
 from accelsim.sweep.runner import SweepInterrupted
-from accelsim.sweep.store import Outcome, Store
+from accelsim.sweep.store import Outcome, StoppedError, Store
 
 ROOT = Path(__file__).parents[2]
 SPACE = {
@@ -89,6 +92,57 @@ def test_the_key_is_the_content(files: tuple[str, str], tmp_path: Path) -> None:
         accelsim.sweep(files[0], tmp_path / "other.yaml", {"arch.engine.rows": [2]}, store=store).counts["simulated"]
         == 1
     )
+
+
+def test_the_key_knows_every_file_of_the_package(tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    code = tmp_path / "sweep" / "evaluate.py"
+    code.write_text("one")
+    first = digest_of_folder(tmp_path)
+    (tmp_path / "sweep" / "evaluate.cpython-311.pyc").write_text("built")
+    assert digest_of_folder(tmp_path) == first
+    code.write_text("two")
+    assert digest_of_folder(tmp_path) != first
+    code.rename(tmp_path / "evaluate.py")
+    assert digest_of_folder(tmp_path) != first
+
+
+def test_results_of_other_code_are_run_anew(
+    files: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accelsim.sweep(*files, {"arch.engine.rows": [2]}, store=tmp_path / "s.db")
+    monkeypatch.setattr("accelsim.sweep.inputs.model_version", lambda: "0.0.9+other")
+    table = accelsim.sweep(*files, {"arch.engine.rows": [2]}, store=tmp_path / "s.db")
+    assert (table.counts["simulated"], table.counts["reused"]) == (1, 0)
+
+
+@pytest.mark.parametrize(("options", "most"), [
+    ({}, "1,000,000"), ({"where": "arch.engine.rows < arch.engine.cols"}, "10,000,000"), ({"tilings": "conv"}, "1,000,000"),
+])  # fmt: skip
+def test_a_space_without_bounds_is_refused_at_once(files: tuple[str, str], options: dict[str, Any], most: str) -> None:
+    space = {"arch.engine.rows": "1:100000", "arch.engine.cols": "1:100000"}
+    with pytest.raises(InputError, match=f"makes 10,000,000,000 points or more, at most {most} are taken"):
+        accelsim.sweep(*files, space, **options)
+
+
+def test_a_full_disk_stops_a_sweep_that_goes_on_later(
+    files: tuple[str, str], plain: accelsim.sweep.SweepTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, left = Store.add, [2]
+
+    def full(self: Store, entries: Any) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise StoppedError("s.db: the store cannot be written (database or disk is full)")
+        real(self, entries)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "add", full)
+        with pytest.raises(StoppedError, match=r"disk is full\): \d+ of 24 points are done, kept in .*; the same"):
+            accelsim.sweep(*files, SPACE, store=tmp_path / "s.db")
+    table = accelsim.sweep(*files, SPACE, store=tmp_path / "s.db")
+    assert table.counts["reused"] >= 2
+    assert table.to_csv() == plain.to_csv()
 
 
 def test_equal_points_are_run_once(files: tuple[str, str]) -> None:
@@ -293,3 +347,41 @@ def test_a_dask_cluster_gives_the_same_bytes_though_a_worker_is_killed(
         table = accelsim.sweep(*files, SPACE, scheduler=cluster.scheduler_address, progress=KillOne())
     assert killed
     assert table.to_csv() == plain.to_csv()
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_dies_is_told_and_loses_nothing(files: tuple[str, str], tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    port = free_port()
+    address, quiet = f"tcp://127.0.0.1:{port}", {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+    words: dict[str, list[str]] = {
+        "scheduler": ["--host", "127.0.0.1", "--port", str(port), "--no-dashboard"],
+        "worker": [address, "--nthreads", "1", "--no-dashboard"],
+    }
+    dask = {
+        what: subprocess.Popen([sys.executable, "-m", f"distributed.cli.dask_{what}", *more], **quiet)  # type: ignore[call-overload]
+        for what, more in words.items()
+    }
+    try:
+        line = ["sweep", files[0], "--arch", files[1], "--vary", "arch.engine.rows=1:9999"]
+        line += ["--scheduler", address, "--store", str(tmp_path / "s.db")]
+        sweep = subprocess.Popen([sys.executable, "-m", "accelsim.cli", *line], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        script = kills()
+        while script.points_in(tmp_path / "s.db") < 2 and sweep.poll() is None:
+            time.sleep(0.05)
+        dask["scheduler"].kill()
+        _, told = sweep.communicate(timeout=60)
+    finally:
+        for process in dask.values():
+            process.kill()
+            process.wait()
+    assert sweep.returncode == 1, told
+    assert len(told.splitlines()) == 1, told
+    assert f"--scheduler: {address}: the scheduler is gone" in told.decode()
+    assert script.points_in(tmp_path / "s.db") >= 2
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])

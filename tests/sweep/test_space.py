@@ -29,6 +29,12 @@ class Plain:
         return int(assignment.get("workload.batch", 12))
 
 
+def counted(space: Space, base: Plain) -> tuple[int, int]:
+    """How many points there are, and how many of the grid the constraints exclude."""
+    steps = list(space.walk(base))
+    return sum(point is not None for point, _ in steps), sum(left_out for _, left_out in steps)
+
+
 def axis(key: str, values: Any, when: str | None = None) -> Axis:
     return Axis((key,), (parse_values(values),), Expression.parse(when) if when else None)
 
@@ -81,7 +87,7 @@ def test_a_grid_is_the_product_that_the_constraint_leaves(sizes: list[int], most
     grid = [dict(zip(names, point, strict=True)) for point in product(*(range(1, s + 1) for s in sizes))]
     wanted = [p for p in grid if all_product(p.values()) <= most]
     assert list(space.points(Plain())) == wanted
-    assert space.count(Plain()) == (len(wanted), len(grid) - len(wanted))
+    assert counted(space, Plain()) == (len(wanted), len(grid) - len(wanted))
 
 
 def all_product(values: Any) -> int:
@@ -106,7 +112,7 @@ def test_conditions_divisors_and_their_order() -> None:
     assert [p for p in points if p["arch.a"] == 1 and "arch.b" in p] == []
     assert {p["mapping.l.tile.K"] for p in points if p["workload.batch"] == 3} == {1, 3}
     assert len(points) == 3 * (2 + 2)
-    assert space.count(Plain(**{"arch.c": 0})) == (0, 12)
+    assert counted(space, Plain(**{"arch.c": 0})) == (0, 12)
 
 
 @pytest.mark.parametrize(

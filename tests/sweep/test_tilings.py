@@ -27,13 +27,14 @@ SMALL = st.integers(1, 6)
 def layers(draw: st.DrawFn) -> dict[str, Any]:
     taps = draw(st.integers(1, 3))
     groups = draw(st.sampled_from([1, 1, 2]))
+    pattern = {"weight": {"pattern": "2:4"}} if draw(st.booleans()) else {}
     if draw(st.booleans()):
-        return {"name": "l", "op": "linear", "in": draw(st.integers(1, 20)), "out": draw(st.integers(1, 20))}
+        return {"name": "l", "op": "linear", "in": draw(st.integers(1, 20)), "out": draw(st.integers(1, 20))} | pattern
     shape = [draw(SMALL) * groups, draw(st.integers(3, 8)), draw(st.integers(3, 8))]
     return {
         "name": "l", "op": "conv2d", "shape": shape, "K": draw(SMALL) * groups, "R": taps,
         "S": draw(st.integers(1, 3)), "stride": draw(st.integers(1, 2)), "pad": 1, "groups": groups,
-    }  # fmt: skip
+    } | pattern  # fmt: skip
 
 
 @st.composite
@@ -46,7 +47,7 @@ def machines(draw: st.DrawFn) -> dict[str, Any]:
         "drain": draw(st.sampled_from(["rows", "cols", "parallel"])),
         "precision": {"int8": draw(st.sampled_from(["1", "1/2", "2"]))},
         "pipeline": {"hop": draw(st.integers(0, 2)), "multiplier": draw(st.integers(0, 2))},
-    }  # fmt: skip
+    } | draw(st.sampled_from([{}, {"sparsity": {"n": 2, "m": 4}}]))  # fmt: skip
     if draw(st.booleans()):
         engine = {
             "kind": "nfu", "unroll": {"C": draw(SMALL), "K": draw(SMALL), "P": draw(st.integers(1, 2))},
@@ -70,7 +71,7 @@ def machines(draw: st.DrawFn) -> dict[str, Any]:
 
 
 def inputs_of(folder: Path, layer: dict[str, Any], machine: dict[str, Any]) -> Inputs:
-    network = {"schema": "accelsim.network/1", "name": "n", "batch": 2, "layers": [layer]}
+    network = {"schema": "accelsim.network/1", "name": "n", "batch": 4, "layers": [layer]}
     (folder / "n.yaml").write_text(yaml.safe_dump(network))
     (folder / "m.yaml").write_text(yaml.safe_dump(machine))
     paths = str(folder / "n.yaml"), str(folder / "m.yaml")
