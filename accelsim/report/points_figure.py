@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from accelsim.analysis.pareto import BETTER_LARGE, pareto_front
+from accelsim.analysis.pareto import ALL_COLUMNS, BETTER_LARGE, HOLDS_FOR, fronts
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.report import style
 from accelsim.report.figure_data import column
@@ -67,18 +67,33 @@ class Objective:
 
 @dataclass(frozen=True)
 class Points:
-    """Points that have both figures, and which of them no other beats (``front``, ordered along x)."""
+    """Points that have both figures, and which of them no other of the same network beats (``fronts``, each ordered along
+    x). ``bounded``: the one column for which a front holds, of tilings that were not all run.
+    """
 
     x: Objective
     y: Objective
     rows: list[Mapping[str, Cell]]
     xs: list[float]
     ys: list[float]
-    front: list[int]
+    fronts: dict[Cell, list[int]]
+    bounded: str = ""
+
+    @property
+    def front(self) -> list[int]:
+        """The points of all fronts."""
+        return [index for front in self.fronts.values() for index in front]
+
+    def words(self, network: Cell) -> str:
+        """What the front of ``network`` is called."""
+        whose = f" of {network}" if len(self.fronts) > 1 else ""
+        ran = f" of what ran, bounded by {self.bounded}" if self.bounded else ""
+        return f"Pareto front{whose}{ran} ({len(self.fronts[network])})"
 
     def table(self) -> list[dict[str, Cell]]:
         """The points' rows with ``on_front`` in front."""
-        return [{"on_front": i in set(self.front), **row} for i, row in enumerate(self.rows)]
+        on_front = set(self.front)
+        return [{"on_front": i in on_front, **row} for i, row in enumerate(self.rows)]
 
 
 def find_points(rows: Rows, x: str, y: str) -> Points:
@@ -89,10 +104,11 @@ def find_points(rows: Rows, x: str, y: str) -> Points:
     if not kept:
         raise InputError(Fault("plot pareto", f"{x}, {y}", "no row has both"))
     signs = [-1.0 if objective.maximize else 1.0 for objective in objectives]
-    front = pareto_front([(signs[0] * a, signs[1] * b) for _, a, b in kept])
-    front.sort(key=lambda i: (kept[i][1], kept[i][2]))
+    found = fronts([(signs[0] * a, signs[1] * b) for _, a, b in kept], [row.get("network") for row, _, _ in kept])
+    ordered = {network: sorted(front, key=lambda i: kept[i][1:]) for network, front in found.items()}
     places = [[row[1 + n] for row in kept] for n in range(2)]
-    return Points(*objectives, [row[0] for row in kept], places[0], places[1], front)
+    bounded = {str(row.get(HOLDS_FOR, ALL_COLUMNS)) for row, _, _ in kept} - {ALL_COLUMNS}
+    return Points(*objectives, [row[0] for row in kept], places[0], places[1], ordered, ", ".join(sorted(bounded)))
 
 
 def draw_pareto(points: Points, *, label: str | None = None, figure: Figure) -> tuple[Figure, Axes]:
@@ -116,23 +132,15 @@ def draw_pareto(points: Points, *, label: str | None = None, figure: Figure) -> 
         label=f"{inside.sum():,} other points",
         zorder=1,
     )
-    front_x, front_y = xs[points.front], ys[points.front]
-    axes.plot(*front_steps(front_x.tolist(), front_y.tolist(), points.x.maximize), color=style.BLUE, lw=1.0, zorder=2)
-    axes.plot(
-        front_x,
-        front_y,
-        "o",
-        color=style.BLUE,
-        ms=3.6,
-        mec="white",
-        mew=0.4,
-        zorder=3,
-        label=f"Pareto front ({len(front_x)})",
-    )
+    for number, (network, front) in enumerate(points.fronts.items()):
+        color, front_x, front_y = style.colour(number), xs[front], ys[front]
+        axes.plot(*front_steps(front_x.tolist(), front_y.tolist(), points.x.maximize), color=color, lw=1.0, zorder=2)
+        words = points.words(network)
+        axes.plot(front_x, front_y, "o", color=color, ms=3.6, mec="white", mew=0.4, zorder=3, label=words)
     fit_axis(axes, "x", xs, x_words, points.x.maximize)
     fit_axis(axes, "y", ys, y_words, points.y.maximize)
-    handles, words = axes.get_legend_handles_labels()
-    figure.legend(handles[::-1], words[::-1], loc="outside upper left", ncols=2)
+    handles, texts = axes.get_legend_handles_labels()
+    figure.legend(handles[::-1], texts[::-1], loc="outside upper left", ncols=2)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     if label:
@@ -174,10 +182,10 @@ def _name_front(axes: Axes, points: Points, label: str, places: Any) -> None:
     crowd = Crowd()
     crowd.discs = np.asarray(axes.transData.transform(places))
     crowd.radii = np.full(len(places), 1.8 * axes.figure.dpi / 72)
-    front_x, front_y = places[points.front].T.tolist()
-    crowd.lines = dense(axes, *front_steps(front_x, front_y, points.x.maximize))
+    own = [places[front].T.tolist() for front in points.fronts.values()]
+    crowd.lines = np.vstack([dense(axes, *front_steps(xs, ys, points.x.maximize)) for xs, ys in own])
     named: set[object] = set()
-    ends_first = [points.front[0], points.front[-1], *points.front[1:-1]]
+    ends_first = [i for front in points.fronts.values() for i in (front[0], front[-1], *front[1:-1])]
     for i in dict.fromkeys(ends_first):
         value, (x, y) = points.rows[i].get(label), places[i].tolist()
         if value is None or value in named:

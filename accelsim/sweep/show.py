@@ -36,7 +36,8 @@ def print_sweep(table: SweepTable, console: Console, written: bool = False) -> N
     console.print(_table(table, rows[:MOST_ROWS]))
     front = len(table.objectives) > 1
     if front or len(rows) > MOST_ROWS:
-        kind = "that no other beats in everything" if front else "that ran, best first"
+        own = " of its network" if len({row.get("network") for row in table.rows}) > 1 else ""
+        kind = f"that no other{own} beats in everything" if front else "that ran, best first"
         shown = f"{MOST_ROWS} of {len(rows):,}" if len(rows) > MOST_ROWS else f"the {len(rows)}"
         console.print(Text(f"{shown} {kind}{'' if written else '; all rows: --out FILE.csv'}"))
 

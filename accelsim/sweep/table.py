@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accelsim.analysis.pareto import pareto_front
+from accelsim.analysis.pareto import fronts
 from accelsim.errors import Fault, InputError
 from accelsim.report.files import write_file
 from accelsim.report.rows import to_csv
@@ -60,9 +60,10 @@ class SweepTable:
 
     @property
     def front(self) -> list[Row]:
-        """The rows that no other beats in every objective."""
+        """The rows that no other of the same network beats in every objective."""
         costed = self._costed()
-        return [costed[index][1] for index in sorted(pareto_front([costs for costs, _ in costed]))]
+        found = fronts([costs for costs, _ in costed], [row.get("network") for _, row in costed])
+        return [costed[index][1] for index in sorted(index for front in found.values() for index in front)]
 
     def _costed(self) -> list[tuple[tuple[float, ...], Row]]:
         costed = []

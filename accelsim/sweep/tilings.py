@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from accelsim.analysis.pareto import ALL_COLUMNS, HOLDS_FOR
 from accelsim.arch.spec import Tensor
 from accelsim.errors import AccelsimError, Fault, InfeasibleError, InputError, InvariantError
 from accelsim.mapping.loopnest import DIMS, LoopNest, lower
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 ROUND = 32  # tilings that are run before the best is looked at again
 MOST_POINTS = 5_000_000  # tiles under orders with kept tensors: some 100 bytes each
 TILE_KEYS = tuple(f"tile.{dim}" for dim in DIMS)
-KEYS = (*TILE_KEYS, "order", "keep", "bound_cycles")
+KEYS = (*TILE_KEYS, "order", "keep", "bound_cycles", HOLDS_FOR)
 _NEVER = np.iinfo(np.int64).max >> 1  # cycles of what does not fit
 _TRIED = ("tile", "order", "keep")
 _FIXED = "is fixed by the mapping, and is what tilings try: leave it out there (tile sizes to try: mapping.LAYER.tile.X)"
@@ -85,7 +86,7 @@ class Candidates:
         """A row in words."""
         sizes = self.tiles[self.tile[row]].tolist()
         words = (" ".join(self.orders[self.order[row]]), " ".join(sorted(self.keeps[self.keep[row]])))
-        return dict(zip(KEYS, (*sizes, *words, int(self.bound[row])), strict=True))
+        return dict(zip(KEYS[:-1], (*sizes, *words, int(self.bound[row])), strict=True))
 
 
 # ---- the candidates of a layer --------------------------------------------------------------------------------------
@@ -388,7 +389,8 @@ class _Tilings:
     def _run(self, point: Point, inputs: Inputs, found: Candidates, rows: Sequence[int]) -> list[Rank]:
         """Simulate some rows; where each of them that ran stands."""
         first = len(self.labels)
-        self.labels += [{**point_label(point), **found.label(row)} for row in rows]
+        holds = {HOLDS_FOR: "cycles" if self.wanted.bound else ALL_COLUMNS}
+        self.labels += [{**point_label(point), **found.label(row), **holds} for row in rows]
         self.ledger.run(self._inputs(inputs, found, rows, first))
         ranks = []
         for number, row in enumerate(rows, start=first):

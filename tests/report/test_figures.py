@@ -219,6 +219,24 @@ def test_the_front_is_what_no_other_beats() -> None:
     assert pareto_front([(1, 1), (1, 1), (0, 2)]) == [2, 0]
 
 
+def test_a_front_is_of_one_network() -> None:
+    table = [
+        {"network": network, "cycles": scale * cycles, "energy_total_pj": scale * energy}
+        for network, scale in (("small", 1.0), ("large", 100.0)) for cycles, energy in ((1.0, 3.0), (2.0, 2.0), (3.0, 3.0))
+    ]  # fmt: skip
+    found = find_points(table, "cycles", "energy_total_pj")
+    assert found.fronts == {"small": [0, 1], "large": [3, 4]}
+    figure, _ = plot.pareto(table, label="network")
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert {"Pareto front of small (2)", "Pareto front of large (2)"} <= set(texts)
+
+
+def test_a_front_of_bounded_tilings_says_so() -> None:
+    table = [{"network": "n", "cycles": 1.0, "energy_total_pj": 1.0, "front_holds_for": "cycles"}]
+    figure, _ = plot.pareto(table)
+    assert "Pareto front of what ran, bounded by cycles (1)" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
 @pytest.mark.parametrize(("x", "y"), [("a", "b"), ("a", "max:b"), ("max:a", "b"), ("max:a", "max:b")])
 def test_the_line_of_a_front_bounds_what_it_beats(x: str, y: str) -> None:
     random = np.random.default_rng(7)
