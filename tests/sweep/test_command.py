@@ -11,6 +11,9 @@ import accelsim
 from accelsim.check import check_file
 from accelsim.cli import main
 from accelsim.errors import InputError
+from accelsim.sweep.objective import Objective
+from accelsim.sweep.store import Outcome
+from accelsim.sweep.table import SweepTable, make_rows
 
 
 def test_sweep_from_flags(files: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,3 +140,12 @@ def test_check_knows_sweep_files(tmp_path: Path, capsys: pytest.CaptureFixture[s
     first, second = capsys.readouterr().err.splitlines()
     assert first.startswith(f"{tmp_path}/s.yaml:5:3: vary.archh.engine.rows: is no key")
     assert second.startswith(f"{tmp_path}/s.yaml:6:21: objective[1]: is ''")
+
+
+def test_a_front_is_of_one_network() -> None:
+    labels = [{"network": network, "k": k} for network in ("small", "large") for k in (1, 2, 3)]
+    costs = [(1, 9), (2, 5), (3, 6), (10, 90), (20, 50), (30, 60)]
+    outcomes = [Outcome("ok", "", {"cycles": cycles, "energy_total_pj": energy}) for cycles, energy in costs]
+    goals = (Objective.parse("cycles"), Objective.parse("energy_total_pj"))
+    table = SweepTable(("k",), make_rows(labels, outcomes, ("k",)), {}, goals)
+    assert [(row["network"], row["k"]) for row in table.front] == [("small", 1), ("small", 2), ("large", 1), ("large", 2)]
