@@ -8,10 +8,11 @@ pixels on the columns and streams channels. See docs/engines/systolic.md.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -71,13 +72,24 @@ class Fold(NamedTuple):
     reduction: int
 
 
-class FoldGrid(NamedTuple):
+@dataclass(frozen=True)
+class FoldGrid:
     """Folds of a tile: ``groups`` x ``outer`` x ``inner``, and their four shapes (last of outer, last of inner)."""
 
     groups: int
     outer: int
     inner: int
     shapes: tuple[Fold, Fold, Fold, Fold]
+
+    @cached_property
+    def weights(self) -> int:
+        """Weights that all folds take."""
+        return sum(fold.channels * fold.reduction * n for fold, n in zip(self.shapes, self.counts(), strict=True))
+
+    @cached_property
+    def updates(self) -> int:
+        """Sums that leave the array, whole or partial."""
+        return sum(fold.pixels * fold.channels * n for fold, n in zip(self.shapes, self.counts(), strict=True))
 
     def counts(self) -> tuple[int, int, int, int]:
         """How many folds there are of each shape."""
@@ -92,6 +104,8 @@ class SystolicArray:
     arch: Architecture
     spec: SystolicSpec
     _speeds: dict[tuple[NumberFormat, NumberFormat], tuple[int, int]] = field(default_factory=dict, compare=False)
+    _grids: dict[Hashable, FoldGrid] = field(default_factory=dict, compare=False, repr=False)
+    _rows: dict[tuple[Fold, str, Faster], list[int]] = field(default_factory=dict, compare=False, repr=False)
     structure: StructuredSparsity | None = None  # of the weights at hand, where the array skips what they lack
 
     @property
@@ -229,7 +243,12 @@ class SystolicArray:
         """How ``tile`` is cut into folds. With ``private`` kernels every output pixel is a group of its own."""
         if private:
             tile = tile._replace(P=1, Q=1, G=tile.G * tile.P * tile.Q)
-        pack, slow = self._speed(precision)
+        key = (tile, dataflow, self._speed(precision), self.structure)
+        if key not in self._grids:
+            self._grids[key] = self._new_grid(tile, dataflow, *self._speed(precision))
+        return self._grids[key]
+
+    def _new_grid(self, tile: Dims, dataflow: str, pack: int, slow: int) -> FoldGrid:
         rows, cols, depth = self.spec.rows, self.spec.cols, self.spec.rows * pack
         m, n, k = tile.pixels, tile.K, tile.reduction
         kept = self._kept(k)
@@ -258,7 +277,7 @@ class SystolicArray:
         first, second, third, last = (fold(*cut) for cut in cuts)
         return FoldGrid(tile.G, outer, inner, (first, second, third, last))
 
-    def _grids(self, schedule: Schedule, precision: Precision) -> list[FoldGrid]:
+    def _grids_of(self, schedule: Schedule, precision: Precision) -> list[FoldGrid]:
         """The folds of every tile shape of ``schedule``."""
         flow, private = schedule.mapping.dataflow, schedule.nest.private_weights
         return [self.fold_grid(Dims(*(int(v) for v in tile)), flow, precision, private) for tile in schedule.tiles]
@@ -275,7 +294,14 @@ class SystolicArray:
         return _fold_record(_DATAFLOW[dataflow], spec.rows, spec.cols, shape, options)
 
     def _fold_row(self, fold: Fold, dataflow: str, faster: Faster) -> list[int]:
-        """A row of the timeline's fold table; a faster stream ends so much sooner, and all behind it."""
+        """A row of the timeline's fold table."""
+        key = (fold, dataflow, faster)
+        if key not in self._rows:
+            self._rows[key] = self._new_row(*key)
+        return self._rows[key]
+
+    def _new_row(self, fold: Fold, dataflow: str, faster: Faster) -> list[int]:
+        """A faster stream ends so much sooner, and all behind it."""
         record = self.fold_record(fold, dataflow)
         load = int(record[kernels.LOAD_CYCLES])
         stream = int(record[kernels.STREAM_CYCLES])
@@ -304,7 +330,7 @@ class SystolicArray:
     def crossing(self, schedule: Schedule, precision: Precision, placement: Placement) -> Crossing:
         """What ``schedule`` moves between the array and the levels on chip, and off chip."""
         kinds, numbers = schedule.kinds()
-        grids = self._grids(schedule, precision)
+        grids = self._grids_of(schedule, precision)
         operands = [self._operands(kind, grids[kind.tile], schedule, precision) for kind in kinds]
         loads = self._stored_loads(schedule, grids, precision)
         crossing = Crossing(operands, numbers, loads, schedule.stores, schedule.partial)
@@ -325,7 +351,7 @@ class SystolicArray:
         if self._accumulates(dataflow):  # sums cross a port only where they come back, or leave as parts
             back, parts = outputs * kind.fetched, outputs * kind.spills
         else:
-            updates = _updates(grid)
+            updates = grid.updates
             back, parts = updates - outputs * (not kind.resumes), updates - ended
         return {
             "weight": Transfer(self.stored_bits(self._weights(grid, dataflow, precision) * widths.weight, widths)),
@@ -357,13 +383,13 @@ class SystolicArray:
         """Weights of a tile as they are fetched and shifted in."""
         if self._whole_tiles(dataflow):
             return grid.groups * grid.outer * grid.inner * self.spec.cols * self._depth(precision)
-        return sum(f.channels * f.reduction * n for f, n in zip(grid.shapes, grid.counts(), strict=True))
+        return grid.weights
 
     def _accumulated(self, schedule: Schedule, grids: list[FoldGrid], widths: Widths) -> Traffic:
         """Bits in and out of the accumulators: every update but an output's first reads what was there, and the sum leaves."""
         if not self._accumulates(schedule.mapping.dataflow):
             return {}
-        updates = sum(_updates(grid) * int(n) for grid, n in zip(grids, schedule.class_counts(), strict=True))
+        updates = sum(grid.updates * int(n) for grid, n in zip(grids, schedule.class_counts(), strict=True))
         bits = updates * widths.partial_sum
         return {ACCUMULATORS: {"partial_sum": Transfer(bits, bits)}}
 
@@ -374,7 +400,7 @@ class SystolicArray:
     ) -> Counters:
         """Walk ``schedule`` and count; ``carry`` is brought forward to the next layer."""
         widths, dataflow = Widths.of(precision), schedule.mapping.dataflow
-        grids = self._grids(schedule, precision)
+        grids = self._grids_of(schedule, precision)
         folds = np.array([[self._fold_row(fold, dataflow, faster) for fold in grid.shapes] for grid in grids], dtype=np.int64)
         crossing = self.crossing(schedule, precision, placement)
         there = self._port_cycles(schedule, grids, folds)
@@ -425,7 +451,7 @@ class SystolicArray:
         exposed = (counts * (0 if hidden else load)).sum(axis=1)
         source = self.arch.holder("input" if dataflow == "is" else "weight")
         return {
-            level.name: (beside + exposed if level == source else beside)[schedule.classes]
+            level.name: (beside + exposed if level is source else beside)[schedule.classes]
             for level in self.arch.memory[1:]
             if level.bandwidth is not None
         }
@@ -540,11 +566,6 @@ def _check_structure(weight: Array, structure: StructuredSparsity) -> None:
             bound=f"{structure.n}",
             levers=("prune them to the pattern", "leave weight.pattern out: they run as dense ones"),
         )
-
-
-def _updates(grid: FoldGrid) -> int:
-    """Sums that leave the array for one tile, whole or partial."""
-    return sum(f.pixels * f.channels * n for f, n in zip(grid.shapes, grid.counts(), strict=True))
 
 
 def _register_bits(dataflow: str, widths: Widths) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ from accelsim.schedule.build import NOTHING
 from accelsim.units import ceil_div
 
 FETCHED: tuple[Tensor, ...] = ("weight", "input", "partial_sum")  # columns of a schedule's loads
+MOVED: tuple[Tensor, ...] = (*FETCHED, "output")
 
 
 @dataclass(frozen=True)
@@ -47,37 +49,38 @@ class Crossing:
 
     def operand_traffic(self, arch: Architecture) -> Traffic:
         """Bits between the unit and the levels on chip."""
-        counts = np.bincount(self.kinds, minlength=len(self.operands))
-        parts: list[dict[str, dict[str, Transfer]]] = []
-        for tensors, count in zip(self.operands, counts, strict=True):
-            for tensor, bits in tensors.items():
-                level = arch.holder(tensor)
-                if level is not None and (bits.read_bits or bits.write_bits):
-                    parts.append({level.name: {tensor: bits.scaled(int(count))}})
-        return add_traffic(parts)
+        totals = np.bincount(self.kinds, minlength=len(self.operands)) @ self._bits.reshape(len(self.operands), -1)
+        found: dict[str, dict[str, Transfer]] = {}
+        for tensor, (read, written) in zip(MOVED, totals.reshape(-1, 2).tolist(), strict=True):
+            level = arch.holder(tensor)
+            if level is not None and (read or written):
+                found.setdefault(level.name, {})[tensor] = Transfer(read, written)
+        return found
+
+    @cached_property
+    def _bits(self) -> Ints:
+        """``operands`` as int64[kinds, tensors, 2]: read and written."""
+        rows = [[(tile[t].read_bits, tile[t].write_bits) if t in tile else (0, 0) for t in MOVED] for tile in self.operands]
+        return np.array(rows, dtype=np.int64)
 
     def streamed(self, tensors: Iterable[Tensor]) -> Crossing:
         """The same with ``tensors``, which stay nowhere on chip, fetched anew whenever the unit reads them."""
         loads = self.loads
         for tensor in tensors:
-            reads = np.array([tile[tensor].read_bits for tile in self.operands], dtype=np.int64)
             loads = loads.copy()
-            loads[:, FETCHED.index(tensor)] = reads[self.kinds]
+            loads[:, FETCHED.index(tensor)] = self._bits[self.kinds, MOVED.index(tensor), 0]
         return replace(self, loads=loads)
 
     def through(self, arch: Architecture, level: MemoryLevel) -> Ints:
         """Bits that every step moves through a level on chip; int64[steps]."""
-        operands = [
-            sum(bits.read_bits + bits.write_bits for tensor, bits in tensors.items() if arch.holder(tensor) == level)
-            for tensors in self.operands
-        ]
-        moved: Ints = np.array(operands, dtype=np.int64)[self.kinds]
+        held = [arch.holder(tensor) is level for tensor in MOVED]
+        moved = self._bits[:, held].sum(axis=(1, 2))[self.kinds]
         for column, tensor in enumerate(FETCHED):
-            if arch.holder(tensor) == level:
-                moved = moved + np.maximum(self.loads[:, column], 0)
+            if arch.holder(tensor) is level:
+                moved += np.maximum(self.loads[:, column], 0)
         for tensor, sent in _sent(self.partial):
-            if arch.holder(tensor) == level:
-                moved = moved + np.where(sent, np.maximum(self.stores, 0), 0)
+            if arch.holder(tensor) is level:
+                moved += np.where(sent, np.maximum(self.stores, 0), 0)
         return np.asarray(moved)
 
     def waits(self, arch: Architecture, cycles: MappingABC[str, Ints], faster: Faster = AS_BUILT) -> Ints:
@@ -114,7 +117,7 @@ def port_occupancy(arch: Architecture, traffic: Traffic) -> dict[str, int]:
             continue
         bits = sum(t.read_bits + t.write_bits for t in traffic.get(level.name, {}).values())
         rate = 8 * level.bandwidth.per_cycle(arch.clock)
-        resource = MEMORY if level == arch.off_chip else port_of(level)
+        resource = MEMORY if level is arch.off_chip else port_of(level)
         found[resource] = ceil_div(bits * rate.denominator, rate.numerator)
     return found
 
