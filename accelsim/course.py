@@ -1,6 +1,6 @@
 """How a network runs on its machines: where every layer does, what stays on chip, in how many parts the batch.
 
-What is best is found by running layers, each distinct one once a place: see docs/decisions/0015-residency-is-weighed.md.
+What is best is found by running layers, each distinct one once a place: see docs/decisions/0016-residency-is-weighed.md.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from accelsim.mapping.loopnest import LoopNest, Lowered, VectorWork, lower
 from accelsim.mapping.mapping import MappingFile
 from accelsim.memory.resources import AS_BUILT, Faster
 from accelsim.schedule.assign import shares
-from accelsim.schedule.planner import Priced, cheapest_plan, least_cost
+from accelsim.schedule.planner import cheapest_plan, least_cycles
 from accelsim.schedule.residency import Plan, plan_residency, shares_off_chip
 from accelsim.workload.batch import divisors, part_of
 from accelsim.workload.network import Layer, Network
@@ -144,16 +144,23 @@ class Trials:
     engine: Engine
     known: dict[Hashable, Counters | None] = field(default_factory=dict)
 
-    def plan(self, network: Network, forbidden: frozenset[str]) -> Priced:
+    def plan(self, network: Network, forbidden: frozenset[str]) -> Plan:
         """The cheapest plan; an engine whose cycles depend on values just keeps what fits."""
         require_transforms(network, self.arch)
         if self.engine.needs_values:
-            return Priced(_plan_that_fits(network, self.arch, self.engine, forbidden), 0.0)
+            return _plan_that_fits(network, self.arch, self.engine, forbidden)
         priced = cheapest_plan(network, self.arch, self, forbidden)
         if priced.cost == inf:
             for layer in network.layers:
                 self.engine.check(layer, priced.plan)
-        return priced
+        return priced.plan
+
+    def seconds(self, network: Network, plan: Plan) -> float:
+        """What the network takes by ``plan``; nothing is known of an engine whose cycles depend on values."""
+        if self.engine.needs_values:
+            return 0.0
+        runs = (self(layer, plan) for layer in network.layers)
+        return sum(run.cycles for run in runs if run is not None) / self.arch.clock
 
     def __call__(self, layer: Layer, plan: Plan) -> Counters | None:
         place = plan.placements[layer.name]
@@ -200,16 +207,16 @@ class _Planner:
         seconds = 0.0
         for share in shares(part, self.arch, self.mapping):
             trials = self._trials_on(share.arch)
-            priced = trials.plan(share.part, share.handed_over)
-            seconds += parts * priced.cost / share.arch.clock
-            post = Post(share.arch, trials.engine, priced.plan, share.part, parts)
+            plan = trials.plan(share.part, share.handed_over)
+            seconds += parts * trials.seconds(share.part, plan)
+            post = Post(share.arch, trials.engine, plan, share.part, parts)
             posts |= {layer.name: post for layer in share.part.layers}
         return Course(posts, seconds)
 
     def least_seconds(self, part: Network) -> float:
         """A bound on one run of ``part``."""
         found = shares(part, self.arch, self.mapping)
-        return sum(least_cost(share.part, share.arch) / share.arch.clock for share in found)
+        return sum(least_cycles(share.part, share.arch) / share.arch.clock for share in found)
 
     def _trials_on(self, arch: Architecture) -> Trials:
         if id(arch) not in self.trials:
@@ -221,7 +228,7 @@ def plan_network(
     network: Network, arch: Architecture, engine: Engine, forbidden: frozenset[str] = frozenset()
 ) -> Plan:
     """What stays on chip, chosen by running layers; ``forbidden`` tensors do not stay."""
-    return Trials(arch, engine).plan(network, forbidden).plan
+    return Trials(arch, engine).plan(network, forbidden)
 
 
 def _plan_that_fits(network: Network, arch: Architecture, engine: Engine, forbidden: frozenset[str]) -> Plan:

@@ -3,7 +3,7 @@
 Layers are timed one by one, so a plan costs the sum of its layers, and a layer's cost depends on nothing but which of the
 tensors alive at it are on chip. The cheapest path through these choices is found step by step over the layer order.
 Choices are first taken at a bound; those on the cheapest path are run, until no other path can be cheaper: see
-docs/decisions/0015-residency-is-weighed.md.
+docs/decisions/0016-residency-is-weighed.md.
 """
 
 from __future__ import annotations
@@ -165,7 +165,9 @@ class _Search:
         return step.bounds[resident]
 
     def _moving(self, step: _Step, resident: int) -> float:
-        return moving(step.layer, self._place(step, resident, 0), self.tenants.arch)
+        """A bound on the layer's cost: what must cross the port off chip takes its time."""
+        bits = least_bits(step.layer, self._place(step, resident, 0))
+        return price(moving(bits, self.tenants.arch), bits, self.tenants.arch)
 
     def _least(self, step: _Step) -> float:
         """What the layer costs with all its tensors on chip and all the room."""
@@ -200,17 +202,17 @@ def _unrolled(path: _Path | None) -> tuple[int, ...]:
 
 def price(cycles: float, off_chip_bits: int, arch: Architecture) -> float:
     """Cycles, and a little for what crosses the port off chip."""
-    rate = off_chip_bits_per_cycle(arch)
-    return cycles + (off_chip_bits / BITS_A_CYCLE if rate is None else THRIFT * float(off_chip_bits / rate))
+    unhurried = off_chip_bits_per_cycle(arch) is None
+    return cycles + (off_chip_bits / BITS_A_CYCLE if unhurried else THRIFT * moving(off_chip_bits, arch))
 
 
-def least_cost(network: Network, arch: Architecture) -> float:
-    """A bound on what any plan of ``network`` costs: MACs at the peak rate, and what must cross the port off chip."""
+def least_cycles(network: Network, arch: Architecture) -> float:
+    """A bound on what any plan of ``network`` takes: MACs at the peak rate, and what must cross the port off chip."""
     tenants = Tenants.of(network, arch)
     names = frozenset(storage.owner for storage in tenants.candidates())
     plan = tenants.plan(names)
     layers = [layer for layer in network.layers if layer.name not in tenants.absorbed]
-    return sum(max(_computing(layer, arch), moving(layer, plan, arch)) for layer in layers)
+    return sum(max(_computing(layer, arch), moving(least_bits(layer, plan), arch)) for layer in layers)
 
 
 def _computing(layer: Layer, arch: Architecture) -> float:
@@ -220,10 +222,10 @@ def _computing(layer: Layer, arch: Architecture) -> float:
     return float(layer.macs / arch.engine.macs_per_cycle(layer.precision))
 
 
-def moving(layer: Layer, plan: Plan, arch: Architecture) -> float:
-    """A bound: what must cross the port off chip takes its time."""
-    bits, rate = least_bits(layer, plan), off_chip_bits_per_cycle(arch)
-    return price(0.0 if rate is None else float(bits / rate), bits, arch)
+def moving(bits: int, arch: Architecture) -> float:
+    """Cycles that ``bits`` take to cross the port off chip."""
+    rate = off_chip_bits_per_cycle(arch)
+    return 0.0 if rate is None else float(bits / rate)
 
 
 def least_bits(layer: Layer, plan: Plan) -> int:

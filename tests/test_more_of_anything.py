@@ -1,0 +1,113 @@
+"""Does more of anything ever cost time: a larger buffer, a wider port, a faster memory, a larger batch?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from builders import array, chain, one_buffer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from accelsim import load_network, simulate
+from accelsim.arch.spec import Architecture
+from accelsim.workload.network import Network
+from accelsim.workload.ops import Concat, Conv2d, Elementwise, Linear, Pool2d, Recurrent
+
+MORE = 1 + 1 / 200  # what the nearest power of two may cost more: the mapper looks at the likely mappings, not at all
+FEW_CYCLES = 4  # a layer that the mapper gives away for fewer cuts
+
+
+def cycles(network: Network | str, arch: Architecture | str, **options: Any) -> int:
+    return simulate(network, arch, **options).totals.cycles
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Network:
+    """Convolutions with a branch that waits, a pool, a classifier; or steps of a recurrent layer and a classifier."""
+    batch, wide = draw(st.integers(1, 3)), st.sampled_from([3, 8, 16, 24])
+    if draw(st.integers(0, 3)) == 0:
+        cell = Recurrent(op="lstm", hidden=draw(wide))
+        return chain(("cell", cell), ("fc", Linear(out=draw(wide))), inputs={"x": (3, draw(wide))}, batch=batch)
+    trunk, size = draw(wide), draw(st.sampled_from([6, 12]))
+    join = draw(st.sampled_from([Concat(), Elementwise(op="add")]))
+    return chain(
+        ("a", Conv2d(K=trunk, R=3, S=3, pad=1)), ("b", Conv2d(K=trunk, R=1, S=1)), ("c", Conv2d(K=trunk, R=3, S=3, pad=1)),
+        ("join", join), ("pool", Pool2d(op="maxpool2d", window=2, stride=2)), ("fc", Linear(out=draw(wide))),
+        inputs={"x": (draw(wide), size, size)}, batch=batch, after={"join": ("a", "c")},
+    )  # fmt: skip
+
+
+@st.composite
+def machines(draw: st.DrawFn) -> dict[str, Any]:
+    return {
+        "size": 2 ** draw(st.integers(10, 14)), "bandwidth": 2 ** draw(st.integers(0, 4)), "port": 2 ** draw(st.integers(2, 6)),
+        "dataflow": draw(st.sampled_from(["ws", "os", "is"])), "rows": draw(st.sampled_from([4, 8])),
+    }  # fmt: skip
+
+
+def machine(size: int, bandwidth: int, port: int, dataflow: str, rows: int) -> Architecture:
+    memory = one_buffer(f"{size} B", f"{bandwidth} B/cycle", f"{port} B/cycle")
+    return array(rows, 8, memory, {"lanes": 4, "inline": ["relu"]}, dataflow=dataflow)
+
+
+@settings(max_examples=6)
+@given(networks(), machines(), st.sampled_from(["size", "bandwidth", "port"]))
+def test_twice_the_buffer_port_or_memory_takes_no_longer(network: Network, made: dict[str, Any], what: str) -> None:
+    once, twice = (cycles(network, machine(**made | {what: made[what] * times})) for times in (1, 2))
+    assert twice <= once * MORE + FEW_CYCLES * len(network.layers)
+
+
+@settings(max_examples=4)
+@given(networks(), machines(), st.integers(2, 4))
+def test_a_multiple_of_a_batch_takes_no_longer_than_the_batch_as_often(
+    network: Network, made: dict[str, Any], times: int
+) -> None:
+    arch = machine(**made)
+    assert cycles(network.with_batch(network.batch * times), arch) <= times * cycles(network, arch)
+
+
+@pytest.mark.slow
+def test_resnet50_does_no_fewer_images_a_second_at_a_larger_batch() -> None:
+    each = [cycles("resnet50", "tpu_v1", batch=batch) / batch for batch in (1, 8, 16, 64)]
+    assert each == sorted(each, reverse=True)
+
+
+def test_alexnets_third_layer_is_not_starved_by_a_neighbours_tensor() -> None:
+    small = {"arch.memory.1.size": "128 KiB"}
+    alone = cycles("alexnet", "tpu_v1", overrides=small, layers=["conv3"])
+    within = simulate("alexnet", "tpu_v1", overrides=small).layer("conv3").cycles
+    assert within <= alone * MORE
+
+
+@pytest.mark.slow
+def test_vgg16_is_no_slower_in_a_larger_buffer() -> None:
+    sizes = ("256 KiB", "384 KiB", "512 KiB", "1 MiB", "2 MiB")
+    taken = [cycles("vgg16", "tpu_v1", overrides={"arch.memory.1.size": size}) for size in sizes]
+    assert taken == sorted(taken, reverse=True)
+
+
+def test_a_batch_in_parts_counts_and_computes_what_the_whole_does() -> None:
+    """Four images do not fit together, one does: their outputs are those of the batch, bit by bit."""
+    network = chain(
+        ("a", Conv2d(K=8, R=3, S=3, pad=1)), ("b", Conv2d(K=8, R=3, S=3, pad=1)), ("c", Conv2d(K=2, R=3, S=3, pad=1)),
+        inputs={"x": (2, 8, 8)}, batch=4,
+    )  # fmt: skip
+    arch = machine(3072, 1, 64, "ws", 8)
+    counted = simulate(network, arch)
+    from accelsim.api import simulate_full
+    from accelsim.workload.functional import run_reference
+    from accelsim.workload.values import input_values
+
+    stepped = simulate_full(network, arch, values=True, seed=3)
+    assert counted.batch_parts > 1
+    assert counted.totals.cycles == stepped.result.totals.cycles
+    assert counted.totals.macs == network.macs
+    right = run_reference(network, 3, input_values(network, 3))
+    for name, (array_,) in right.items():
+        assert (stepped.outputs[name] == array_).all()
+
+
+def test_a_network_of_the_zoo_in_values_mode_is_the_same_in_parts() -> None:
+    part, whole = (load_network("lenet5", batch=4), {"arch.memory.1.size": "8 KiB"})
+    assert cycles(part, "tpu_v1", overrides=whole) <= 4 * cycles("lenet5", "tpu_v1", overrides=whole)
