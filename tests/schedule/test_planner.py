@@ -60,7 +60,8 @@ def every_plan(network: Network, arch: Architecture) -> list[Plan]:
     return [p for p in plans if all(sum(v.reserved_bytes.values()) <= (tenants.room or 0) for v in p.placements.values())]
 
 
-@settings(max_examples=3, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=8)
 @given(
     widths=st.tuples(*[st.integers(1, 12)] * 4), size=st.integers(400, 4000), bandwidth=st.sampled_from([1, 4, 32]),
     batch=st.integers(1, 2),
