@@ -59,6 +59,10 @@ class Document:
     folder: Path | None = None
     replaced: Mapping[KeyPath, str] = field(default_factory=dict)
 
+    def says(self, path: KeyPath) -> bool:
+        """Whether a key stands in the file, or was laid over it."""
+        return path in self.marks or path in self.replaced
+
     def fault(self, path: KeyPath, message: str) -> Fault:
         """A fault at ``path``, or at the nearest enclosing key that has a place."""
         for keys, source in self.replaced.items():
@@ -262,13 +266,19 @@ def _faults(
         path = (*at, *_real_path(data, item["loc"], missing=item["type"] == "missing"))
         if item["type"] == "union_tag_invalid":
             path = (*path, str(item["ctx"]["discriminator"]).strip("'"))
-        message = _message(item, model)
-        key, colon, rest = message.partition(": ")
-        if item["type"] == "value_error" and colon and (*path, key) in document.marks:
-            path, message = (*path, key), rest  # a rule about the whole names the key that it is about
-        if (dotted(path), message) not in seen:
-            seen.add((dotted(path), message))
-            yield document.fault(path, message)
+        rules = item["type"] == "value_error"  # about several keys, a line each, which names the key that it is about
+        for line in _message(item, model).split("\n") if rules else [_message(item, model)]:
+            place, message = _about(document, path, line) if rules else (path, line)
+            if (dotted(place), message) not in seen:
+                seen.add((dotted(place), message))
+                yield document.fault(place, message)
+
+
+def _about(document: Document, path: KeyPath, line: str) -> tuple[KeyPath, str]:
+    """The key below ``path`` that ``line`` begins with, if there is one, and what is said of it."""
+    words, colon, rest = line.partition(": ")
+    inner = (*path, *(int(word) if word.isdecimal() else word for word in words.split(".")))
+    return (inner, rest) if colon and document.says(inner) else (path, line)
 
 
 def _real_path(data: Any, loc: Iterable[str | int], missing: bool) -> KeyPath:
@@ -289,8 +299,12 @@ def _message(item: Any, model: type[BaseModel]) -> str:
     kind, found = item["type"], item.get("input")
     context = item.get("ctx", {})
     if kind == "extra_forbidden":
-        known = sorted(known_keys(model, item["loc"]))
-        hint = nearest(str(item["loc"][-1]), known)
+        owners = models_at(model, item["loc"][:-1])
+        known, key = sorted(keys_of(owners)), str(item["loc"][-1])
+        misplaced = [words for owner in owners if (words := getattr(owner, "misplaced", _nowhere)(key))]
+        if misplaced:
+            return f"{misplaced[0]}; known here: {', '.join(known)}"
+        hint = nearest(key, known)
         return f"unknown key{hint}" + (f"; known here: {', '.join(known)}" if known and not hint else "")
     if kind == "missing":
         return "is missing"
@@ -325,10 +339,16 @@ def _found(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def known_keys(model: type[BaseModel], loc: Iterable[str | int]) -> set[str]:
-    """The keys that the (sub)model at pydantic location ``loc`` (last part: the unknown key) would take."""
+def _nowhere(key: str) -> str:
+    """What a model says of a key that it does not know, where it has nothing to say."""
+    del key
+    return ""
+
+
+def models_at(model: type[BaseModel], loc: Iterable[str | int]) -> set[type[BaseModel]]:
+    """The (sub)models that can stand at pydantic location ``loc``."""
     current: set[type[BaseModel]] = {model}
-    for part in list(loc)[:-1]:
+    for part in loc:
         following: set[type[BaseModel]] = set()
         for candidate in current:
             info = candidate.model_fields.get(str(part)) or next(
@@ -338,11 +358,18 @@ def known_keys(model: type[BaseModel], loc: Iterable[str | int]) -> set[str]:
                 following |= _models_in(info.annotation)
         tagged = {c for c in current | following if _tag_of(c, part)}
         current = tagged or following or current
-    return {info.alias or name for candidate in current for name, info in candidate.model_fields.items()}
+    return current
+
+
+def keys_of(models: Iterable[type[BaseModel]]) -> set[str]:
+    """The keys that any of ``models`` would take."""
+    return {info.alias or name for candidate in models for name, info in candidate.model_fields.items()}
 
 
 def _tag_of(model: type[BaseModel], tag: str | int) -> bool:
-    """Whether ``tag`` is one of the literal values of a discriminating field of ``model``."""
+    """Whether ``tag`` is the name of ``model``, or one of the literal values of a discriminating field of it."""
+    if model.__name__ == tag:
+        return True
     for name in ("kind", "op"):
         info = model.model_fields.get(name)
         if info is not None and tag in getattr(info.annotation, "__args__", ()):

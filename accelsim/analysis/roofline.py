@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal
 
-from accelsim.arch.spec import Architecture, MemoryLevel, RoofSpec, listed_precisions
+from accelsim.arch.memory import Level
+from accelsim.arch.spec import Architecture, RoofSpec, listed_precisions
 from accelsim.counters import Counters, Transfer
 from accelsim.engines.base import LayerRun
 
@@ -86,7 +87,7 @@ def weight_read_bits(counters: Counters, level: str) -> int:
     return sum(tensors.get(tensor, Transfer()).read_bits for tensor in ("weight", "index"))
 
 
-def bytes_per_cycle(level: MemoryLevel, clock_hz: int) -> Fraction | None:
+def bytes_per_cycle(level: Level, clock_hz: int) -> Fraction | None:
     """A level's bandwidth in bytes a cycle of the accelerator's clock, or None where it is unlimited."""
     return level.bandwidth.per_cycle(clock_hz) if level.bandwidth else None
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from accelsim.arch.memory import Buffer, Registers
 from accelsim.units import ceil_div
 
 if TYPE_CHECKING:
-    from accelsim.arch.spec import Architecture, MemoryLevel
+    from accelsim.arch.spec import Architecture
 
 NODE_LINKS = "node_links"
 """The level at which traffic between nodes is counted."""
@@ -49,14 +50,15 @@ def system_of(arch: Architecture) -> Architecture:
     if nodes == 1:
         return arch
     vector = arch.vector and arch.vector.model_copy(update={"lanes": arch.vector.lanes * nodes})
-    levels = [arch.memory[0], *(_of_all(level, nodes) for level in arch.memory[1:])]
+    levels = (arch.off_chip, *(_of_all(level, nodes) for level in arch.on_chip))
     return arch.model_copy(update={"memory": levels, "vector": vector})
 
 
-def _of_all(level: MemoryLevel, nodes: int) -> MemoryLevel:
-    changes = {
+def _of_all(level: Buffer | Registers, nodes: int) -> Buffer | Registers:
+    changes: dict[str, Any] = {
         "size": level.size and level.size * nodes,
-        "banks": level.banks * nodes,
         "bandwidth": level.bandwidth and level.bandwidth.times(nodes),
     }
+    if isinstance(level, Buffer):
+        changes["banks"] = level.banks * nodes
     return level.model_copy(update=changes)

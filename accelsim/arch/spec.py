@@ -20,11 +20,12 @@ from pydantic import (
     model_validator,
 )
 
+from accelsim.arch.memory import TENSORS, Buffer, FarEnd, Memory, Registers
+from accelsim.arch.memory import Tensor as Tensor
 from accelsim.arch.nodes import NODE_LINKS
 from accelsim.errors import InfeasibleError, nearest
 from accelsim.units import (
     BandwidthField,
-    Bytes,
     Duration,
     DurationField,
     Hertz,
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SCHEMA = "accelsim.arch/1"
-Tensor = Literal["weight", "input", "output", "partial_sum", "index"]
-TENSORS: tuple[Tensor, ...] = ("weight", "input", "output", "partial_sum", "index")
 Count = TypeVar("Count", int, "npt.NDArray[np.int64]")  # one number, or one a candidate
 
 
@@ -494,34 +493,6 @@ class VectorSpec(_Block):
     rows: Literal["packed", "channels"] = "packed"
 
 
-class MemoryLevel(_Block):
-    """One level of memory. The first of an architecture is off chip and holds everything.
-
-    ``size`` left out is unbounded; ``bandwidth`` left out is unlimited. ``slots`` is how many tiles of a tensor
-    it holds at once: 2 is double buffering, 1 none; a weight FIFO of four tiles has 4. ``requests`` of the off-chip
-    level: loads ask for its port all in the schedule's order, or each tensor's in a queue of its own (a DMA a buffer).
-    ``banks``: so many memories of ``size`` / banks and one port of ``width_bits`` each; an access is one bank's.
-    ``padding``: zeros around an input are made where they are read (``generated``), or are ``stored`` in its level and read
-    from there. ``preloaded``: a network's weights are there before it starts, if all of them fit.
-    ``streams``: a layer is not cut into tiles that fit; what is larger than the level passes through it, fetched anew for
-    every fold, and is never waited for.
-    """
-
-    name: Annotated[str, Field(min_length=1)]
-    size: Bytes | None = None
-    bandwidth: BandwidthField | None = None
-    latency: DurationField = Duration(cycles=0)
-    holds: list[Tensor] | None = None
-    slots: PositiveInt = 2
-    width_bits: PositiveInt | None = None
-    banks: PositiveInt = 1
-    kind: Literal["sram", "dram", "register"] | None = None
-    requests: Literal["in_order", "per_tensor"] = "in_order"
-    padding: Literal["generated", "stored"] = "generated"
-    preloaded: bool = False
-    streams: bool = False
-
-
 class EnergySpec(_Block):
     """Which tables the energies come from. ``costs`` overrides single ones and must name a source each.
 
@@ -545,6 +516,18 @@ class EnergyCost(_Block):
     source: Annotated[str, Field(min_length=3)]
 
 
+_NEVER_RUN = "which is drawn and never simulated"
+_IDLE = {
+    "sparse": {
+        "requests": "whose fetches come one after the other",
+        "slots": "which has two places for what it fetches",
+        "padding": "which runs layers without windows",
+    },
+    "roof": dict.fromkeys(("latency", "requests", "slots", "padding", "preloaded"), _NEVER_RUN),
+}
+"""Keys of memory that kinds of engine do not look at, and why."""
+
+
 class Architecture(_Block):
     """A whole accelerator."""
 
@@ -555,7 +538,7 @@ class Architecture(_Block):
     clock: Hertz
     engine: Annotated[SystolicSpec | NfuSpec | SparseSpec | RoofSpec, Field(discriminator="kind")]
     vector: VectorSpec | None = None
-    memory: list[MemoryLevel] = Field(min_length=1)
+    memory: Memory
     energy: EnergySpec = EnergySpec()
     _sha256: str = PrivateAttr(default="")
     _origin: Document | None = PrivateAttr(default=None)
@@ -568,35 +551,49 @@ class Architecture(_Block):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f'memory: the name "{name}" is used for {names.count(name)} levels')
-        if self.memory[0].holds is not None:
-            raise ValueError(f"memory: the first level ({names[0]}) is off chip and holds everything; drop its holds")
-        for level in self.memory[1:]:
-            if not level.holds:
-                raise ValueError(f"memory: {level.name} must say what it holds (any of {', '.join(TENSORS)})")
         for tensor in TENSORS:
-            holders = [level.name for level in self.memory[1:] if tensor in (level.holds or ())]
+            holders = [level.name for level in self.on_chip if tensor in level.holds]
             if len(holders) > 1:
                 raise ValueError(f"memory: {tensor} is held by {' and '.join(holders)}; one level on chip may hold it")
         return self
 
     @model_validator(mode="after")
+    def _the_engine_looks_at_every_key(self) -> Architecture:
+        kind, idle = self.engine.kind, _IDLE.get(self.engine.kind, {})
+        faults = [
+            f"memory.{place}.{key}: means nothing to an engine of kind {kind}, {why}; drop it"
+            for place, level in enumerate(self.memory)
+            for key, why in idle.items()
+            if level.says(key)
+        ]
+        if kind != "sparse":
+            faults += [
+                f"memory.{place}.holds: has index, which codes of a sparse engine's weights are; this engine is of kind {kind}"
+                for place, level in enumerate(self.on_chip, 1)
+                if "index" in level.holds
+            ]
+        if kind == "roof" and self.vector is not None:
+            faults.append("vector: means nothing to a roof, which is drawn and never simulated; drop it")
+        if isinstance(self.engine, NfuSpec) and self.engine.links and "nodes" not in self.engine.model_fields_set:
+            faults.append("engine.links: joins several nodes, and nodes is left out; say how many there are")
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    @model_validator(mode="after")
     def _streams_are_never_waited_for(self) -> Architecture:
         """Without tiles there are no transfers to wait for: a rate next to ``streams`` would go unheard."""
-        through = [level for level in self.memory if level.streams]
+        through = [level for level in self.on_chip if level.streams]
         if not through:
             return self
-        if self.memory[0].streams:
-            raise ValueError(f"memory: {self.memory[0].name} is off chip and holds everything; drop its streams")
         if self.engine.kind != "systolic":
             raise ValueError(f"memory: {through[0].name} streams, which only an engine of kind systolic can do")
-        for level in (self.memory[0], *through):
-            slots = level is not self.memory[0] and "slots" in level.model_fields_set
-            rates = {"bandwidth": level.bandwidth is not None, "latency": level.latency != Duration(cycles=0), "slots": slots}
-            for key in (key for key, given in rates.items() if given):
-                raise ValueError(
-                    f"memory: {through[0].name} streams and is never waited for, so that {key} of {level.name} means nothing; "
-                    "drop one of the two"
-                )
+        rates = ("bandwidth", "latency", "slots")
+        for key, level in ((key, level) for level in (self.off_chip, *through) for key in rates if level.says(key)):
+            raise ValueError(
+                f"memory: {through[0].name} streams and is never waited for, so that {key} of {level.name} means nothing; "
+                "drop one of the two"
+            )
         return self
 
     @property
@@ -610,17 +607,22 @@ class Architecture(_Block):
         return self._origin
 
     @property
-    def off_chip(self) -> MemoryLevel:
+    def off_chip(self) -> FarEnd:
         """The far end of the memory."""
         return self.memory[0]
 
-    def holder(self, tensor: Tensor) -> MemoryLevel | None:
+    @property
+    def on_chip(self) -> tuple[Buffer | Registers, ...]:
+        """The levels on chip."""
+        return tuple(self.memory[1:])
+
+    def holder(self, tensor: Tensor) -> Buffer | Registers | None:
         """The level on chip that holds ``tensor``, or None where it goes straight off chip.
 
         Partial sums live with the outputs unless a level is named for them.
         """
-        for level in self.memory[1:]:
-            if tensor in (level.holds or ()):
+        for level in self.on_chip:
+            if tensor in level.holds:
                 return level
         return self.holder("output") if tensor == "partial_sum" else None
 

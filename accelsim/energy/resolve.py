@@ -26,8 +26,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+from accelsim.arch.memory import Buffer, Level
 from accelsim.arch.nodes import NODE_LINKS
-from accelsim.arch.spec import Accumulators, Architecture, MemoryLevel, listed_precisions
+from accelsim.arch.spec import Accumulators, Architecture, listed_precisions
 from accelsim.counters import Transfer
 from accelsim.energy import arithmetic
 from accelsim.energy.cost import CostSource, NoSourceError, Per
@@ -108,7 +109,7 @@ def resolve(arch: Architecture) -> Costs | None:
     return costs
 
 
-def port_width_bits(level: MemoryLevel, clock_hz: int) -> tuple[int, str]:
+def port_width_bits(level: Buffer, clock_hz: int) -> tuple[int, str]:
     """Bits an access of ``level``, and a note where they had to be guessed.
 
     ``width_bits`` where given; else what the bandwidth moves in a cycle, rounded down to a power of two of at
@@ -152,7 +153,7 @@ class _Resolver:
     def __init__(self, arch: Architecture) -> None:
         self.arch = arch
         self.given = arch.energy.costs
-        self.levels = [*arch.memory, *self._accumulator_memory()]
+        self.levels: list[Level] = [*arch.memory, *self._accumulator_memory()]
         self.used: set[str] = set()
         self.faults: list[Fault] = []
 
@@ -283,42 +284,38 @@ class _Resolver:
     def _accumulators(self) -> Accumulators | None:
         return getattr(self.arch.engine, "accumulators", None)
 
-    def _accumulator_memory(self) -> list[MemoryLevel]:
+    def _accumulator_memory(self) -> list[Buffer]:
         """The engine's accumulators as a level: a word of every column in an access."""
         accumulators = self._accumulators()
         if accumulators is None:
             return []
         width = getattr(self.arch.engine, "cols", 1) * accumulators.bits
         size = accumulators.entries * width // 8
-        return [MemoryLevel(name=ACCUMULATORS, size=size, width_bits=width, holds=["partial_sum"])]
+        return [Buffer(name=ACCUMULATORS, size=size, width_bits=width, holds=["partial_sum"])]
 
-    def _srams(self) -> list[MemoryLevel]:
-        return [level for level in self.levels if self._kind(level) == "sram"]
+    def _srams(self) -> list[Buffer]:
+        return [level for level in self.levels if isinstance(level, Buffer) and level.cells == "sram"]
 
-    def _kind(self, level: MemoryLevel) -> str:
-        return level.kind or ("dram" if level is self.arch.off_chip else "sram")
-
-    def _level(self, level: MemoryLevel, logic: LogicScaling) -> LevelCost | None:
+    def _level(self, level: Level, logic: LogicScaling) -> LevelCost | None:
         read, write = (self._given_access(level, action) for action in ("read", "write"))
         if read and write:
             return LevelCost(read, write)
         table = self._try(lambda: self._table_costs(level, logic))
         return LevelCost(read or table[0], write or table[1]) if table else None
 
-    def _given_access(self, level: MemoryLevel, action: str) -> CostSource | None:
+    def _given_access(self, level: Level, action: str) -> CostSource | None:
         keys = (f"{level.name}.{action}", level.name)
-        cost = self._given(level.name, ("bit", "access"), keys, action, level.width_bits or 0)
-        if cost is not None and cost.per == "access" and level.width_bits is None:
-            self._fault(
-                f"memory.{level.name}.width_bits", f"is left out, and {cost.note} is given for an access"
-            )
+        cost = self._given(level.name, ("bit", "access"), keys, action, level.access_bits or 0)
+        if cost is not None and cost.per == "access" and level.access_bits is None:
+            where = f"memory.{level.name}" + (".width_bits" if isinstance(level, Buffer) else "")
+            how = "is left out" if isinstance(level, Buffer) else f"is {level.what}, whose accesses have no width"
+            self._fault(where, f"{how}, and {cost.note} is given for an access; give it for a bit")
         return cost
 
-    def _table_costs(self, level: MemoryLevel, logic: LogicScaling) -> tuple[CostSource, CostSource]:
-        kind = self._kind(level)
-        if kind == "dram":
+    def _table_costs(self, level: Level, logic: LogicScaling) -> tuple[CostSource, CostSource]:
+        if level.cells == "dram":
             return dram_costs(level.name, self.arch.energy.dram)
-        if kind == "register":
+        if not isinstance(level, Buffer):
             read, write = (
                 arithmetic.register_cost(level.name, action, logic) for action in ("read", "write")
             )
@@ -333,7 +330,7 @@ class _Resolver:
             return [whole]
         return [cost for level in self._srams() if (cost := self._level_leakage(level, logic))]
 
-    def _level_leakage(self, level: MemoryLevel, logic: LogicScaling) -> CostSource | None:
+    def _level_leakage(self, level: Buffer, logic: LogicScaling) -> CostSource | None:
         given = self._given(LEAKAGE, ("cycle",), (f"{LEAKAGE}.{level.name}",), action=level.name)
         if given is not None:
             return given
@@ -345,7 +342,7 @@ class _Resolver:
         return _noted(replace(one, pj=one.pj * level.banks), note, _banked(level))
 
 
-def _banked(level: MemoryLevel) -> str:
+def _banked(level: Buffer) -> str:
     return f"{level.banks} banks, one in an access" if level.banks > 1 else ""
 
 

@@ -243,7 +243,7 @@ class Nfu:
         crossing = self.crossing(schedule, precision)
         issue = np.array([self.issue_cycles(rows, precision) for rows in tiles], dtype=np.int64)[schedule.classes]
         issue = np.maximum(1, faster.of(STREAM, issue))
-        there = {level.name: issue for level in self.arch.memory[1:] if level.bandwidth is not None}
+        there = {level.name: issue for level in self.arch.on_chip if level.bandwidth is not None}
         waits = crossing.waits(self.arch, there, faster)
         steps = Steps(
             self.name,

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.arch.spec import Architecture, MemoryLevel, SparseSpec
+from accelsim.arch.memory import Level
+from accelsim.arch.spec import Architecture, SparseSpec
 from accelsim.counters import Counters, Stalls, Transfer, add_traffic
 from accelsim.engines.base import Array, Evaluated, LayerRun, Operands
 from accelsim.engines.kernels import sparse as kernels
@@ -654,7 +655,7 @@ def _stored(tallies: list[Tally]) -> Size:
     return sum({tally.matrix: tally.size for tally in tallies}.values(), Size())
 
 
-def _at(level: MemoryLevel | None, tensor: str, transfer: Transfer) -> dict[str, dict[str, Transfer]]:
+def _at(level: Level | None, tensor: str, transfer: Transfer) -> dict[str, dict[str, Transfer]]:
     if level is None or not (transfer.read_bits or transfer.write_bits):
         return {}
     return {level.name: {tensor: transfer}}

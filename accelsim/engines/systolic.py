@@ -452,7 +452,7 @@ class SystolicArray:
         source = self.arch.holder("input" if dataflow == "is" else "weight")
         return {
             level.name: (beside + exposed if level is source else beside)[schedule.classes]
-            for level in self.arch.memory[1:]
+            for level in self.arch.on_chip
             if level.bandwidth is not None
         }
 

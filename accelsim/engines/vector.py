@@ -64,7 +64,7 @@ class VectorUnit:
                 self._operands(inputs * widths.input, work.output_elements * widths.output),
             )
         )
-        there = {level.name: cycles for level in self.arch.memory[1:] if level.bandwidth is not None}
+        there = {level.name: cycles for level in self.arch.on_chip if level.bandwidth is not None}
         resources = occupied(self.arch, steps, traffic, {LANES: lanes})
         return replace(counters_of(result, 0, work.ops, traffic), level_cycles=there, occupied_cycles=resources)
 

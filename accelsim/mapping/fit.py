@@ -95,10 +95,10 @@ def fits(
     """Which of the candidate tiles fit every level and the engine's accumulators."""
     need = demand(nest, tiles, arch, machine, precision, dataflow, placement, keep)
     ok = np.ones(len(tiles), dtype=bool)
-    for level in arch.memory[1:]:
+    for level in arch.on_chip:
         room = free_bytes(level, placement)
         if room is not None:
-            ok &= need.bytes_of(list(level.holds or ())) <= room
+            ok &= need.bytes_of(level.holds) <= room
     limit = machine.accumulator_pixels(dataflow)
     if limit is not None:
         ok &= tiles[:, _N] * tiles[:, _P] * tiles[:, _Q] <= limit
@@ -111,9 +111,9 @@ def require_fit(
 ) -> None:  # fmt: skip
     """Raise `InfeasibleError` naming the first level that ``tile`` does not fit, by how much, and what to turn."""
     need = demand(nest, tile_array(tile), arch, machine, precision, dataflow, placement, keep)
-    for level in arch.memory[1:]:
+    for level in arch.on_chip:
         room = free_bytes(level, placement)
-        held = list(level.holds or ())
+        held = level.holds
         asked = int(need.bytes_of(held)[0]) if any(t in need.tile_bits for t in held) else 0
         if room is not None and asked > room:
             parts = ", ".join(

@@ -11,7 +11,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.arch.spec import Architecture, MemoryLevel, Tensor
+from accelsim.arch.memory import Buffer, Registers
+from accelsim.arch.spec import Architecture, Tensor
 from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.workload.precision import Precision
 
@@ -94,7 +95,7 @@ def slots_of(arch: Architecture, tensor: Tensor) -> int:
     return level.slots if level is not None else 2
 
 
-def free_bytes(level: MemoryLevel, placement: Placement) -> int | None:
+def free_bytes(level: Buffer | Registers, placement: Placement) -> int | None:
     """What a level has left for tiles; None is unbounded: what streams need not fit."""
     if level.size is None or level.streams:
         return None

@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.arch.spec import Architecture, MemoryLevel, Tensor
+from accelsim.arch.memory import Buffer, Registers, Tensor
+from accelsim.arch.spec import Architecture
 from accelsim.counters import Traffic, Transfer, add_traffic
 from accelsim.mapping.loopnest import LoopNest
 from accelsim.mapping.machine import Ints, Widths
@@ -71,7 +72,7 @@ class Crossing:
             loads[:, FETCHED.index(tensor)] = self._bits[self.kinds, MOVED.index(tensor), 0]
         return replace(self, loads=loads)
 
-    def through(self, arch: Architecture, level: MemoryLevel) -> Ints:
+    def through(self, arch: Architecture, level: Buffer | Registers) -> Ints:
         """Bits that every step moves through a level on chip; int64[steps]."""
         held = [arch.holder(tensor) is level for tensor in MOVED]
         moved = self._bits[:, held].sum(axis=(1, 2))[self.kinds]
@@ -91,7 +92,7 @@ class Crossing:
         """
         worst = np.zeros(len(self.kinds), dtype=np.int64)
         longest = 0
-        for level in arch.memory[1:]:
+        for level in arch.on_chip:
             if level.bandwidth is None:
                 continue
             rate, speed = 8 * level.bandwidth.per_cycle(arch.clock), faster.speed(port_of(level))

@@ -16,7 +16,8 @@ from pydantic import BaseModel
 from accelsim import __version__
 from accelsim.analysis import roofline
 from accelsim.analysis.expected import Spent, Stage, expected, leaves, probabilities
-from accelsim.arch.spec import Architecture, MemoryLevel, SparseSpec, SystolicSpec
+from accelsim.arch.memory import FarEnd, Level
+from accelsim.arch.spec import Architecture, SparseSpec, SystolicSpec
 from accelsim.counters import Counters, Traffic
 from accelsim.engines.base import LayerRun
 from accelsim.engines.systolic import structure_of
@@ -342,13 +343,13 @@ def _other(machine: Architecture) -> OtherMachine:
     )
 
 
-def _level(level: MemoryLevel, arch: Architecture) -> LevelRecord:
+def _level(level: Level, arch: Architecture) -> LevelRecord:
     rate = roofline.bytes_per_cycle(level, arch.clock)
     return LevelRecord(
         name=level.name,
-        size_bytes=level.size,
+        size_bytes=None if isinstance(level, FarEnd) else level.size,
         bandwidth_bytes_per_second=None if rate is None else float(rate * arch.clock),
-        holds=list(level.holds or ()),
+        holds=[] if isinstance(level, FarEnd) else list(level.holds),
     )
 
 

@@ -7,7 +7,7 @@ import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
-from accelsim.arch.spec import TENSORS
+from accelsim.arch.memory import TENSORS
 from accelsim.counters import CAUSES
 from accelsim.report.model import LayerResult, Result, Roofline, Totals
 

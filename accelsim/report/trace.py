@@ -192,7 +192,7 @@ def _add_pes(process: Process, lanes: dict[str, Bars], walk: SparseWalk) -> None
 def _add_fill(process: Process, walk: Walk, start: float, reserved_bytes: Any) -> None:
     """Counters of what each level holds, tensor by tensor; a walk that is repeated is shown once."""
     changes = activity.buffer_changes(walk, process.arch)
-    for level in process.arch.memory[1:]:
+    for level in process.arch.on_chip:
         resident = {"resident": float(reserved_bytes[level.name])} if reserved_bytes.get(level.name) else {}
         mine = {tensor: change for (name, tensor), change in changes.items() if name == level.name}
         if not mine and not resident:

@@ -80,4 +80,4 @@ def _without_links(arch: Architecture) -> Architecture:
     far = arch.memory[0].model_copy(
         update={"bandwidth": None, "latency": type(arch.memory[0].latency)(cycles=0)}
     )
-    return arch.model_copy(update={"memory": [far, *arch.memory[1:]]})
+    return arch.model_copy(update={"memory": (far, *arch.on_chip)})

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from accelsim.api import load_arch, simulate
+from accelsim.arch.memory import Buffer
 from accelsim.arch.spec import Architecture, SparseSpec
 from accelsim.energy.model import EnergyModel
 from accelsim.energy.resolve import LEAKAGE
@@ -138,8 +139,8 @@ def _power_mw(result: Result, arch: Architecture, components: Sequence[str]) -> 
 
 def _area_mm2(arch: Architecture, name: str) -> float:
     """The SRAM of one PE."""
-    level = next((level for level in arch.memory if level.name == name and level.kind is None), None)
-    if level is None or level.size is None or level.width_bits is None:
+    level = next((level for level in arch.on_chip if level.name == name), None)
+    if not isinstance(level, Buffer) or level.size is None or level.width_bits is None:
         return 0.0
     banks = level.banks // PES_IN_ALL
     return banks * organize(level.size // level.banks, level.width_bits).area_mm2(arch.technology.node_nm)

@@ -73,7 +73,7 @@ def unrolled(arch: Architecture, tm: int, tn: int) -> Architecture:
 def without_memory(arch: Architecture) -> Architecture:
     """The same design with transfers that take no time: what the paper's cycle counts suppose."""
     far = arch.memory[0].model_copy(update={"bandwidth": None})
-    return arch.model_copy(update={"memory": [far, *arch.memory[1:]]})
+    return arch.model_copy(update={"memory": (far, *arch.on_chip)})
 
 
 def paper_mapping(arch: Architecture) -> MappingFile:

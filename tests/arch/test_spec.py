@@ -59,7 +59,7 @@ def test_the_architecture_of_the_specification_loads() -> None:
     assert arch.clock == 700_000_000
     assert arch.off_chip.latency.in_cycles(arch.clock) == 70
     assert arch.engine.precision == {"int8": 1, "int16": Fraction(1, 4)}
-    assert [level.size for level in arch.memory] == [None, 24 << 20, 256 << 10]
+    assert [level.size for level in arch.on_chip] == [24 << 20, 256 << 10]
 
 
 def test_tpu_v1_has_its_published_ridge() -> None:
@@ -112,8 +112,8 @@ def test_roofs_alone_have_peaks() -> None:
         ("size: 256 KiB", "sise: 256 KiB", 'f:10:25: memory[2].sise: unknown key (did you mean "size"?)'),
         ("weight_fifo", "dram", 'f:7:1: memory: the name "dram" is used for 2 levels'),
         ("holds: [weight]", "holds: [weight, input]", "f:7:1: memory: input is held by unified_buffer and weight_fifo"),
-        (", holds: [weight]", "", "f:7:1: memory: weight_fifo must say what it holds"),
-        ("latency: 100 ns", "holds: [input]", "f:7:1: memory: the first level (dram) is off chip and holds everything"),
+        (", holds: [weight]", "", "f:10:5: memory[2]: weight_fifo must say what it holds"),
+        ("latency: 100 ns", "holds: [input]", "f:8:38: memory[0].holds: means nothing at the far end"),
         ("45nm", "40nm", "f:11:10: energy.table: is \"40nm\", must be '45nm' or 'none'"),
     ],
 )
@@ -129,7 +129,7 @@ STREAMING = GOOD.replace(", bandwidth: 34 GB/s, latency: 100 ns", "").replace("b
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ("name: dram", "name: dram, streams: true", "dram is off chip and holds everything; drop its streams"),
+        ("name: dram", "name: dram, streams: true", "memory[0].streams: means nothing at the far end"),
         ("name: dram", "name: dram, bandwidth: 1 B/cycle", "bandwidth of dram means nothing"),
         ("name: dram", "name: dram, latency: 2 cycles", "latency of dram means nothing"),
         ("streams: true", "streams: true, bandwidth: 9 B/cycle", "bandwidth of unified_buffer means nothing"),

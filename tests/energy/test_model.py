@@ -294,7 +294,7 @@ def test_all_faults_are_told_at_once() -> None:
             "energy.costs.mac.wide: is 'wide', must be int1",
         ),
         ({"memory": [{"name": "mac"}]}, 'a level is named "mac"'),
-        ({"energy": {"costs": {"dram": given_cost(1, "access")}}}, "memory.dram.width_bits: is left out"),
+        ({"energy": {"costs": {"dram": given_cost(1, "access")}}}, "memory.dram: is the far end"),
         (
             {
                 "energy": {
