@@ -17,6 +17,7 @@ from accelsim import catalogue
 from accelsim.arch.spec import Architecture, listed_precisions
 from accelsim.errors import Fault, InputError
 from accelsim.mapping.mapping import MappingFile
+from accelsim.mapping.meaning import check_meaning
 from accelsim.workload.expand import expanded
 from accelsim.workload.network import Network
 from accelsim.workload.retype import at_engine_precision
@@ -185,7 +186,8 @@ def ready(
     """What runs of a network: its layers at the engine's precision, its algorithms written out; the mapping of those; notes."""
     network, notes = at_engine_precision(network, listed_precisions(getattr(arch.engine, "precision", {})), values)
     whole, how = expanded(network)
-    return whole, mapping.for_parts(network), [*notes, *how]
+    mapping = mapping.for_parts(network)
+    return whole, mapping, [*notes, *how, *check_meaning(whole, arch, mapping)]
 
 
 def _with_batch(network: Network, batch: int) -> Network:

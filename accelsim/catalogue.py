@@ -127,7 +127,7 @@ def load_mapping(source: str | Path | MappingFile | None, overrides: Overrides |
     document = _mapping_document(source)
     placed = {keys if keys[0] in ("default", "layers") else ("layers", *keys): value for keys, value in changes.items()}
     document = _overridden(document, placed, "mapping")
-    mapping = validate(document, MappingFile)
+    mapping = validate(document, MappingFile).read_from(document)
     if isinstance(source, MappingFile):
         mapping = mapping.with_machines(source.machines)
     return with_machines(mapping, document)

@@ -107,6 +107,20 @@ class Buffer(_OnChip):
     width_bits: PositiveInt | None = None
     banks: PositiveInt = 1
 
+    def contradiction(self, clock_hz: int) -> str:
+        """What ``width_bits`` and ``bandwidth`` say against each other; empty where they agree.
+
+        Each bank can be read and written in a cycle, so that the port moves between one access and two a bank.
+        """
+        if self.width_bits is None or self.bandwidth is None:
+            return ""
+        moved, most = 8 * self.bandwidth.per_cycle(clock_hz), 2 * self.banks * self.width_bits
+        if self.width_bits <= moved <= most:
+            return ""
+        built = f"an access of {self.width_bits} bits" if self.banks == 1 else f"{self.banks} banks of {self.width_bits} bits"
+        far = "less than one access" if moved < self.width_bits else f"more than a read and a write of all, {most} bits"
+        return f"memory {self.name}: bandwidth moves {float(moved):g} bits a cycle, width_bits says {built}: {far}"
+
     @property
     def cells(self) -> Literal["sram", "dram"]:
         return self.kind or "sram"

@@ -34,6 +34,7 @@ from accelsim.units import (
     Ratio,
     ceil_div,
 )
+from accelsim.workload.ops import OPERATOR_BY_NAME
 from accelsim.workload.precision import NumberFormat, Precision, parse_format
 from accelsim.yaml_io import Document
 
@@ -296,6 +297,7 @@ class SystolicSpec(_Block):
     rows: PositiveInt
     cols: PositiveInt
     dataflow: Literal["ws", "os", "is"] = "ws"
+    also: list[Literal["ws", "os", "is"]] | None = None
     weight_load: Literal["rows", "parallel"] = "rows"
     weight_buffers: Annotated[Literal[1, 2], BeforeValidator(_no_truth)] = 1
     weight_tiles: Literal["ragged", "whole"] = "ragged"
@@ -359,6 +361,12 @@ class FixedPoint(_Block):
     sum_bits: Annotated[int, Field(ge=4, le=62)] = 62
     overflow: Literal["saturate", "wrap"] = "saturate"
 
+    @model_validator(mode="after")
+    def _exact_products_are_as_wide_as_they_are(self) -> FixedPoint:
+        if self.product == "exact" and self.product_bits != type(self).model_fields["product_bits"].default:
+            raise ValueError("product_bits: means nothing with product: exact; drop it, or write product: truncate")
+        return self
+
 
 class PiecewiseLinear(_Block):
     """NFU-3's tables: segments of equal width over ``-reach .. reach``, each a slope and an intercept."""
@@ -393,6 +401,8 @@ class NfuSpec(_Block):
 
     @model_validator(mode="after")
     def _nodes_are_linked(self) -> NfuSpec:
+        if self.arithmetic is None and self.activation != PiecewiseLinear():
+            raise ValueError("activation: is of fixed-point arithmetic, and engine.arithmetic is left out; drop it, or give that")
         if self.nodes > 1 and self.links is None:
             raise ValueError(f"nodes is {self.nodes}, and links is left out: give its bandwidth and latency")
         return self
@@ -491,6 +501,14 @@ class VectorSpec(_Block):
     lanes: PositiveInt
     inline: list[str] = []
     rows: Literal["packed", "channels"] = "packed"
+
+    @model_validator(mode="after")
+    def _inline_operators_are_there(self) -> VectorSpec:
+        strange = [word for word in self.inline if word not in OPERATOR_BY_NAME]
+        if strange:
+            told = (f'"{word}" is no operator{nearest(word, OPERATOR_BY_NAME)}' for word in strange)
+            raise ValueError(f"inline: has what no layer can be: {', '.join(told)}")
+        return self
 
 
 class EnergySpec(_Block):

@@ -84,7 +84,7 @@ class VectorUnit:
             if level is not None:
                 need[level.name] = need.get(level.name, 0) + bits
         cycles = 0
-        for level in self.arch.memory[1:]:
+        for level in self.arch.on_chip:
             speed = faster.speed(port_of(level))
             if level.bandwidth is not None and speed is not None:
                 rate = 8 * speed * level.bandwidth.per_cycle(self.arch.clock)

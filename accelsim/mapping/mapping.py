@@ -13,12 +13,13 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from accelsim.arch.spec import Architecture
-from accelsim.errors import nearest
+from accelsim.errors import Fault, nearest
 from accelsim.mapping.loopnest import DIMS, Dims
 from accelsim.units import PositiveInt, ceil_div
 from accelsim.workload.expand import parts_of
 from accelsim.workload.network import Network
 from accelsim.workload.ops import OPERATOR_BY_NAME
+from accelsim.yaml_io import Document, KeyPath
 
 SCHEMA = "accelsim.mapping/1"
 Order = tuple[str, ...]
@@ -150,11 +151,22 @@ class MappingFile(BaseModel):
     default: LayerMapping = LayerMapping()
     layers: dict[str, LayerMapping] = {}
     _machines: dict[str, Architecture] = PrivateAttr(default_factory=dict)
+    _origin: Document | None = PrivateAttr(default=None)
 
     @property
     def machines(self) -> MappingABC[str, Architecture]:
         """The architectures that ``engine`` names, by the words that name them; read by the loader."""
         return self._machines
+
+    def fault(self, path: KeyPath, message: str) -> Fault:
+        """A fault at ``path``, in the file that this was read from if there is one."""
+        return (self._origin or Document({}, self.name or "mapping")).fault(path, message)
+
+    def read_from(self, document: Document) -> MappingFile:
+        """The same mapping that knows where its keys stand."""
+        known = self.model_copy()
+        known._origin = document
+        return known
 
     def with_machines(self, machines: MappingABC[str, Architecture]) -> MappingFile:
         """The same mapping that knows these architectures."""

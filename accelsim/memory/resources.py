@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeVar
 
-from accelsim.arch.spec import MemoryLevel
+from accelsim.arch.memory import Level
 from accelsim.mapping.machine import Ints
 
 Count = TypeVar("Count", int, Ints)
@@ -18,7 +18,7 @@ MEMORY = "memory"  # bytes through the off-chip port
 LATENCY = "latency"  # of the off-chip memory
 
 
-def port_of(level: MemoryLevel) -> str:
+def port_of(level: Level) -> str:
     """The resource that the port of a level on chip is."""
     return f"{level.name} port"
 

@@ -169,8 +169,8 @@ def test_configuration_is_an_architecture(tmp_path: Path) -> None:
     assert engine == {
         "rows": 32, "cols": 16, "dataflow": "os", "overlap": "none", "edge": "full", "drain": "parallel", "weight_buffers": 1,
     }  # fmt: skip
-    assert [(level.name, level.size) for level in arch.memory] == [
-        ("dram", None), ("ifmap_sram", 64 << 10), ("filter_sram", 128 << 10), ("ofmap_sram", 32 << 10),
+    assert [(level.name, level.size) for level in arch.on_chip] == [
+        ("ifmap_sram", 64 << 10), ("filter_sram", 128 << 10), ("ofmap_sram", 32 << 10),
     ]  # fmt: skip
     assert arch.off_chip.bandwidth is None  # CALC
     assert [note.removeprefix(f"{path}: ") for note in notes] == [
