@@ -377,6 +377,15 @@ def _tag_of(model: type[BaseModel], tag: str | int) -> bool:
     return False
 
 
+def models_within(model: type[BaseModel]) -> set[type[BaseModel]]:
+    """``model`` and every model that a value of it can hold."""
+    found, coming = set[type[BaseModel]](), {model}
+    while coming:
+        found |= coming
+        coming = {inner for outer in coming for f in outer.model_fields.values() for inner in _models_in(f.annotation)} - found
+    return found
+
+
 def _models_in(annotation: Any) -> set[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return {annotation}

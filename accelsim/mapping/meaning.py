@@ -1,7 +1,7 @@
 """Keys that mean nothing in the run at hand: refused where the user says them for it, noted where a file has them.
 
 A file describes a machine, and may hold what another dataflow or more nodes would need; what is said for one run
-(``--set``, ``--vary``, ``overrides``) must have an effect on it. See docs/decisions/0018.
+(``--set``, ``--vary``, ``overrides``) must have an effect on it. See docs/decisions/0019.
 """
 
 from __future__ import annotations
