@@ -28,6 +28,7 @@ from accelsim.mapping.loopnest import LoopNest, VectorWork, lower
 from accelsim.mapping.machine import Machine, Placement, Widths, tile_array
 from accelsim.mapping.mapping import LayerMapping, Mapping, MappingFile
 from accelsim.memory.resources import AS_BUILT, Faster
+from accelsim.memory.transfers import Crossing
 from accelsim.schedule.build import Schedule, build_schedule
 from accelsim.schedule.residency import Plan, shares_off_chip
 from accelsim.units import ceil_div
@@ -58,6 +59,9 @@ class Unit(Machine, Protocol):
 
     def refuse(self, layer: str, nest: LoopNest, precision: Precision) -> None:
         """Raise `InfeasibleError` for a nest or precision that the unit cannot run."""
+
+    def crossing(self, schedule: Schedule, precision: Precision, placement: Placement) -> Crossing:
+        """What a schedule moves through the ports of all levels."""
 
     def run(
         self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry, faster: Faster = AS_BUILT

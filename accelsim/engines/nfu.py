@@ -145,8 +145,8 @@ class Nfu:
         del dataflow, precision
         return weight_elements(nest, tiles)
 
-    def weight_slots(self, dataflow: str, precision: Precision) -> int:
-        del dataflow, precision
+    def weight_slots(self, nest: LoopNest, dataflow: str, precision: Precision) -> int:
+        del nest, dataflow, precision
         return slots_of(self.arch, "weight")
 
     def accumulator_pixels(self, dataflow: str) -> int | None:
@@ -236,11 +236,10 @@ class Nfu:
         self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry, faster: Faster = AS_BUILT
     ) -> Counters:
         """Walk ``schedule`` and count; ``carry`` is brought forward to the next layer."""
-        del placement
         self._require_dataflow(schedule.mapping.dataflow)
         widths = Widths.of(precision)
         tiles = [self._class_rows(schedule, kind, precision) for kind in range(len(schedule.tiles))]
-        crossing = self.crossing(schedule, precision)
+        crossing = self.crossing(schedule, precision, placement)
         issue = np.array([self.issue_cycles(rows, precision) for rows in tiles], dtype=np.int64)[schedule.classes]
         issue = np.maximum(1, faster.of(STREAM, issue))
         there = {level.name: issue for level in self.arch.on_chip if level.bandwidth is not None}
@@ -268,8 +267,9 @@ class Nfu:
             occupied_cycles=occupied(self.arch, steps, counters.traffic, own),
         )  # fmt: skip
 
-    def crossing(self, schedule: Schedule, precision: Precision) -> Crossing:
+    def crossing(self, schedule: Schedule, precision: Precision, placement: Placement) -> Crossing:
         """What ``schedule`` moves between the NFU and its buffers, and off chip."""
+        del placement
         kinds, numbers = schedule.kinds(self._block(schedule.nest, precision))
         operands = [self._tile_bits(kind, precision, schedule) for kind in kinds]
         return Crossing(operands, numbers, schedule.loads, schedule.stores, schedule.partial)

@@ -205,17 +205,17 @@ class SystolicArray:
         return max(1, accumulators.entries // accumulators.slots)
 
     def weight_elements(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
-        if not self._whole_tiles(dataflow):
+        if not self._whole_tiles(nest, dataflow):
             return weight_elements(nest, tiles)
         depth, cols = self._depth(precision), self.spec.cols
         folds = -(-tiles[:, 1] // cols) * -(-tiles[:, [2, 5, 6]].prod(axis=1) // depth)
         pixels = tiles[:, [3, 4]].prod(axis=1) if nest.private_weights else 1
         return np.asarray(tiles[:, 7] * pixels * folds * cols * depth, dtype=np.int64)
 
-    def weight_slots(self, dataflow: str, precision: Precision) -> int:
+    def weight_slots(self, nest: LoopNest, dataflow: str, precision: Precision) -> int:
         """The level's; whole tiles of a larger array may be fewer, for they are not cut to fit."""
         slots, level = slots_of(self.arch, "weight"), self.arch.holder("weight")
-        if not self._whole_tiles(dataflow) or level is None or level.size is None:
+        if not self._whole_tiles(nest, dataflow) or level is None or level.size is None:
             return slots
         tile = ceil_div(self.spec.cols * self._depth(precision) * precision.weight.bits, 8)
         return max(1, min(slots, level.size // tile))
@@ -354,15 +354,15 @@ class SystolicArray:
             updates = grid.updates
             back, parts = updates - outputs * (not kind.resumes), updates - ended
         return {
-            "weight": Transfer(self.stored_bits(self._weights(grid, dataflow, precision) * widths.weight, widths)),
+            "weight": Transfer(self.stored_bits(self._weights(grid, schedule, precision) * widths.weight, widths)),
             "input": Transfer(self._input_reads(kind, tile, grid, dataflow) * widths.input),
             "partial_sum": Transfer(back * widths.partial_sum, parts * widths.partial_sum),
             "output": Transfer(0, ended * widths.output),
         }
 
-    def _whole_tiles(self, dataflow: str) -> bool:
-        """Whether weights are fetched as the array holds them, ragged or not."""
-        return self.spec.weight_tiles == "whole" and dataflow == "ws"
+    def _whole_tiles(self, nest: LoopNest, dataflow: str) -> bool:
+        """Whether weights are fetched as the array holds them, ragged or not; those that are computed never lie so."""
+        return self.spec.weight_tiles == "whole" and dataflow == "ws" and not nest.weight_is_activation
 
     def _accumulates(self, dataflow: str) -> bool:
         """Whether sums are added up in a memory of the array's own."""
@@ -379,9 +379,9 @@ class SystolicArray:
         window = tile.P * tile.Q * tile.R * tile.S if stored else kind.inside
         return tile.G * tile.N * tile.C * window * again
 
-    def _weights(self, grid: FoldGrid, dataflow: str, precision: Precision) -> int:
+    def _weights(self, grid: FoldGrid, schedule: Schedule, precision: Precision) -> int:
         """Weights of a tile as they are fetched and shifted in."""
-        if self._whole_tiles(dataflow):
+        if self._whole_tiles(schedule.nest, schedule.mapping.dataflow):
             return grid.groups * grid.outer * grid.inner * self.spec.cols * self._depth(precision)
         return grid.weights
 
@@ -421,7 +421,7 @@ class SystolicArray:
             frozenset(schedule.mapping.keep),
             np.array([[shape[:3] for shape in grid.shapes] for grid in grids], dtype=np.int64),
         )  # fmt: skip
-        weight_slots = schedule.slots("weight", self.weight_slots(dataflow, precision))
+        weight_slots = schedule.slots("weight", self.weight_slots(schedule.nest, dataflow, precision))
         result = run_steps(steps, np.zeros(weight_slots, dtype=np.int64), carry)
         traffic = add_traffic(
             (crossing.traffic(self.arch, schedule.nest, widths), self._accumulated(schedule, grids, widths))
@@ -467,11 +467,11 @@ class SystolicArray:
 
     def _stored_loads(self, schedule: Schedule, grids: list[FoldGrid], precision: Precision) -> Ints:
         """The loads with their weights as they are stored: whole tiles, and only what is kept of pruned ones."""
-        dataflow, widths = schedule.mapping.dataflow, Widths.of(precision)
-        if self.structure is None and not self._whole_tiles(dataflow):
+        nest, widths = schedule.nest, Widths.of(precision)
+        if self.structure is None and not self._whole_tiles(nest, schedule.mapping.dataflow):
             return schedule.loads
-        dense = weight_elements(schedule.nest, schedule.tiles) * widths.weight
-        elements = [self._weights(grid, dataflow, precision) for grid in grids]
+        dense = weight_elements(nest, schedule.tiles) * widths.weight
+        elements = [self._weights(grid, schedule, precision) for grid in grids]
         stored = np.array([self.stored_bits(n * widths.weight, widths) for n in elements], dtype=np.int64)
         loads = schedule.loads.copy()
         column = loads[:, tl.WEIGHT]

@@ -67,7 +67,7 @@ def demand(
         tensor: np.where(
             groups == 1 if tensor in keep else _only_one(one_tile, tensor, nest),
             1,
-            machine.weight_slots(dataflow, precision) if tensor == "weight" else slots_of(arch, tensor),  # type: ignore[arg-type]
+            machine.weight_slots(nest, dataflow, precision) if tensor == "weight" else slots_of(arch, tensor),  # type: ignore[arg-type]
         )
         for tensor in bits
     }

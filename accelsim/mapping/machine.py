@@ -60,7 +60,7 @@ class Machine(Protocol):
     def weight_elements(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
         """Weights of each tile as they are fetched and held, int64[candidates]: at least those that the tile has."""
 
-    def weight_slots(self, dataflow: str, precision: Precision) -> int:
+    def weight_slots(self, nest: LoopNest, dataflow: str, precision: Precision) -> int:
         """How many tiles of weights their level holds at once."""
 
     def accumulator_pixels(self, dataflow: str) -> int | None:

@@ -152,7 +152,7 @@ def _times(tensor: str, planned: PlannedNest, layer: Layer) -> str:
         extra = f", and {format_bytes(partial / 8)} of partial sums out and in again" if partial else ""
         return f"{'stored once' if not planned.placement.output_resident else 'not stored'}{extra}"
     column = ("weight", "input").index(tensor)
-    loads = schedule.loads[:, column]
+    loads = planned.unit.crossing(schedule, layer.precision, planned.placement).loads[:, column]
     moved = int(loads[loads != NOTHING].sum())
     nest = planned.nest
     whole = nest.weight_elements if tensor == "weight" else nest.input_elements(nest.dims)

@@ -54,7 +54,7 @@ def _hardware(unit: Nfu) -> NfuSpec:
 def nfu_reuse(planned: PlannedNest, unit: Nfu, layer: Layer, arch: Architecture) -> Iterator[str]:
     """How often each element is read at each level, and how many MACs a read serves."""
     schedule, widths = planned.schedule, Widths.of(layer.precision)
-    traffic = unit.crossing(schedule, layer.precision).operand_traffic(arch)
+    traffic = unit.crossing(schedule, layer.precision, planned.placement).operand_traffic(arch)
     nest, far = schedule.nest, arch.off_chip.name  # of a stretched layer: its short part
     rows = [("operand", "elements", f"each read from {far}", "each read from its buffer", "MACs a read serves")]
     counts = {"weight": nest.weight_elements, "input": nest.input_elements(nest.dims)}
@@ -78,7 +78,7 @@ def _sums(planned: PlannedNest, unit: Nfu, layer: Layer, arch: Architecture) -> 
     nest, widths = planned.schedule.nest, Widths.of(layer.precision)
     level = arch.holder("output")
     assert level is not None
-    moved = unit.crossing(planned.schedule, layer.precision).operand_traffic(arch)[level.name]
+    moved = unit.crossing(planned.schedule, layer.precision, planned.placement).operand_traffic(arch)[level.name]
     outputs = nest.dims.outputs
     final = moved["output"].write_bits / widths.output
     written, read = final, 0.0
