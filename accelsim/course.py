@@ -28,7 +28,7 @@ from accelsim.schedule.planner import cheapest_plan, least_cycles
 from accelsim.schedule.residency import Plan, plan_residency, shares_off_chip
 from accelsim.workload.batch import divisors, part_of
 from accelsim.workload.network import Layer, Network
-from accelsim.workload.ops import BatchNorm
+from accelsim.workload.ops import BatchNorm, TransformOutput
 
 if TYPE_CHECKING:
     from accelsim.engines.mapped import PlannedNests
@@ -97,6 +97,8 @@ class Post:
             counters = Counters()
             for work in lowered.work:
                 assert isinstance(work, VectorWork)
+                if layer.name in plan.shifted and isinstance(layer.op, TransformOutput):
+                    work = replace(work, bias_elements=layer.output_shapes[0][1])
                 counters += unit.run(work, layer.precision, shares, placement, carry, faster)
             return counters
 

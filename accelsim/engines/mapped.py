@@ -172,6 +172,7 @@ class MappedEngine:
     def planned(self, layer: Layer, plan: Plan) -> list[PlannedNest]:
         """Mapping and schedule of every nest of ``layer``."""
         nests = [work for work in lower(layer).work if isinstance(work, LoopNest)]
+        nests[:1] = [replace(nest, biased=nest.biased or layer.name in plan.shifted) for nest in nests[:1]]
         return [self._planned_nest(layer, nest, _part_placement(nest, plan.placements[layer.name])) for nest in nests]
 
     def _planned_nest(self, layer: Layer, nest: LoopNest, placement: Placement) -> PlannedNest:
@@ -270,9 +271,7 @@ class MappedEngine:
         assert self.vector is not None
         shares = (Fraction(0),) * len(work.input_elements) if work.part else shares_off_chip(plan, layer)
         placement = plan.placements[layer.name]
-        counters = self.vector.run(work, layer.precision, shares, placement, carry, faster)
-        carry.repeated(work.repeat)
-        return counters.times(work.repeat)
+        return self.vector.run_repeated(work, layer.precision, shares, placement, carry, faster)
 
     def _run_nest(
         self, planned: PlannedNest, layer: Layer, repeat: int, carry: Carry, faster: Faster = AS_BUILT

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accelsim.arch.spec import Architecture, FixedPoint, NfuSpec, Tensor, Unroll, relative_throughput, speed_of
-from accelsim.counters import Counters, Transfer
+from accelsim.counters import Counters, Transfer, add_traffic
 from accelsim.engines import nfu_fixed
 from accelsim.engines.base import Array, Evaluated, LayerRun, Operands, Sums
 from accelsim.engines.kernels import nfu as kernels
@@ -247,7 +247,7 @@ class Nfu:
         steps = Steps(
             self.name,
             schedule.classes,
-            schedule.loads,
+            crossing.fetches,
             schedule.stores,
             waits,
             np.ones((len(tiles), 3), dtype=np.int64),
@@ -259,7 +259,8 @@ class Nfu:
             frozenset(schedule.mapping.keep),
         )
         result = run_steps(steps, self._weight_slots(schedule, carry), carry)
-        counters = counters_of(result, schedule.nest.dims.macs, 0, crossing.traffic(self.arch, schedule.nest, widths))
+        traffic = add_traffic((crossing.traffic(self.arch, schedule.nest, widths), crossing.bias_traffic(self.arch)))
+        counters = counters_of(result, schedule.nest.dims.macs, 0, traffic)
         moved_bits = counters.macs * (widths.weight + widths.input)
         own = {STREAM: counters.port_cycles["active"]}
         return replace(
@@ -272,7 +273,7 @@ class Nfu:
         del placement
         kinds, numbers = schedule.kinds(self._block(schedule.nest, precision))
         operands = [self._tile_bits(kind, precision, schedule) for kind in kinds]
-        return Crossing(operands, numbers, schedule.loads, schedule.stores, schedule.partial)
+        return Crossing(operands, numbers, schedule.loads, schedule.stores, schedule.partial, schedule.biases)
 
     def _block(self, nest: LoopNest, precision: Precision) -> tuple[int, int, int, int]:
         """Output rows and columns, filter rows and columns of one row of operands."""

@@ -629,8 +629,7 @@ class SparseEngine:
             if isinstance(work, VectorWork) and self.vector is not None:
                 shares = (Fraction(0),) * len(work.input_elements)
                 inside = replace(placement, output_resident=True)
-                counters += self.vector.run(work, layer.precision, shares, inside, carry).times(work.repeat)
-                carry.repeated(work.repeat)
+                counters += self.vector.run_repeated(work, layer.precision, shares, inside, carry)
         return counters
 
     def _mapping(self, tallies: list[Tally], placement: Placement) -> dict[str, Any]:

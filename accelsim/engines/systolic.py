@@ -333,7 +333,7 @@ class SystolicArray:
         grids = self._grids_of(schedule, precision)
         operands = [self._operands(kind, grids[kind.tile], schedule, precision) for kind in kinds]
         loads = self._stored_loads(schedule, grids, precision)
-        crossing = Crossing(operands, numbers, loads, schedule.stores, schedule.partial)
+        crossing = Crossing(operands, numbers, loads, schedule.stores, schedule.partial, schedule.biases)
         resident: dict[Tensor, bool] = {"weight": placement.weight_resident, "input": placement.input_resident}
         widths = Widths.of(precision)
         return crossing.streamed(
@@ -408,7 +408,7 @@ class SystolicArray:
         steps = Steps(
             self.name,
             schedule.classes,
-            crossing.loads,
+            crossing.fetches,
             schedule.stores,
             waits,
             np.array([[grid.groups, grid.outer, grid.inner] for grid in grids], dtype=np.int64),
@@ -426,7 +426,8 @@ class SystolicArray:
         traffic = add_traffic(
             (crossing.traffic(self.arch, schedule.nest, widths), self._accumulated(schedule, grids, widths))
         )
-        counters = counters_of(result, schedule.nest.dims.macs, 0, self._with_indices(traffic, widths))
+        traffic = add_traffic((self._with_indices(traffic, widths), crossing.bias_traffic(self.arch)))
+        counters = counters_of(result, schedule.nest.dims.macs, 0, traffic)
         done = counters.macs - self.skipped(counters.macs)
         own = {STREAM: counters.port_cycles["active"], SHIFT: shift_cycles(steps)}
         return replace(

@@ -1,8 +1,10 @@
 """The vector unit: pooling, activations, element-wise work, normalization; and data that moves without arithmetic.
 
 ``lanes`` operations a cycle on operands streamed from the level that holds them, in pieces small enough to be
-double buffered. A layer that only moves data (a transpose, say) goes through the same lanes an element a lane and
-cycle, but does no useful work there: its cycles are memory stalls.
+double buffered. Constants (trained operands, slopes, scales and shifts, rows of a table, biases of transformed tiles)
+come from the far end into the inputs' level once, and are read there like any operand. A layer that only moves data (a
+transpose, say) goes through the same lanes an element a lane and cycle, but does no useful work there: its cycles are
+memory stalls.
 """
 
 from __future__ import annotations
@@ -46,12 +48,13 @@ class VectorUnit:
         widths = Widths.of(precision)
         shares = (*shares, *(Fraction(0),) * (len(work.input_elements) - len(shares)))
         inputs = sum(work.input_elements)
-        fetched = sum(
-            ceil(e * s) for e, s in zip(work.input_elements, shares, strict=True)
-        ) * widths.input + work.weight_elements * widths.weight
+        constants = work.weight_elements * widths.weight + work.bias_elements * widths.partial_sum
+        read = inputs * widths.input + constants
+        fetched = sum(ceil(e * s) for e, s in zip(work.input_elements, shares, strict=True)) * widths.input
+        fetched += 0 if placement.weight_resident else constants
         stored = 0 if placement.output_resident else work.output_elements * widths.output
         lane_cycles = self._lane_cycles(work, work.ops or max(inputs, work.output_elements))
-        crossing = inputs * widths.input + fetched, work.output_elements * widths.output + stored
+        crossing = read + fetched, work.output_elements * widths.output + stored
         as_built = max(lane_cycles, self._port_cycles(*crossing, AS_BUILT))
         pieces = self._pieces(fetched + stored, as_built, placement)
         lanes = faster.of(LANES, lane_cycles)
@@ -61,12 +64,25 @@ class VectorUnit:
         traffic = add_traffic(
             (
                 transfer_traffic(self.arch, steps.loads, steps.stores, steps.partial),
-                self._operands(inputs * widths.input, work.output_elements * widths.output),
+                self._operands(read, work.output_elements * widths.output),
             )
         )
         there = {level.name: cycles for level in self.arch.on_chip if level.bandwidth is not None}
         resources = occupied(self.arch, steps, traffic, {LANES: lanes})
         return replace(counters_of(result, 0, work.ops, traffic), level_cycles=there, occupied_cycles=resources)
+
+    def run_repeated(
+        self, work: VectorWork, precision: Precision, shares: tuple[Fraction, ...], placement: Placement, carry: Carry,
+        faster: Faster = AS_BUILT,
+    ) -> Counters:  # fmt: skip
+        """``work`` as often as it is repeated: from the second time on its constants are there."""
+        first = self.run(work, precision, shares, placement, carry, faster)
+        if work.repeat == 1 or not work.weight_elements:
+            carry.repeated(work.repeat)
+            return first.times(work.repeat)
+        again = self.run(work, precision, shares, replace(placement, weight_resident=True), carry, faster)
+        carry.repeated(work.repeat - 1)
+        return first + again.times(work.repeat - 1)
 
     def _lane_cycles(self, work: VectorWork, operations: int) -> int:
         """Rows of lanes; where a row holds channels of one position only, the last row of each position is ragged."""

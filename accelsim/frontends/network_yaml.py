@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, cast
 
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.units import PositiveInt
 from accelsim.workload.algorithms import Algorithm
+from accelsim.workload.array_files import read_array
 from accelsim.workload.expand import with_algorithm
 from accelsim.workload.network import (
     Affine,
@@ -28,7 +30,7 @@ from accelsim.workload.network import (
     ValueSource,
     build_network,
 )
-from accelsim.workload.ops import OPERATOR_BY_NAME, OPERATORS, Op, Shape
+from accelsim.workload.ops import OPERATOR_BY_NAME, OPERATORS, Activation, Elementwise, Op, Shape
 from accelsim.workload.precision import PartialPrecision, Precision
 from accelsim.yaml_io import Document, KeyPath, no_file, validate
 
@@ -289,7 +291,7 @@ def _sketch(entry: Any, after: tuple[str, ...] | None, precision: Precision, fol
     bias = entry.bias if isinstance(entry.bias, ValueSource) else None
     return LayerSketch(
         name=entry.name,
-        op=entry.operator(),
+        op=_with_constants_counted(entry.operator(), _located(entry.weight, folder)),
         inputs=after,
         precision=entry.precision.over(precision),
         weight=_located(entry.weight, folder),
@@ -299,6 +301,16 @@ def _sketch(entry: Any, after: tuple[str, ...] | None, precision: Precision, fol
         quantization=entry.quantization.value() if entry.quantization else Quantization(),
         odds=Odds(entry.exit, entry.gate),
     )
+
+
+def _with_constants_counted(op: Op, source: ValueSource) -> Op:
+    """An operator whose constant operand or slopes come from a file has as many as the file holds."""
+    if not isinstance(op, Activation | Elementwise) or op.trained or source.file is None or not source.file.is_file():
+        return op
+    try:
+        return op.model_copy(update={"trained": prod(read_array(source.file, source.array).shape)})
+    except ValueError:
+        return op  # its fault is told where the numbers are read
 
 
 def _missing_files(entry: _LayerCommon, document: Document, at: KeyPath) -> Iterator[Fault]:

@@ -8,7 +8,7 @@ arithmetic alone: row m of the left matrix is the window of output pixel m, and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
@@ -17,7 +17,6 @@ import numpy as np
 
 from accelsim.workload.network import Layer
 from accelsim.workload.ops import (
-    BatchNorm,
     Concat,
     Conv2d,
     Embedding,
@@ -100,7 +99,8 @@ class LoopNest:
     """The multiply-accumulates of a layer (or of a part of it, named by ``part``).
 
     ``repeat`` runs follow one another, each needing the one before (the steps of a recurrent layer).
-    ``weight_is_activation``: the right matrix is computed, not trained (attention).
+    ``weight_is_activation``: the right matrix is computed, not trained (attention). ``biased``: every output channel (with
+    private kernels every output value) starts with a bias, as wide as the accumulators.
     """
 
     dims: Dims
@@ -110,6 +110,7 @@ class LoopNest:
     part: str = ""
     weight_is_activation: bool = False
     private_weights: bool = False
+    biased: bool = False
 
     @property
     def macs(self) -> int:
@@ -130,7 +131,8 @@ class LoopNest:
 class VectorWork:
     """Work of the vector unit: ``ops`` operations over ``input_elements``, giving ``output_elements``.
 
-    ``channels`` of an image lie side by side in memory, where the work goes through an image.
+    ``channels`` of an image lie side by side in memory, where the work goes through an image. Constants that it reads:
+    ``weight_elements`` as wide as weights, ``bias_elements`` as wide as accumulators.
     """
 
     ops: int
@@ -140,6 +142,7 @@ class VectorWork:
     part: str = ""
     weight_elements: int = 0
     channels: int = 0
+    bias_elements: int = 0
 
 
 Work = LoopNest | VectorWork
@@ -170,7 +173,10 @@ class Lowered:
 def lower(layer: Layer) -> Lowered:
     """Lower one layer; see the module's text."""
     lowering = _LOWERINGS.get(type(layer.op), _lower_vector)
-    return Lowered(layer, lowering(layer.op, layer.input_shapes, layer.output_shapes))
+    work = lowering(layer.op, layer.input_shapes, layer.output_shapes)
+    if layer.has_bias and isinstance(work[0], LoopNest):  # the products of the input are the first
+        work = (replace(work[0], biased=True), *work[1:])
+    return Lowered(layer, work)
 
 
 def _lower_conv(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> tuple[Work, ...]:
@@ -212,7 +218,8 @@ def _lower_recurrent(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ..
         LoopNest(Dims(N=batch * steps, K=gate_rows, C=features), part="input"),
         LoopNest(Dims(N=batch, K=gate_rows, C=op.out_features), repeat=steps, part="recurrent"),
         VectorWork(
-            op.vector_ops(inputs) // steps, (batch * gate_rows, batch * op.hidden), batch * op.hidden, steps, "cell"
+            op.vector_ops(inputs) // steps, (batch * gate_rows, batch * op.hidden), batch * op.hidden, steps, "cell",
+            weight_elements=3 * op.hidden if op.peepholes else 0,
         ),
     ]
     if op.projection:
@@ -235,11 +242,12 @@ def _lower_embedding(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ..
 def _lower_vector(op: Op, inputs: tuple[Shape, ...], outputs: tuple[Shape, ...]) -> tuple[Work, ...]:
     """Everything without MACs: operations on the lanes, or data that moves without any."""
     assert op.macs(inputs) == 0, f"{op.op} has MACs and no lowering"
-    weights = op.parameters(inputs) if isinstance(op, BatchNorm) else 0
+    biases = op.bias_elements(inputs)
     elements = tuple(prod(shape) for shape in inputs)
     image = outputs[0] if isinstance(op, TransformOutput) else inputs[0]
     channels = image[1] if len(image) == 4 else 0
-    work = VectorWork(op.vector_ops(inputs), elements, sum(prod(s) for s in outputs), 1, "", weights, channels)
+    made = sum(prod(s) for s in outputs)
+    work = VectorWork(op.vector_ops(inputs), elements, made, 1, "", op.parameters(inputs) - biases, channels, biases)
     return (work,)
 
 

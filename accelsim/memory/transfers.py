@@ -33,7 +33,8 @@ class Crossing:
 
     ``operands``: between the unit and the levels on chip, by tensor, one entry a kind of step. ``kinds`` int32[steps]:
     each step's. ``loads`` int64[steps, 3], ``stores`` int64[steps], ``partial`` bool[steps]: to and from off chip, in
-    bits (see `accelsim.schedule.build.Schedule`).
+    bits (see `accelsim.schedule.build.Schedule`). ``biases`` int64[steps]: those that a step reads, which come along with
+    the weights of their channels where those are fetched, and are in neither.
     """
 
     operands: Sequence[MappingABC[Tensor, Transfer]]
@@ -41,9 +42,26 @@ class Crossing:
     loads: Ints
     stores: Ints
     partial: npt.NDArray[np.bool_]
+    biases: Ints
+
+    @cached_property
+    def fetches(self) -> Ints:
+        """The loads with the biases among them."""
+        loads = self.loads.copy()
+        loads[:, 0] += self._fetched_biases()
+        return loads
+
+    def _fetched_biases(self) -> Ints:
+        return np.where(self.loads[:, 0] > 0, self.biases, 0)
+
+    def bias_traffic(self, arch: Architecture) -> Traffic:
+        """Biases across the off-chip port, into the weights' level and out of it."""
+        level, read = arch.holder("weight"), int(self.biases.sum())
+        fetched = _both_sides(arch, arch.off_chip.name, "weight", Transfer(read_bits=int(self._fetched_biases().sum())))
+        return add_traffic((*fetched, *([{level.name: {"weight": Transfer(read_bits=read)}}] if level and read else [])))
 
     def traffic(self, arch: Architecture, nest: LoopNest, widths: Widths) -> Traffic:
-        """Bits across the port of every level, for a schedule of ``nest``."""
+        """Bits across the port of every level, for a schedule of ``nest``; without biases."""
         operands = self.operand_traffic(arch)
         transfers = transfer_traffic(arch, self.loads, self.stores, self.partial)
         return add_traffic((transfers, operands, spilled_sums(arch, nest, widths, operands, transfers)))
@@ -76,9 +94,11 @@ class Crossing:
         """Bits that every step moves through a level on chip; int64[steps]."""
         held = [arch.holder(tensor) is level for tensor in MOVED]
         moved = self._bits[:, held].sum(axis=(1, 2))[self.kinds]
+        if arch.holder("weight") is level:
+            moved = moved + self.biases
         for column, tensor in enumerate(FETCHED):
             if arch.holder(tensor) is level:
-                moved += np.maximum(self.loads[:, column], 0)
+                moved += np.maximum(self.fetches[:, column], 0)
         for tensor, sent in _sent(self.partial):
             if arch.holder(tensor) is level:
                 moved += np.where(sent, np.maximum(self.stores, 0), 0)

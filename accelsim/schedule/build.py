@@ -50,6 +50,7 @@ class Schedule:
     ``loads``   int64[steps, 3]    bits of weights, inputs, partial sums fetched before it, -1 where the tile stays
     ``stores``  int64[steps]       bits of outputs or partial sums sent behind it, -1 where the tile stays
     ``partial`` bool[steps]        whether that store is of partial sums
+    ``biases``  int64[steps]       bits of biases that a step reads, whose sums begin with it; not among ``loads``
     """
 
     nest: LoopNest
@@ -59,6 +60,7 @@ class Schedule:
     loads: Ints
     stores: Ints
     partial: npt.NDArray[np.bool_]
+    biases: Ints
 
     @property
     def steps(self) -> int:
@@ -138,7 +140,7 @@ def build_schedule(layer: str, nest: LoopNest, mapping: Mapping, widths: Widths,
     stores, partial, reloads = _output_moves(sizes, index, counts, widths, placement)
     loads[:, 2] = reloads
     tiles, classes = _classes(nest.dims, mapping, index)
-    return Schedule(nest, mapping, tiles, classes, loads, stores, partial)
+    return Schedule(nest, mapping, tiles, classes, loads, stores, partial, _biases(nest, sizes, index, widths))
 
 
 def _indices(counts: Dims, mapping: Mapping) -> dict[str, npt.NDArray[np.int32]]:
@@ -206,6 +208,12 @@ def _weight_loads(
     elements = _product(sizes, sorted(dims))
     bits = 0 if placement.weight_resident else widths.weight
     return np.where(_fetches(index, dims, "weight" in mapping.keep, mapping.counts(nest.dims)), elements * bits, NOTHING)
+
+
+def _biases(nest: LoopNest, sizes: dict[str, Ints], index: dict[str, npt.NDArray[np.int32]], widths: Widths) -> Ints:
+    first = (index["C"] == 0) & (index["R"] == 0) & (index["S"] == 0)
+    bits = _product(sizes, "GKPQ" if nest.private_weights else "GK") * widths.partial_sum
+    return np.where(first & nest.biased, bits, 0)
 
 
 def _input_loads(

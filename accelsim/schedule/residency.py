@@ -42,6 +42,8 @@ class Plan:
     resident: frozenset[str] = frozenset()
     storages: Mapping[str, Storage] = field(default_factory=dict)
     reads: Mapping[TensorRef, frozenset[str]] = field(default_factory=dict)
+    shifted: frozenset[str] = frozenset()
+    """Layers that took a batch norm in: its shift is their bias."""
 
 
 def absorbed_layers(network: Network, arch: Architecture) -> dict[str, str]:
@@ -77,12 +79,15 @@ class Tenants:
     storages: Mapping[str, Storage]
     reads: Mapping[TensorRef, frozenset[str]]
     preloaded: bool
+    shifted: frozenset[str]
 
     @classmethod
     def of(cls, network: Network, arch: Architecture) -> Tenants:
         absorbed = absorbed_layers(network, arch)
         storages, reads = _storages(network, arch, absorbed)
-        return cls(network, arch, absorbed, storages, reads, _preloaded(network, arch))
+        norms = {layer.name for layer in network.layers if isinstance(layer.op, BatchNorm)}
+        shifted = frozenset(host for name, host in absorbed.items() if name in norms)
+        return cls(network, arch, absorbed, storages, reads, _preloaded(network, arch), shifted)
 
     def candidates(self, forbidden: frozenset[str] = frozenset()) -> list[Storage]:
         """Storages that may stay, in order of birth; not those that are ``forbidden``."""
@@ -116,7 +121,7 @@ class Tenants:
                 taken[step] += storage.size_bytes
         layers = zip(self.network.layers, taken, strict=True)
         placements = {layer.name: self.placement(layer, resident, reserved) for layer, reserved in layers}
-        return Plan(placements, self.absorbed, resident, self.storages, self.reads)
+        return Plan(placements, self.absorbed, resident, self.storages, self.reads, self.shifted)
 
 
 def plan_residency(network: Network, arch: Architecture, forbidden: frozenset[str] = frozenset()) -> Plan:
@@ -141,7 +146,7 @@ def _preloaded(network: Network, arch: Architecture) -> bool:
     level = arch.holder("weight")
     if level is None or not level.preloaded:
         return False
-    bits = sum(_copies(layer, arch) * prod(layer.weight_shape or (0,)) * layer.precision.weight.bits for layer in network.layers)
+    bits = sum(_copies(layer, arch) * layer.weight_bits for layer in network.layers)
     return level.size is None or bits <= 8 * level.size
 
 

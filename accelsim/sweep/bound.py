@@ -213,7 +213,8 @@ def off_chip_bits(work: Work, tiles: Ints, order: Order, keep: frozenset[str]) -
     if not place.weight_resident:
         dims = RELEVANT["weight"] | (frozenset("PQ") if nest.private_weights else frozenset())
         turns = 1 if "weight" in keep else _turns(counts, order, dims)
-        bits += work.stored(nest.weight_elements * widths.weight) * turns
+        biases = nest.weight_elements // nest.dims.reduction * widths.partial_sum if nest.biased else 0
+        bits += (work.stored(nest.weight_elements * widths.weight) + biases) * turns
     if "input" in keep:
         inputs = np.full(len(tiles), nest.input_elements(nest.dims), dtype=np.int64)
     else:

@@ -214,6 +214,16 @@ class Layer:
         return self.op.parameters(self.input_shapes)
 
     @property
+    def has_bias(self) -> bool:
+        """Whether something is added to its sums: its operator says so, or the numbers are given."""
+        return self.op.bias_elements(self.input_shapes) > 0 or (self.bias is not None and self.macs > 0)
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of what was trained, but for biases, which have a place of their own beside the sums."""
+        return (self.parameters - self.op.bias_elements(self.input_shapes)) * self.precision.weight.bits
+
+    @property
     def weight_shape(self) -> Shape | None:
         return self.op.weight_shape(self.input_shapes)
 

@@ -58,6 +58,11 @@ class Op(BaseModel):
         shape = self.weight_shape(inputs)
         return prod(shape) if shape else 0
 
+    def bias_elements(self, inputs: tuple[Shape, ...]) -> int:
+        """Those of the `parameters` that are added to sums, in the accumulator's format."""
+        del inputs
+        return 0
+
     def macs(self, inputs: tuple[Shape, ...]) -> int:
         """Multiply-accumulates."""
         del inputs
@@ -135,7 +140,10 @@ class Conv2d(Op):
         return (self.out_channels(c), c // self.group_count(c), self.R, self.S)
 
     def parameters(self, inputs: tuple[Shape, ...]) -> int:
-        return prod(self.weight_shape(inputs)) + (self.out_channels(inputs[0][1]) if self.bias else 0)
+        return prod(self.weight_shape(inputs)) + self.bias_elements(inputs)
+
+    def bias_elements(self, inputs: tuple[Shape, ...]) -> int:
+        return self.out_channels(inputs[0][1]) if self.bias else 0
 
     def macs(self, inputs: tuple[Shape, ...]) -> int:
         n, _, p, q = self.output_shapes(inputs)[0]
@@ -168,8 +176,11 @@ class LocallyConnected2d(Op):
         return (p, q, k, inputs[0][1], self.R, self.S)
 
     def parameters(self, inputs: tuple[Shape, ...]) -> int:
+        return prod(self.weight_shape(inputs)) + self.bias_elements(inputs)
+
+    def bias_elements(self, inputs: tuple[Shape, ...]) -> int:
         """Each output value has a bias of its own, as it has its own kernel."""
-        return prod(self.weight_shape(inputs)) + (prod(self.output_shapes(inputs)[0][1:]) if self.bias else 0)
+        return prod(self.output_shapes(inputs)[0][1:]) if self.bias else 0
 
     def macs(self, inputs: tuple[Shape, ...]) -> int:
         return inputs[0][0] * prod(self.weight_shape(inputs))
@@ -198,7 +209,11 @@ class Linear(Op):
         return (self.out, self.features(inputs[0]))
 
     def parameters(self, inputs: tuple[Shape, ...]) -> int:
-        return self.out * self.features(inputs[0]) + (self.out if self.bias else 0)
+        return self.out * self.features(inputs[0]) + self.bias_elements(inputs)
+
+    def bias_elements(self, inputs: tuple[Shape, ...]) -> int:
+        del inputs
+        return self.out if self.bias else 0
 
     def macs(self, inputs: tuple[Shape, ...]) -> int:
         return prod(self.output_shapes(inputs)[0]) * self.features(inputs[0])
@@ -613,7 +628,11 @@ class Recurrent(Op):
     def parameters(self, inputs: tuple[Shape, ...]) -> int:
         extra = self.hidden * self.projection if self.projection else 0
         extra += 3 * self.hidden if self.peepholes else 0
-        return prod(self.weight_shape(inputs)) + extra + (self.gates * self.hidden if self.bias else 0)
+        return prod(self.weight_shape(inputs)) + extra + self.bias_elements(inputs)
+
+    def bias_elements(self, inputs: tuple[Shape, ...]) -> int:
+        del inputs
+        return self.gates * self.hidden if self.bias else 0
 
     def macs(self, inputs: tuple[Shape, ...]) -> int:
         per_step = prod(self.weight_shape(inputs)) + (self.hidden * self.projection if self.projection else 0)
@@ -702,6 +721,9 @@ class TransformOutput(_Tiled):
         return ((n, channels // planes, self.P, self.Q),)
 
     def parameters(self, inputs: tuple[Shape, ...]) -> int:
+        return self.bias_elements(inputs)
+
+    def bias_elements(self, inputs: tuple[Shape, ...]) -> int:
         return self.output_shapes(inputs)[0][1] if self.bias else 0
 
     def vector_ops(self, inputs: tuple[Shape, ...]) -> int:

@@ -133,11 +133,12 @@ def test_close_to_the_best_of_all(shape: tuple[int, int, int], size: str, engine
 
 def test_a_transfer_that_is_hidden_is_still_worth_saving() -> None:
     """AlexNet's conv2 on DianNao: 874,800 rows of operands; by hand, tiles of K 16, Q 27, C 16, R 1, S 5 take 18 cycles more
-    and move 22,311,936 bytes, where the fastest of all tilings moved 122.9 MB and hid them."""
+    and move 22,311,936 bytes, where the fastest of all tilings moved 122.9 MB and hid them. Its 256 biases of two bytes come
+    with the weights, once for each of 27 rows."""
     words = {f"workload.precision.{tensor}": "int16" for tensor in ("weight", "input", "output")}
     layer = simulate("alexnet", "diannao", layers=["conv2"], overrides=words).layer("conv2")
     assert layer.cycles <= 1.01 * 874_818
-    assert sum(t.read + t.write for t in layer.traffic_bytes["dram"].values()) <= 22_311_936
+    assert sum(t.read + t.write for t in layer.traffic_bytes["dram"].values()) <= 22_311_936 + 27 * 256 * 2
 
 
 def test_more_bandwidth_never_makes_a_depthwise_layer_much_slower() -> None:

@@ -52,8 +52,8 @@ def two_convs() -> Network:
 
 def test_an_output_that_fits_never_leaves() -> None:
     result = simulate(two_convs(), chip())
-    assert off_chip(result, "a") == {"weight": (16, 0), "input": (32, 0)}
-    assert off_chip(result, "b") == {"weight": (32, 0), "output": (0, 64)}
+    assert off_chip(result, "a") == {"weight": (16 + 8 * 4, 0), "input": (32, 0)}  # weights, and biases of four bytes
+    assert off_chip(result, "b") == {"weight": (32 + 4 * 4, 0), "output": (0, 64)}
 
 
 def test_an_output_that_does_not_fit_goes_out_and_comes_back() -> None:
@@ -141,7 +141,7 @@ def test_a_reshape_and_a_concatenation_rename_storage() -> None:
     plan = plan_residency(network, chip())
     assert set(plan.storages) == {"x", "a", "b", "fc"}
     assert plan.placements["fc"].input_off_chip == 0
-    assert off_chip(simulate(network, chip()), "fc") == {"weight": (3 * 96, 0), "output": (0, 3)}
+    assert off_chip(simulate(network, chip()), "fc") == {"weight": (3 * 96 + 3 * 4, 0), "output": (0, 3)}
 
 
 def test_a_tensor_half_on_chip_is_fetched_by_half() -> None:
