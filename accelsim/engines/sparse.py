@@ -449,7 +449,7 @@ class SparseEngine:
         """
         bandwidth = self.arch.off_chip.bandwidth
         rate = None if bandwidth is None else bandwidth.per_cycle(self.arch.clock)
-        latency = 0 if rate is None else self.arch.off_chip.latency.in_cycles(self.arch.clock)
+        latency = self.arch.off_chip.latency.in_cycles(self.arch.clock)
         fetched, free, done = 0, [0, 0], 0
         for turn, (tally, size, cycles) in enumerate(self._turns(tallies, placement)):
             start = done
@@ -457,7 +457,7 @@ class SparseEngine:
                 needed = 0 if rate is None else ceil(Fraction(size.total_bits, 8) / rate)
                 begin = max(fetched, free[turn % 2])
                 fetched = begin + needed
-                start = max(done, fetched + latency) if rate is not None else done
+                start = max(done, fetched + latency)
                 tally.fetched += size
                 if tally.walk is not None:
                     tally.walk.fetches.append(Fetch(begin, fetched, size.total_bits))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from accelsim.api import load_arch
+from accelsim.api import load_arch, simulate
 from accelsim.arch.memory import Buffer, FarEnd, Registers
 from accelsim.errors import InputError
 
@@ -80,3 +80,10 @@ def test_what_the_engine_does_not_look_at_is_refused(arch: str, key: str, value:
 def test_all_levels_faults_come_at_once() -> None:
     assert len(faults("eie", arch__memory__0__requests="per_tensor", arch__memory__1__slots=3)) == 2
     assert len(faults(arch__memory__0__slots=2, arch__memory__1__latency="3 ns")) == 2
+
+
+def test_latency_off_chip_counts_without_a_bandwidth_too() -> None:
+    small: dict[str, Any] = {"arch.memory.spmat.preloaded": False}
+    late = simulate("lenet_300_100", "eie", layers=["ip3"], overrides=small | {"arch.memory.host.latency": "700 cycles"})
+    soon = simulate("lenet_300_100", "eie", layers=["ip3"], overrides=small)
+    assert late.totals.cycles == soon.totals.cycles + 700
