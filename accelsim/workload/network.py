@@ -59,6 +59,13 @@ class ValueSource(BaseModel):
         return data
 
     @model_validator(mode="after")
+    def _arrays_are_of_files(self) -> ValueSource:
+        for key, file in (("array", "file"), ("codebook_array", "codebook")):
+            if getattr(self, key) is not None and getattr(self, file) is None:
+                raise ValueError(f"{key}: names an array of {file}, which is left out; give that, or drop {key}")
+        return self
+
+    @model_validator(mode="after")
     def _pattern_makes_sense(self) -> ValueSource:
         if self.structure is not None:
             n, m = self.structure

@@ -63,3 +63,11 @@ def test_a_check_tells_all_of_them(tmp_path: Path, text: str, keys: list[str]) -
     found = check_file(written(tmp_path, text))
     assert [fault.key for fault in found] == keys
     assert all(fault.line for fault in found)
+
+
+@pytest.mark.parametrize(("key", "file"), [("array", "file"), ("codebook_array", "codebook")])
+def test_an_array_without_its_file_means_nothing(tmp_path: Path, key: str, file: str) -> None:
+    text = f"schema: accelsim.network/1\nname: n\nlayers:\n  - {{name: fc, op: linear, in: 4, out: 2, weight: {{{key}: w}}}}\n"
+    (fault,) = check_file(written(tmp_path, text))
+    assert fault.key == f"layers[0].weight.{key}"
+    assert f"names an array of {file}, which is left out" in fault.message

@@ -82,6 +82,9 @@ def test_scalesim(tmp_path: Path) -> None:
 
 
 def test_values_requantization_and_notes(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("data/w.npz", "cb.npy", "b.npy"):  # a network that is read again must find its files
+        (tmp_path / name).touch()
     sketch = LayerSketch(
         "fc", Linear(op="linear", in_=4, out=2), ("fc.input",),
         weight=ValueSource(file=tmp_path / "data" / "w.npz", codebook=tmp_path / "cb.npy"),
