@@ -132,3 +132,14 @@ def test_weights_may_be_inputs_of_the_graph(tmp_path: Path) -> None:
     path = save(tmp_path, model("y = Conv(x, w, b)", f"{IMAGE}, float[3,4,3,3] w, float[3] b"))
     network = read_onnx(path)
     assert (network.macs, list(network.inputs)) == (2 * 16 * 3 * 36, ["x"])
+
+
+def test_a_machine_of_narrower_floats_rounds_what_it_reads(tmp_path: Path) -> None:
+    from accelsim.api import simulate_full
+
+    w, x = F32([1 + 2**-9, 2], [0, 1]), F32([1, 1])
+    path = save(tmp_path, model("y = MatMul(x, w)", "float[1,2] x", w=w))
+    run = simulate_full(path, "tpu_v3_core", values=True, inputs={"x": x.reshape(1, 2)})
+    assert any("they run as bf16 x bf16" in note for note in run.notes)
+    np.testing.assert_array_equal(run.outputs["y"], F32([1, 3]).reshape(1, 2))  # 1 + 2**-9 is no bf16
+    assert "bf16" in str(simulate_full(path, "tpu_v3_core").notes)
