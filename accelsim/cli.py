@@ -233,7 +233,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("names", nargs="*", metavar="NAME", help="which (default: all)")
     sub.add_argument("--json", action="store_true", help="print the tables as JSON")
 
-    sub = command("check", _check, "print every fault of YAML files and SCALE-Sim's, with its place")
+    sub = command("check", _check, "print every fault of YAML, ONNX and SCALE-Sim files, with its place")
     sub.add_argument("files", nargs="+", metavar="FILE", help="networks, architectures, mappings, recipes, sweeps; .csv, .cfg")
 
     sub = command("list", _list, "list what is known by name")

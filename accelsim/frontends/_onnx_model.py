@@ -48,6 +48,8 @@ FOLDABLE = frozenset({
 })  # fmt: skip
 
 
+# Old versions' inference counts a last window that starts outside of the image, which no runtime has.
+_INFERRED_BY_NEWEST = frozenset({"MaxPool", "AveragePool"})
 # Where ONNX's reference implementation begins later than the operator, whose meaning has not changed since.
 _REFERENCE_FROM = {"QuantizeLinear": 19, "DequantizeLinear": 19}
 
@@ -269,10 +271,12 @@ class OnnxFile:
             pairs = [(i + 1, i + 2) for i in data]
         axis = 0 if form.op == "Conv" else 1
         scales = tuple(_scales(inputs, pair, axis) for pair in pairs)
+        scaled = form.output is not None and bool(_at(inputs, form.output[0]))
+        elem = FLOAT if form.output is not None and not scaled else form.out_elem  # a QGemm may leave its scale out
         return Node(
             name, form.op, proto.domain, proto.op_type, _trimmed(_at(inputs, i) for i in data), outputs,
             attributes, tuple(proto.attribute), scales,
-            _scales(inputs, form.output, axis) if form.output else None, form.out_elem,
+            _scales(inputs, form.output, axis) if form.output is not None and scaled else None, elem,
         )  # fmt: skip
 
     def elem_of(self, name: str) -> int | None:
@@ -335,7 +339,7 @@ class OnnxFile:
         """Element type and shape of each output by ONNX's own rules; None where they do not tell."""
         from onnx import helper, numpy_helper, shape_inference
 
-        schema = self._schema(node.op, node.is_quantized)
+        schema = self._schema(node.op, node.is_quantized or node.op in _INFERRED_BY_NEWEST)
         if schema is None:
             return [None] * len(node.outputs)
         proto = helper.make_node(node.op, list(node.inputs), list(node.outputs))

@@ -21,7 +21,7 @@ from accelsim.workload.array_files import Array, check_labels, read_arrays
 from accelsim.workload.fixed_point import quantized
 from accelsim.workload.network import Affine, Layer, Network, TensorRef
 from accelsim.workload.ops import Embedding, Shape
-from accelsim.workload.values import fitted_input
+from accelsim.workload.values import fitted_input, is_given
 
 LABELS = "labels"
 
@@ -77,8 +77,9 @@ class Given:
 
     def _named(self, network: Network) -> dict[str, Array]:
         """Arrays by the network's names of its inputs."""
-        if len(self.arrays) == len(network.inputs) == 1:
-            return dict(zip(network.inputs, self.arrays.values(), strict=True))
+        open_inputs = _without_values(network)
+        if len(self.arrays) == len(open_inputs) == 1 and not set(self.arrays) & set(network.inputs):
+            return dict(zip(open_inputs, self.arrays.values(), strict=True))
         known = {clean_name(name): name for name in network.inputs} | {name: name for name in network.inputs}
         names = {name: known.get(name) or known.get(clean_name(name)) for name in self.arrays}
         wrong = [name for name, found in names.items() if found is None]
@@ -92,6 +93,12 @@ class Given:
 
     def _place(self, name: str) -> str:
         return self.places.get(name) or next(iter(self.places.values()), "--input")
+
+
+def _without_values(network: Network) -> list[str]:
+    """The inputs that have no values of their own, as a constant that an ONNX model joins to a tensor has."""
+    given = {layer.inputs[0].source for layer in network.layers if layer.inputs and is_given(layer.input_values)}
+    return [name for name in network.inputs if name not in given] or list(network.inputs)
 
 
 def given_arrays(arrays: Mapping[str, Any]) -> Given:

@@ -125,7 +125,7 @@ class _Values:
 
     def layer(self, layer: Layer) -> dict[str, Any]:
         """What changes in one layer."""
-        refused = _refusal(layer.op, self.arrays.get(layer.name, LayerArrays()))
+        refused = _refusal(layer, self.arrays.get(layer.name, LayerArrays()))
         if refused:
             self.fault(layer, refused)
             return {}
@@ -306,6 +306,8 @@ class _Values:
         if any(s is not None and s.dynamic for s in arrays.inputs):
             self.fault(layer, _DYNAMIC)
         points = [s.zero_point if s is not None else None for s in arrays.inputs]
+        if any(p is not None and p.size != 1 for p in points):
+            self.fault(layer, "has a zero point a row of its input, must have one: run it without --values")
         inputs = tuple(Affine(1.0, 0 if p is None else int(p.ravel()[0])) for p in points)
         return _stored(layer, arrays) | {"quantization": Quantization(inputs, zero, None)}
 
@@ -320,7 +322,7 @@ class _Values:
             self.fault(layer, "has integer weights without a scale")
             return np.ones((), np.float32), 0
         scale = found.scale.astype(np.float32)
-        channels = layer.output_shapes[0][1 if len(layer.output_shapes[0]) == 4 else -1]
+        channels = _channels(layer)
         if scale.size != 1 and not (scale.size == channels and scale.ndim == 1 and _by_output(layer, arrays)):
             message = f"has weight scales of shape {list(scale.shape)} along axis {found.axis}, must have one scale or one an "
             self.fault(layer, f"{message}output channel ({channels}): run it without --values, or quantize it again")
@@ -359,6 +361,12 @@ def _by_output(layer: Layer, arrays: LayerArrays) -> bool:
     return arrays.qlinear or arrays.weight_quantization.axis % rank == (rank - 1 if last else 0)
 
 
+def _channels(layer: Layer) -> int:
+    """How many output channels a product has: of an image they are axis 1."""
+    shape = layer.output_shapes[0]
+    return shape[1 if len(shape) == 4 and not isinstance(layer.op, Matmul) else -1]
+
+
 def _of(scale: Affine | None) -> Affine:
     assert scale is not None
     return scale
@@ -378,18 +386,20 @@ def _stored(layer: Layer, arrays: LayerArrays | None) -> dict[str, Any]:
         weight = arrays.weight.astype(np.int8) if arrays.weight.dtype.kind == "V" else arrays.weight  # 4 bits
         changes["weight"] = Provided(provider=Held(weight.reshape(layer.weight_shape)))
     if arrays is not None and arrays.bias is not None and layer.macs:
-        shape = layer.output_shapes[0]
-        channels = shape[1 if len(shape) == 4 else -1]
+        channels = _channels(layer)
         changes["bias"] = Provided(provider=Held(np.broadcast_to(arrays.bias.ravel(), (channels,))))
     return changes
 
 
-def _refusal(op: Op, arrays: LayerArrays) -> str:
-    """Why values mode cannot compute an operator of an ONNX model; empty if it can."""
+def _refusal(layer: Layer, arrays: LayerArrays) -> str:
+    """Why values mode cannot compute a layer of an ONNX model; empty if it can."""
+    op: Op = layer.op
     if isinstance(op, Recurrent):
         return f"is a {op.op}; its gates are not reordered from ONNX's: run it without --values"
     if isinstance(op, Activation | Elementwise) and op.trained and arrays.operand is None:
         return f"has {op.trained} constants that differ across the batch: run it without --values"
+    if layer.macs and arrays.bias is not None and arrays.bias.size not in (1, _channels(layer)):
+        return f"has biases of shape {list(arrays.bias.shape)}, must have one an output channel: run it without --values"
     return ""
 
 

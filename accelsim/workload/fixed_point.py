@@ -99,14 +99,15 @@ def requantize(accumulator: Array, layer: Layer, reduction: int) -> Array:
 
     An output in the accumulator's own format is the bare accumulator, unless the layer states a scale.
     ``shift`` None is `default_shift` of ``reduction``; 0 where a format is a float. No integer overflows on
-    the way. The channels of multipliers and shifts are axis 1 of an image, else the last axis.
+    the way. The channels of multipliers and shifts are axis 1 of an image, else the last axis, as of every matrix product.
     """
     out, scale, shift = layer.precision.output, layer.requantize, layer.requantize.shift
     integers = accumulator.dtype.kind in "iu" and out.is_integer
     if shift is None:
         bare = out == layer.precision.accumulator or not integers
         shift = 0 if bare else default_shift(layer.precision, reduction)
-    multipliers, shifts = _by_channel(scale.multiplier, accumulator), _by_channel(shift, accumulator)
+    image = accumulator.ndim == 4 and not isinstance(layer.op, Matmul)
+    multipliers, shifts = _by_channel(scale.multiplier, image), _by_channel(shift, image)
     if integers:
         first = scale.zero_point if scale.rounding == "zero_first" else 0
         whole = rescaled(accumulator, multipliers, shifts, scale.rounding, first)
@@ -121,15 +122,15 @@ def rescale(
     accumulator: Array, multiplier: Numbers, shift: Numbers, zero_point: int, out: NumberFormat
 ) -> Array:
     """``saturate(round(accumulator * multiplier / 2**shift) + zero_point)``, half away from zero."""
-    multipliers, shifts = _by_channel(multiplier, accumulator), _by_channel(shift, accumulator)
+    multipliers, shifts = _by_channel(multiplier, accumulator.ndim == 4), _by_channel(shift, accumulator.ndim == 4)
     return saturate(rescaled(accumulator, multipliers, shifts, "away") + zero_point, out)
 
 
-def _by_channel(numbers: Numbers, accumulator: Array) -> npt.NDArray[np.int64]:
-    """One number, or one a channel, in a shape that broadcasts over ``accumulator``."""
+def _by_channel(numbers: Numbers, image: bool) -> npt.NDArray[np.int64]:
+    """One number, or one a channel, in a shape that broadcasts over accumulators."""
     if isinstance(numbers, int):
         return np.array(numbers, np.int64)
-    return np.array(numbers, np.int64).reshape((-1, 1, 1) if accumulator.ndim == 4 else (-1,))
+    return np.array(numbers, np.int64).reshape((-1, 1, 1) if image else (-1,))
 
 
 def rescaled(accumulator: Array, multiplier: Array, shift: Array, rounding: Rounding, first: int = 0) -> Array:

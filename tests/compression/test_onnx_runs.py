@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from exact_runtime import need_exact_runtime
+from exact_runtime import exact_session
 from onnx import numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
@@ -143,12 +143,10 @@ def test_cycles_mode_knows_of_scales_that_it_does_not_read(
 
 @pytest.mark.parametrize(("body", "last"), [(QLINEAR, "p"), (RESIDUAL, "k")], ids=["QLinear", "QDQ"])
 def test_onnxruntime_agrees(body: str, last: str, tmp_path: Path) -> None:
-    need_exact_runtime()
-    runtime = pytest.importorskip("onnxruntime")
     path = saved(tmp_path, body)
     network = load_network(path, values=True)[0]
     x = RNG.normal(0, 40, (1, 3, 8, 8)).astype(np.float32)
-    session = runtime.InferenceSession(path.read_bytes())
+    session = exact_session(path.read_bytes())
     np.testing.assert_array_equal(real_outputs(network, run_on(network, x))[last], session.run(None, {"x": x})[0])
 
 
@@ -224,9 +222,7 @@ def test_what_is_written_as_qdq_runs_elsewhere_with_the_same_integers(
     np.testing.assert_array_equal(ReferenceEvaluator(onnx.load(path)).run(None, {"conv1.input": x})[0], ours)
     back = load_network(path, values=True)[0]
     np.testing.assert_array_equal(real_outputs(back, run_on(back, x))["fc2"], ours)
-    need_exact_runtime()
-    runtime = pytest.importorskip("onnxruntime")
-    np.testing.assert_array_equal(runtime.InferenceSession(path).run(None, {"conv1.input": x})[0], ours)
+    np.testing.assert_array_equal(exact_session(path.read_bytes()).run(None, {"conv1.input": x})[0], ours)
 
 
 def test_npz_has_every_array(compressed: Compression, tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
+from exact_runtime import exact_session, weight_bits
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 Array = npt.NDArray[Any]
 FLOAT, UINT8, INT8 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT8
+WHOLE = (UINT8, INT8, TensorProto.INT32)
 STORAGE: dict[int, Any] = {UINT8: np.uint8, INT8: np.int8}
 logging.getLogger().addFilter(lambda record: "pre-processing" not in record.getMessage())
 
@@ -171,7 +172,7 @@ def quantized(folder: Path, proto: onnx.ModelProto, style: str, activations: str
     onnx.save(proto, source)
     quantize_static(
         source, target, _Samples(proto), quant_format=QuantFormat[style], activation_type=QuantType[activations],
-        weight_type=QuantType[weights], **options,
+        weight_type=QuantType[weights], reduce_range=weight_bits() < 8, **options,
     )  # fmt: skip
     return target
 
@@ -203,19 +204,13 @@ def integers(proto: onnx.ModelProto, given: Mapping[str, Array]) -> dict[str, Ar
         elif _makes_integers(node, known):
             whole.graph.output.extend(known.get(name, onnx.ValueInfoProto(name=name)) for name in node.output)
     names = [output.name for output in whole.graph.output]
-    return dict(zip(names, _session(whole).run(names, dict(given)), strict=True))
+    return dict(zip(names, exact_session(whole.SerializeToString()).run(names, dict(given)), strict=True))
 
 
 def _makes_integers(node: onnx.NodeProto, known: Mapping[str, onnx.ValueInfoProto]) -> bool:
     if node.op_type.startswith("Q"):
         return True
-    return all(name in known and known[name].type.tensor_type.elem_type in STORAGE for name in node.output)
-
-
-def _session(proto: onnx.ModelProto) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return all(name in known and known[name].type.tensor_type.elem_type in WHOLE for name in node.output)
 
 
 # ---- random QLinear graphs ---------------------------------------------------------------------------------------
@@ -290,7 +285,7 @@ class Chain:
         self.last_scale = np.array([self.scale_of() for _ in range(channels)]) if by_channel else self.scale_of()
         zero = self.numbers((channels,), storage) if by_channel and per_channel_zero else self.numbers((), storage)
         zero = np.zeros(channels, storage) if by_channel and not per_channel_zero else zero
-        return [self.graph.hold(self.numbers(shape, storage)), *self.pair(self.last_scale, zero)]
+        return [self.graph.hold(self.numbers(shape, storage) // 2 ** (8 - weight_bits())), *self.pair(self.last_scale, zero)]
 
     def pool(self) -> None:
         if min(self.sizes) < 3:

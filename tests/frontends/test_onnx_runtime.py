@@ -12,8 +12,8 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
-from exact_runtime import need_exact_runtime
 from onnx import helper, numpy_helper
+from quantized_graphs import IntegerGraph, QdqGraph
 from runtime_models import FLOATS, INT8, STORAGE, UINT8, Array, Chain, feeds, integers, quantized
 
 from accelsim.api import simulate_full
@@ -26,7 +26,6 @@ from accelsim.frontends.inputs import given_arrays
 from accelsim.frontends.onnx import tensor_sources
 from accelsim.workload.functional import run_reference
 
-need_exact_runtime()
 STYLES = [
     ("QDQ", "QUInt8", "QInt8", {"per_channel": True}),
     ("QOperator", "QUInt8", "QInt8", {"per_channel": True}),
@@ -45,6 +44,7 @@ def assert_same_integers(path: Path, given: Mapping[str, Array], outputs: Mappin
         unclipped = source.removesuffix("_out_clip")  # which a file that we wrote has for fewer than 8 bits
         found = outputs.get(source, outputs.get(unclipped))
         if found is not None:
+            assert found.dtype == expected.dtype, name
             np.testing.assert_array_equal(found.ravel(), expected.ravel(), err_msg=name)
             compared += 1
     assert compared
@@ -70,6 +70,16 @@ def test_random_qlinear_graphs(seed: int, tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     onnx.save(Chain(seed).model(), path)
     given = feeds(onnx.load(path))
+    assert_same_integers(path, given, reference(path, given))
+
+
+@pytest.mark.parametrize("kind", [QdqGraph, IntegerGraph])
+@pytest.mark.parametrize("seed", range(35))
+def test_random_quantized_graphs(seed: int, kind: Any, tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    proto = kind(seed).model()
+    onnx.save(proto, path)
+    given = feeds(proto)
     assert_same_integers(path, given, reference(path, given))
 
 
