@@ -1,4 +1,4 @@
-"""Every fault of a YAML file, whichever kind it is, and of SCALE-Sim's files; and the JSON Schemas of the kinds."""
+"""Every fault of a YAML file, whichever kind it is, of ONNX and of SCALE-Sim's files; and the JSON Schemas of the kinds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from accelsim.catalogue import with_machines
 from accelsim.compression.recipe import Recipe, read_recipe
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.frontends.network_yaml import network_file_model, read_network
+from accelsim.frontends.onnx import read_onnx
 from accelsim.frontends.scalesim import read_scalesim_cfg, read_scalesim_topology
 from accelsim.mapping.mapping import MappingFile
 from accelsim.sweep.spec import SweepFile, spec_of
@@ -26,13 +27,13 @@ READERS: dict[str, Callable[[Document], Any]] = {
     "accelsim.recipe/1": read_recipe,
     "accelsim.sweep/1": spec_of,
 }
-SCALESIM: dict[str, Callable[[Path], Any]] = {".csv": read_scalesim_topology, ".cfg": read_scalesim_cfg}
+OTHERS: dict[str, Callable[[Path], Any]] = {".csv": read_scalesim_topology, ".cfg": read_scalesim_cfg, ".onnx": read_onnx}
 
 
 def check_file(path: Path) -> list[Fault]:
     """All faults of the file at ``path``; none if it is in order."""
     try:
-        if (read := SCALESIM.get(path.suffix.lower())) is not None:
+        if (read := OTHERS.get(path.suffix.lower())) is not None:
             read(path)
             return []
         document = load_document(path)

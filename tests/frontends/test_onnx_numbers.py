@@ -143,3 +143,34 @@ def test_a_machine_of_narrower_floats_rounds_what_it_reads(tmp_path: Path) -> No
     assert any("they run as bf16 x bf16" in note for note in run.notes)
     np.testing.assert_array_equal(run.outputs["y"], F32([1, 3]).reshape(1, 2))  # 1 + 2**-9 is no bf16
     assert "bf16" in str(simulate_full(path, "tpu_v3_core").notes)
+
+
+def test_one_array_serves_beside_joined_constants(tmp_path: Path) -> None:
+    from accelsim.api import simulate_full
+
+    token, x = NORMAL(2, 1, 6), NORMAL(2, 3, 6)
+    path = save(tmp_path, model("y = Concat<axis=1>(token, x)", SEQUENCE, token=token))
+    np.save(tmp_path / "x.npy", x)
+    found = simulate_full(path, "zhang2015", values=True, inputs=[tmp_path / "x.npy"]).outputs["y"]
+    np.testing.assert_array_equal(found, np.concatenate([token, x], axis=1))
+
+
+def test_check_reads_onnx_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from accelsim.cli import main
+
+    assert main(["check", str(save(tmp_path, model("y = Relu(x)", ROWS)))]) == 0
+    assert main(["check", str(save(tmp_path, model("a = Foo(x) y = Bar(a)", ROWS), "bad.onnx"))]) == 2
+    assert capsys.readouterr().err.count("is not modelled") == 2
+
+
+def test_converted_yaml_keeps_what_attributes_say(tmp_path: Path) -> None:
+    from accelsim.cli import main
+
+    body = """l = LRN<size=3, alpha=0.1, beta=0.5, bias=2.0>(x) h = HardSigmoid<alpha=0.3, beta=0.4>(l)
+              g = Gelu<approximate="tanh">(h) j = Concat<axis=1>(g, c)
+              y = Resize<mode="nearest", nearest_mode="ceil">(j, n, k)"""
+    path, x = save(tmp_path, model(body, IMAGE, opset=20, c=NORMAL(2, 1, 6, 6), n=(0,), k=F32(1, 1, 2, 2))), NORMAL(2, 4, 6, 6)
+    assert main(["convert", str(path), "--values", "-o", str(tmp_path / "net.yaml")]) == 0
+    again = load_network(tmp_path / "net.yaml")[0]
+    found = run_reference(again, 0, given_arrays({"x": x}).inputs(again))
+    np.testing.assert_array_equal(found["y"][0], ours(path, x)["y"])
