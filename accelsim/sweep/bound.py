@@ -59,6 +59,20 @@ class Work:
     keepable: tuple[Tensor, ...] = ()  # tensors that a mapping may keep whole
     parts: int = 1  # of the batch, each a nest such as this
 
+    def fetched_weights(self, tiles: Ints) -> Ints:
+        """Weights that are fetched for one tile: some arrays fetch a ragged one whole."""
+        unit: Any = self.unit
+        return np.asarray(unit.weight_elements(self.nest, tiles, self.dataflow, self.precision))
+
+    def weight_bits(self, tiles: Ints) -> Ints:
+        """Bits of all weights as they are fetched, at least: what lies in tiles of the common shape, or all as they are."""
+        counts = np.array(self.nest.dims, dtype=np.int64) // tiles
+        common = counts[:, [_G, _K, _C, _R, _S]].prod(axis=1)
+        if self.nest.private_weights:
+            common *= counts[:, [_P, _Q]].prod(axis=1)
+        fetched = np.maximum(common * self.fetched_weights(tiles), self.nest.weight_elements)
+        return self.stored(fetched * Widths.of(self.precision).weight)
+
     def stored(self, weight_bits: Bits) -> Bits:
         """What weights of so many bits take where they come from, at least."""
         from accelsim.engines.systolic import SystolicArray
@@ -214,7 +228,7 @@ def off_chip_bits(work: Work, tiles: Ints, order: Order, keep: frozenset[str]) -
         dims = RELEVANT["weight"] | (frozenset("PQ") if nest.private_weights else frozenset())
         turns = 1 if "weight" in keep else _turns(counts, order, dims)
         biases = nest.weight_elements // nest.dims.reduction * widths.partial_sum if nest.biased else 0
-        bits += (work.stored(nest.weight_elements * widths.weight) + biases) * turns
+        bits += (work.weight_bits(tiles) + biases) * turns
     if "input" in keep:
         inputs = np.full(len(tiles), nest.input_elements(nest.dims), dtype=np.int64)
     else:
@@ -276,8 +290,7 @@ def first_bits(work: Work, tiles: Ints) -> Ints:
     nest, place, widths = work.nest, work.placement, Widths.of(work.precision)
     bits = np.zeros(len(tiles), dtype=np.int64)
     if not place.weight_resident:
-        weights = tiles[:, [_G, _K, _C, _R, _S]].prod(axis=1)
-        bits += work.stored(weights * (tiles[:, _P] * tiles[:, _Q] if nest.private_weights else 1) * widths.weight)
+        bits += work.stored(work.fetched_weights(tiles) * widths.weight)
     rows, columns = (
         _first_touched(nest.rows, tiles[:, [_P, _R]]),
         _first_touched(nest.columns, tiles[:, [_Q, _S]]),

@@ -47,7 +47,7 @@ def machines(draw: st.DrawFn) -> dict[str, Any]:
         "drain": draw(st.sampled_from(["rows", "cols", "parallel"])),
         "precision": {"int8": draw(st.sampled_from(["1", "1/2", "2"]))},
         "pipeline": {"hop": draw(st.integers(0, 2)), "multiplier": draw(st.integers(0, 2))},
-    } | draw(st.sampled_from([{}, {"sparsity": {"n": 2, "m": 4}}]))  # fmt: skip
+    } | draw(st.sampled_from([{}, {"sparsity": {"n": 2, "m": 4}}, {"weight_tiles": "whole"}]))  # fmt: skip
     if draw(st.booleans()):
         engine = {
             "kind": "nfu", "unroll": {"C": draw(SMALL), "K": draw(SMALL), "P": draw(st.integers(1, 2))},
