@@ -90,11 +90,11 @@ def test_a_layer_counted_by_hand() -> None:
     network = conv(1, (4, 4), precision=formats(), K=1, R=3, S=3, pad=(1, 1, 1, 1), algorithm="winograd_f2x2")
     into, gemm, out = accelsim.simulate(network, arch).layers
     far = [{t: (v.read, v.write) for t, v in layer.traffic_bytes["dram"].items()} for layer in (into, gemm, out)]
-    assert far == [{"input": (16, 0)}, {"weight": (24, 0)}, {"output": (0, 16)}]
+    assert far == [{"input": (16, 0)}, {"weight": (24, 0)}, {"input": (4, 0), "output": (0, 16)}]  # and a bias of int32
     near = {t: (v.read, v.write) for t, v in into.traffic_bytes["buffer"].items()}
     assert near == {"input": (16, 16), "output": (0, 80)}
     near = {t: (v.read, v.write) for t, v in out.traffic_bytes["buffer"].items()}
-    assert near == {"input": (256, 0), "output": (16, 16)}
+    assert near == {"input": (256 + 4, 4), "output": (16, 16)}
     assert (into.vector_ops, gemm.macs, out.vector_ops) == (4 * 32, 64, 4 * 24)
     assert (into.busy_cycles, out.busy_cycles) == (32, 24)
     assert (into.macs, gemm.vector_ops, out.macs) == (0, 0, 0)
