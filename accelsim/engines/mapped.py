@@ -226,7 +226,7 @@ class MappedEngine:
         return unit
 
     def evaluate(self, layer: Layer, operands: Operands) -> Evaluated:
-        return evaluated(layer, operands, self.unit.accumulator(layer.precision))
+        return evaluated(layer, operands, self._accumulator(self.unit, layer))
 
     # ---- running -------------------------------------------------------------------------------------------
 
@@ -313,14 +313,14 @@ class MappedEngine:
         """A nest's operands through its unit."""
         return planned.unit.accumulate(planned.schedule, layer.precision, image, weight)
 
-    def _accumulator(self, planned: PlannedNest, layer: Layer) -> Accumulator:
-        return planned.unit.accumulator(layer.precision)
+    def _accumulator(self, unit: Unit, layer: Layer) -> Accumulator:
+        return unit.accumulator(layer.precision)
 
     def _biased(self, planned: PlannedNest, layer: Layer, total: Sums, bias: Array | None) -> Sums:
         """A nest's sums with the layer's bias added behind the last product, in the same registers."""
         if bias is None:
             return total
-        added, overflows = self._accumulator(planned, layer).added(total.accumulators, _over_sums(layer, bias))
+        added, overflows = self._accumulator(planned.unit, layer).added(total.accumulators, _over_sums(layer, bias))
         return Sums(added, total.effective_macs, total.overflows + overflows)
 
     def _finish(self, layer: Layer, accumulators: Array) -> Array:

@@ -21,7 +21,7 @@ from accelsim.counters import Counters, Transfer, add_traffic
 from accelsim.engines import nfu_fixed
 from accelsim.engines.base import Array, Evaluated, LayerRun, Operands, Sums
 from accelsim.engines.kernels import nfu as kernels
-from accelsim.engines.mapped import MappedEngine, PlannedNest
+from accelsim.engines.mapped import MappedEngine, PlannedNest, Unit
 from accelsim.engines.nodes import at_work, division, exchanged
 from accelsim.engines.stretch import LONG, SHORT, StretchedNest, is_long, pixel_sums, shortened, stretch
 from accelsim.engines.tiles import TileOperands, largest_sum
@@ -487,9 +487,9 @@ class NfuEngine(MappedEngine):
             return pixel_sums(planned, layer.precision, image, weight)
         return super()._sums(planned, layer, image, weight)
 
-    def _accumulator(self, planned: PlannedNest, layer: Layer) -> Accumulator:
-        assert isinstance(planned.unit, Nfu)
-        return planned.unit.computing(self._arithmetic(layer)).accumulator(layer.precision)
+    def _accumulator(self, unit: Unit, layer: Layer) -> Accumulator:
+        assert isinstance(unit, Nfu)
+        return unit.computing(self._arithmetic(layer)).accumulator(layer.precision)
 
     def _arithmetic(self, layer: Layer) -> FixedPoint | None:
         """The fixed point that ``layer`` is computed in; None for exact integers, which a layer's own scales ask for."""
