@@ -51,12 +51,16 @@ def load_arch(source: Source, *, overrides: Mapping[str, Any] | None = None) -> 
 
 @dataclass(frozen=True)
 class Simulation:
-    """A finished run: the result, the layers' runs behind it, their outputs in values mode, and notes for the user."""
+    """A finished run: the result, the layers' runs behind it, their outputs in values mode, and notes for the user.
+
+    ``outputs`` are by layer; ``model_outputs`` those of an ONNX model, under its names and in its types.
+    """
 
     result: Result
     runs: tuple[LayerRun, ...]
     notes: tuple[str, ...] = ()
     outputs: Mapping[str, Array] = field(default_factory=dict)
+    model_outputs: Mapping[str, Array] = field(default_factory=dict)
 
 
 def simulate(
@@ -106,7 +110,8 @@ def simulate_full(
 
         net = with_measured_densities(net, arrays, seed)
     run = run_ready(net, hardware, fixed, values, seed, command, recorder, arrays, given)
-    return replace(run, notes=(*notes, *run.notes))
+    named = _model_outputs(network, net, run.outputs) if values else {}
+    return replace(run, notes=(*notes, *run.notes), model_outputs=named)
 
 
 def run_ready(
@@ -205,6 +210,15 @@ def selected(network: Network, names: Iterable[str]) -> Network:
     if faults:
         raise InputError(faults)
     return network.select(wanted) if wanted else network
+
+
+def _model_outputs(source: Source | Network, network: Network, outputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The outputs of an ONNX model as the model has them, beside those of its layers."""
+    if isinstance(source, Network) or Path(source).suffix.lower() != ".onnx":
+        return {}
+    from accelsim.frontends.onnx import model_outputs
+
+    return model_outputs(Path(source), network, outputs)
 
 
 def _outputs(runs: Iterable[LayerRun]) -> dict[str, Array]:

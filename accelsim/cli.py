@@ -361,7 +361,7 @@ def _files(run: Any) -> dict[str, bytes]:
         import numpy as np
 
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, **run.outputs)
+        np.savez_compressed(buffer, **{**run.model_outputs, **run.outputs})
         files["outputs.npz"] = buffer.getvalue()
     return files
 

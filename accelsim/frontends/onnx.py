@@ -9,16 +9,21 @@ and by ONNX's inference, and the two must agree. All faults are reported at once
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+
+import numpy as np
 
 from accelsim.frontends._onnx_arrays import ArrayNames, ArrayReader, LayerArrays, Quantization
 from accelsim.frontends._onnx_call import Tensor
-from accelsim.frontends._onnx_model import OnnxFile, read_bytes
+from accelsim.frontends._onnx_model import INTEGERS, Array, OnnxFile, read_bytes
 from accelsim.frontends._onnx_reader import Reader
-from accelsim.workload.network import Network
+from accelsim.workload.fixed_point import real_numbers
+from accelsim.workload.network import Network, TensorRef
 
-__all__ = ["LayerArrays", "Quantization", "initializers", "read_onnx", "read_onnx_with_notes", "tensor_sources"]
+__all__ = [
+    "LayerArrays", "Quantization", "initializers", "model_outputs", "read_onnx", "read_onnx_with_notes", "tensor_sources",
+]  # fmt: skip
 
 
 def read_onnx(path: Path) -> Network:
@@ -44,6 +49,33 @@ def initializers(path: Path, layers: Collection[str] | None = None) -> dict[str,
 def tensor_sources(path: Path) -> dict[str, str]:
     """For the name of each tensor that flows through the model, the layer (or input) that makes it here."""
     return {name: value.ref for name, value in translated(path).values.items() if isinstance(value, Tensor)}
+
+
+def model_outputs(path: Path, network: Network, outputs: Mapping[str, Array]) -> dict[str, Array]:
+    """The outputs of the model by their names in the file, in its types and with its order of axes.
+
+    ``outputs`` are those of the layers of ``network``: what is stored as integers and dequantized last is a float here.
+    """
+    reader, found = translated(path), {}
+    stored = {TensorRef(layer.name, port): layer for layer in network.layers for port in range(len(layer.output_shapes))}
+    for name in reader.file.outputs:
+        value = reader.values.get(name)
+        if not isinstance(value, Tensor) or value.ref not in outputs:
+            continue
+        array, layer = outputs[value.ref], stored[_reference(value.ref, network)]
+        if value.elem not in INTEGERS and array.dtype.kind in "iu" and layer.quantization.output is not None:
+            array = real_numbers(array, layer.quantization.output)
+        held = reader.file.onnx.helper.tensor_dtype_to_np_dtype(value.elem)
+        array = array.reshape(-1, *array.shape[2:]) if value.layout.merged else np.moveaxis(array, 0, value.layout.batch_axis)
+        found[name] = array.astype(held) if held.kind in "fiub" else array
+    return found
+
+
+def _reference(ref: str, network: Network) -> TensorRef:
+    """A tensor's name in ``outputs`` as a reference."""
+    source, _, port = ref.rpartition(".")
+    named = {layer.name for layer in network.layers}
+    return TensorRef(ref) if ref in named else TensorRef(source, int(port))
 
 
 def translated(path: Path) -> Reader:

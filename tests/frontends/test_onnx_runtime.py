@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
+from exact_runtime import exact_session
 from onnx import helper, numpy_helper
 from quantized_graphs import IntegerGraph, QdqGraph
 from runtime_models import FLOATS, INT8, STORAGE, UINT8, Array, Chain, feeds, integers, quantized
@@ -174,3 +175,17 @@ def test_converted_yaml_gives_the_same(name: str, tmp_path: Path) -> None:
     for key, expected in reference(path, feeds(onnx.load(path))).items():
         if key in again:
             np.testing.assert_array_equal(again[key][0], expected, err_msg=key)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_outputs_have_the_models_types(seed: int, tmp_path: Path) -> None:
+    """Float or integer, with the model's axes. To one step: the runtime fuses more where nobody sees what lies between."""
+    made = QdqGraph(seed)
+    path, proto = tmp_path / "net.onnx", made.model(steps=2)
+    onnx.save(proto, path)
+    given, (name,) = feeds(proto), [output.name for output in proto.graph.output]
+    expected = exact_session(path.read_bytes()).run([name], given)[0]
+    found = simulate_full(path, "zhang2015", values=True, inputs=given).model_outputs[name]
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+    step = 1.01 * float(made.scale) if found.dtype.kind == "f" else 1
+    np.testing.assert_allclose(found.astype(np.float64), expected.astype(np.float64), rtol=0, atol=step)
