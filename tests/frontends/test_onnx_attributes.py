@@ -15,7 +15,7 @@ from onnx_models import model, save
 
 from accelsim.errors import InputError
 from accelsim.frontends._onnx_model import QUANTIZED, OnnxFile
-from accelsim.frontends._onnx_rules import MANY, OPERATORS, QUANTIZED_ONLY
+from accelsim.frontends._onnx_rules import MANY, OPERATORS, QUANTIZED_ONLY, REFUSALS
 from accelsim.frontends.onnx import read_onnx, read_onnx_with_notes
 
 IMAGE, ROWS, SEQUENCE = "float[2,4,6,6] x", "float[2,6] x", "float[5,2,6] x"
@@ -158,3 +158,31 @@ def test_attributes_are_refused_beside_unknown_operators(tmp_path: Path) -> None
 def test_attributes_of_other_tools_are_said(tmp_path: Path) -> None:
     path = save(tmp_path, model("y = Conv<weight_size=8>(x, w)", IMAGE, w=(4, 4, 3, 3)))
     assert "attributes that ONNX does not know are not looked at: Conv.weight_size" in read_onnx_with_notes(path)[1][0]
+
+
+_LENGTHS = {"r": (1, 20, 5), "w": (1, 20, 6), "n": np.int32([5, 3])}
+_CROP = 'y = Resize<coordinate_transformation_mode="tf_crop_and_resize">(x, r, n, k)'
+REFUSED: dict[str, tuple[str, str, dict[str, Any], int]] = {
+    "BatchNormalization.spatial": ("y = BatchNormalization<spatial=0>(x, g, g, g, g)", IMAGE, {"g": (4,)}, 7),
+    "Conv.kernel_shape": ("y = Conv<kernel_shape=[1,1]>(x, w)", IMAGE, {"w": (4, 4, 3, 3)}, 21),
+    "Dropout.training_mode": ("y = Dropout(x, h, t)", ROWS, {"h": ONE, "t": np.bool_(True)}, 21),
+    "GRU.sequence_lens": (
+        "y = GRU<hidden_size=5>(x, w, r, , n)", SEQUENCE, _LENGTHS | {"w": (1, 15, 6), "r": (1, 15, 5)}, 21,
+    ),
+    "LSTM.sequence_lens": ("y = LSTM<hidden_size=5>(x, w, r, , n)", SEQUENCE, _LENGTHS, 21),
+    "QuantizeLinear.precision": ("a = QuantizeLinear<precision=10>(x, s) y = DequantizeLinear(a, s)", ROWS, {"s": ONE}, 23),
+    "Resize.roi": (
+        _CROP, IMAGE, {"r": F32(0, 0, -0.5, 0, 1, 1, 1, 1), "n": (0,), "k": I64(2, 4, 12, 12)}, 21,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSALS)
+def test_refusals_of_operators_that_ran(what: str, tmp_path: Path) -> None:
+    body, inputs, weights, opset = REFUSED[what]
+    with pytest.raises(InputError, match=REFUSALS[what]):
+        read_onnx(save(tmp_path, model(body, inputs, opset=opset, **weights)))
+
+
+def test_refusals_do_not_grow() -> None:
+    assert len(REFUSALS) == 7
