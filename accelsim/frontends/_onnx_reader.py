@@ -12,11 +12,12 @@ import numpy as np
 
 from accelsim.errors import Fault, InputError
 from accelsim.frontends._names import NameTable
-from accelsim.frontends._onnx_absorb import absorbed, operand
+from accelsim.frontends._onnx_absorb import absorbed
 from accelsim.frontends._onnx_arrays import ArrayNames
 from accelsim.frontends._onnx_branches import captures, chosen_branch, subgraphs
 from accelsim.frontends._onnx_call import Call, Layout, Plan, Scalar, Tensor, Unknown, Value
 from accelsim.frontends._onnx_inputs import graph_inputs
+from accelsim.frontends._onnx_layers import FP32, INT32, agree, arrays_of, broadcast_by_axis, precision_of, signed
 from accelsim.frontends._onnx_model import (
     FLOAT,
     FOLDABLE,
@@ -32,7 +33,7 @@ from accelsim.frontends._onnx_model import (
     number_format,
 )
 from accelsim.frontends._onnx_rules import ALIASES, RULES, refused, unknown_attributes
-from accelsim.frontends._onnx_scales import ScaleTable, qdq_scales, read_scales
+from accelsim.frontends._onnx_scales import ScaleTable, qdq_scales
 from accelsim.workload.network import GraphError, LayerSketch, Network, Requantize, build_network
 from accelsim.workload.ops import (
     Activation,
@@ -45,11 +46,10 @@ from accelsim.workload.ops import (
     Slice,
     Transpose,
 )
-from accelsim.workload.precision import NumberFormat, Precision
+from accelsim.workload.precision import Precision
 
 _PRODUCTS = (Conv2d, Linear, Matmul)
 _MOVES = (Reshape, Slice, Transpose)
-_INT32, _FP32, _FP64 = NumberFormat("int", 32), NumberFormat("fp", 32), NumberFormat("fp", 64)
 _UNKNOWN_OPERATOR = "is not modelled; replace it in the model, or cut it off (onnx.utils.extract_model)"
 
 
@@ -198,7 +198,7 @@ class Reader:
         words = list(refused(node))
         if words:
             raise NotModelledError("; ".join(words))
-        inputs = self._broadcast_by_axis(node, inputs)
+        inputs = broadcast_by_axis(node, inputs, self.file.opset)
         if node.op in ALIASES:
             self._alias(node, inputs)
         elif not any(isinstance(value, Tensor) for value in inputs):
@@ -346,8 +346,8 @@ class Reader:
         """A layer that makes ``wanted`` of ``value``, the node's name on it."""
         name = self.names.unique(node.name, node.kind)
         self.positions[name] = len(self.sketches)
-        sums = _INT32 if value.number.is_integer else _FP32
-        precision = Precision(weight=_signed(value.number), input=value.number, accumulator=sums, output=wanted.number)
+        sums = INT32 if value.number.is_integer else FP32
+        precision = Precision(weight=signed(value.number), input=value.number, accumulator=sums, output=wanted.number)
         self.sketches.append(LayerSketch(name, op, (value.ref,), precision))
         return replace(wanted, ref=name, origin=node.outputs[0])
 
@@ -381,10 +381,10 @@ class Reader:
         for index, op in enumerate(plan.ops):
             name = base if index == plan.main else self.names.unique(f"{base}_{op.op}", op.op)
             self._check(op, outputs, plan.weight if index == plan.main else None)
-            precision = self._precision(call, plan, index, elems[0])
+            precision = precision_of(self.scales, call, plan, index, elems[0])
             requantize = self.scales.requantize(call) if index == plan.main else Requantize()
             self._append(LayerSketch(name, op, tuple(sources), precision, requantize=requantize))
-            self.names_of_arrays[name] = self._arrays(call, plan, index, elems[0])
+            self.names_of_arrays[name] = arrays_of(self.scales, call, plan, index, elems[0])
             sources, outputs = [name], list(op.output_shapes(tuple(outputs)))
         self._bind(call, plan, sources, outputs, elems, base)
 
@@ -410,29 +410,6 @@ class Reader:
         if expected is not None and weight is not None and prod(expected) != prod(weight.shape):  # ONNX lets some pass
             raise ValueError(f"its weights have the shape {list(weight.shape)}, its input asks for {list(expected)}")
 
-    def _arrays(self, call: Call, plan: Plan, index: int, elem: int) -> ArrayNames:
-        """The constants of one of a plan's layers, and the scales of what it reads and makes."""
-        node, is_main = call.node, index == plan.main
-        reads = plan.reads if plan.reads is not None else call.tensors
-        scales = read_scales(call) if node.is_quantized else tuple(tensor.scales for tensor in reads)
-        reads_stored = any(scales) and index <= plan.main  # what is before the main layer moves what it reads
-        output = node.out_scales or self.scales.sink(node.outputs[0])[1] if index >= plan.last else None
-        held = plan.operands[index] if index < len(plan.operands) else None
-        common = ArrayNames(
-            inputs=scales if reads_stored else (), output=output, qlinear=node.is_quantized,
-            on_integers=_is_on_integers(call, elem),
-        )  # fmt: skip
-        constant, shape = operand(held, call)
-        common = replace(common, operand=constant, operand_shape=shape)
-        if not is_main:
-            return common
-        weight = plan.weight
-        if weight is not None and node.is_quantized and len(node.scales) > 1:
-            weight = replace(weight, scales=node.scales[1])
-        return replace(
-            common, weight=weight, transposed=plan.transposed, bias=plan.bias, more=plan.more, epsilon=plan.epsilon
-        )
-
     def _bind(
         self, call: Call, plan: Plan, sources: list[str], outputs: list[Shape], elems: list[int], base: str
     ) -> None:
@@ -446,10 +423,10 @@ class Reader:
             for op in plan.tails.get(index, ()):
                 self._check(op, [shape], None)
                 tail = self.names.unique(f"{base}_{op.op}", op.op)
-                self._append(LayerSketch(tail, op, (ref,), self._precision(call, plan, len(plan.ops), elems[index])))
+                self._append(LayerSketch(tail, op, (ref,), precision_of(self.scales, call, plan, len(plan.ops), elems[index])))
                 ref, shape = tail, op.output_shapes((shape,))[0]
             hint = plan.layouts[index] if plan.layouts and index < len(plan.layouts) else first.layout
-            onnx_shape, layout = self._agree(call.shapes[index], shape, hint)
+            onnx_shape, layout = agree(call.shapes[index], shape, hint, self.batch)
             number = self.scales.sink(name)[0] if plan.ops else None
             kept = (
                 first.number if not plan.ops and elems[index] == first.elem else number_format(elems[index])
@@ -460,19 +437,6 @@ class Reader:
             self.values[name] = Tensor(
                 ref, origin, onnx_shape, layout, elems[index], number or kept, call.node.out_scales or scales
             )
-
-    def _agree(self, onnx_shape: Shape | None, shape: Shape, hint: Layout) -> tuple[Shape, Layout]:
-        """Where the batch is in ``onnx_shape`` such that it is accelsim's ``shape``; ``hint`` first."""
-        if onnx_shape is None:
-            rest = list(shape[1:])
-            rest[hint.batch_axis : hint.batch_axis] = [shape[0]]
-            return tuple(rest), Layout(hint.batch_axis)
-        for layout in (hint, *(Layout(axis) for axis in range(len(onnx_shape))), Layout(0, merged=True)):
-            if layout.fits(onnx_shape, self.batch) and layout.network_shape(onnx_shape, self.batch) == shape:
-                return onnx_shape, layout
-        raise NotModelledError(
-            f"its output would be {list(shape)} here, and is {list(onnx_shape)} in ONNX (batch {self.batch})"
-        )
 
     def _with_joined_constants(self, node: Node, inputs: tuple[Value | None, ...]) -> tuple[Value | None, ...]:
         """A constant among what is joined (a class token) enters as an input of the graph that has its values."""
@@ -488,26 +452,11 @@ class Reader:
         number = value.number or number_format(value.elem)
         self.inputs[entry] = shape[1:]
         self.joined.append(name)
-        precision = Precision(weight=_signed(number), input=number, output=number)
+        precision = Precision(weight=signed(number), input=number, output=number)
         self._append(LayerSketch(name, Reshape(op="reshape", to=shape[1:]), (entry,), precision))
         scales = (value.scales,) if value.scales is not None else ()
         self.names_of_arrays[name] = ArrayNames(held=value, batch_axis=layout.batch_axis, inputs=scales)
         return Tensor(name, onnx_name, value.shape, layout, value.elem, number, value.scales)
-
-    def _broadcast_by_axis(self, node: Node, inputs: tuple[Value | None, ...]) -> tuple[Value | None, ...]:
-        """Before opset 7 ``axis`` says which axis of the first operand the second begins at."""
-        axis = node.attributes.get("axis")
-        if self.file.opset >= 7 or node.op not in ("Add", "Sub", "Mul", "Div", "Pow") or not isinstance(axis, int):
-            return inputs
-        first, second = inputs[0], inputs[1]
-        if not isinstance(first, Tensor | Constant) or not isinstance(second, Tensor | Constant):
-            return inputs
-        behind = len(first.shape) - axis % len(first.shape) - len(second.shape)
-        if behind <= 0 or prod(second.shape) == 1:
-            return inputs
-        if isinstance(second, Tensor):
-            raise NotModelledError(f"it broadcasts a tensor of shape {list(second.shape)} from axis {axis} on")
-        return first, second.reshaped((*second.shape, *(1,) * behind))
 
     def _absorb(self, node: Node, inputs: tuple[Value | None, ...]) -> bool:
         """Add per-channel constants to the layer before: a bias, or a normalization's scale and shift."""
@@ -533,24 +482,7 @@ class Reader:
         self.absorbed += arrays.epsilon is not None
         return True
 
-    # --- formats ---
-
-    def _precision(self, call: Call, plan: Plan, index: int, elem: int) -> Precision:
-        """Formats of a plan's layer from its tensors' types; sums of integers are int32, of floats fp32 or fp64."""
-        reads = plan.reads if plan.reads is not None else call.tensors
-        stored = self.scales.sink(call.node.outputs[0])[0] or number_format(elem)
-        source = reads[0].number if index <= plan.main else stored if index > plan.last else number_format(elem)
-        output = stored if index >= plan.last else source if index < plan.main else number_format(elem)
-        weights = _signed(source)
-        if index == plan.main and plan.weight is not None:
-            weights = plan.weight.number or number_format(plan.weight.elem)
-        elif index == plan.main and isinstance(plan.ops[index], Matmul) and len(reads) > 1:
-            weights = reads[1].number
-        integers = source.is_integer and weights.is_integer
-        return Precision(
-            weight=weights, input=source, output=output,
-            accumulator=_INT32 if integers else _FP64 if _FP64 in (source, weights) else _FP32,
-        )  # fmt: skip
+    # --- notes ---
 
     def _is_rough(self, sketch: LayerSketch) -> bool:
         """Whether a product of integers has an output scale that its `requantize` does not hold."""
@@ -569,16 +501,6 @@ class Reader:
             f"{rough} layers scale their output by no whole number; requantize is the rule by size there": rough,
         }
         return [note for note, there in notes.items() if there]
-
-
-def _signed(number: NumberFormat) -> NumberFormat:
-    """What stands for the weights of a layer that has none: as its neighbours', most often."""
-    return NumberFormat("int", number.bits) if number.is_integer else number
-
-
-def _is_on_integers(call: Call, elem: int) -> bool:
-    """Whether a plain operator computes on stored integers themselves (a Clip of a uint8 tensor), or makes such."""
-    return not call.node.is_quantized and (call.tensors[0].elem in INTEGERS or elem in INTEGERS)
 
 
 def _is_constant(value: Value | None) -> bool:
