@@ -265,7 +265,7 @@ class Nfu:
         own = {STREAM: counters.port_cycles["active"]}
         return replace(
             counters, level_cycles=level_cycles(there, waits), register_bits=moved_bits,
-            occupied_cycles=occupied(self.arch, steps, counters.traffic, own),
+            occupied_cycles=occupied(self.arch, steps, counters, own),
         )  # fmt: skip
 
     def crossing(self, schedule: Schedule, precision: Precision, placement: Placement) -> Crossing:

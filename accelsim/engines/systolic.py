@@ -432,7 +432,7 @@ class SystolicArray:
         own = {STREAM: counters.port_cycles["active"], SHIFT: shift_cycles(steps)}
         return replace(
             counters, level_cycles=level_cycles(there, waits), register_bits=done * _register_bits(dataflow, widths),
-            occupied_cycles=occupied(self.arch, steps, counters.traffic, own),
+            occupied_cycles=occupied(self.arch, steps, counters, own),
         )  # fmt: skip
 
     def _buffers(self, dataflow: str) -> int:

@@ -68,8 +68,9 @@ class VectorUnit:
             )
         )
         there = {level.name: cycles for level in self.arch.on_chip if level.bandwidth is not None}
-        resources = occupied(self.arch, steps, traffic, {LANES: lanes})
-        return replace(counters_of(result, 0, work.ops, traffic), level_cycles=there, occupied_cycles=resources)
+        counters = counters_of(result, 0, work.ops, traffic)
+        resources = occupied(self.arch, steps, counters, {LANES: lanes})
+        return replace(counters, level_cycles=there, occupied_cycles=resources)
 
     def run_repeated(
         self, work: VectorWork, precision: Precision, shares: tuple[Fraction, ...], placement: Placement, carry: Carry,

@@ -168,10 +168,12 @@ def shift_cycles(steps: Steps) -> int:
     return int(each @ np.bincount(steps.classes, minlength=len(each)))
 
 
-def occupied(arch: Architecture, steps: Steps, traffic: Traffic, unit: MappingABC[str, int]) -> dict[str, int]:
-    """Cycles in which each resource is at work for ``steps``: those of the ``unit``, of the ports, of the latency."""
+def occupied(
+    arch: Architecture, steps: Steps, counters: Counters, unit: MappingABC[str, int]
+) -> dict[str, int]:
+    """Cycles in which each resource is at work for ``steps``: those of the ``unit``, of the ports, of loads on their way."""
     latencies = int((steps.loads > 0).sum()) * arch.off_chip.latency.in_cycles(arch.clock)
-    return {**unit, **port_occupancy(arch, traffic), LATENCY: latencies}
+    return {**unit, **port_occupancy(arch, counters.traffic), LATENCY: min(latencies, counters.cycles)}
 
 
 def counters_of(result: Ints, macs: int, vector_ops: int, traffic: Traffic) -> Counters:
