@@ -110,7 +110,7 @@ def _half_pixel(x: Numbers, a: _Axis) -> Numbers:
 def _symmetric(x: Numbers, a: _Axis) -> Numbers:
     adjustment = np.float32(a.out) / (a.scale * np.float32(a.size))
     offset = np.float32(a.size / 2) * (np.float32(1) - adjustment)
-    return offset + _half_pixel(x, a)
+    return offset + (x + np.float32(0.5)) / a.scale - np.float32(0.5)
 
 
 def _cropped(x: Numbers, a: _Axis) -> Numbers:
