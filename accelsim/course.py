@@ -26,7 +26,7 @@ from accelsim.memory.resources import AS_BUILT, Faster
 from accelsim.schedule.assign import shares
 from accelsim.schedule.planner import cheapest_plan, least_cycles
 from accelsim.schedule.residency import Plan, plan_residency, shares_off_chip
-from accelsim.workload.batch import divisors, part_of
+from accelsim.workload.batch import part_of, partings
 from accelsim.workload.network import Layer, Network
 from accelsim.workload.ops import BatchNorm, TransformOutput
 
@@ -188,7 +188,7 @@ def cheapest_course(network: Network, arch: Architecture, mapping: MappingFile, 
     best = planner.course(network, 1)
     if any(post.engine.needs_values for post in best.posts.values()):
         return best
-    for parts in divisors(network.batch):
+    for parts in partings(network.batch):
         part = part_of(network, parts) if parts > 1 else None
         if part is not None and parts * planner.least_seconds(part) < best.seconds:
             best = min(best, planner.course(part, parts), key=lambda one: one.seconds)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
+from math import isqrt
 
+from accelsim.units import ceil_div
 from accelsim.workload.network import GraphError, Layer, Network
 from accelsim.workload.ops import Elementwise, Matmul
+
+MOST_PARTINGS = 16  # are looked at: each is a plan of its own
 
 
 def part_of(network: Network, parts: int) -> Network | None:
@@ -56,6 +59,8 @@ def _in_shape_of(whole: Layer, part: Layer) -> Layer:
     return replace(whole, input_shapes=part.input_shapes, output_shapes=part.output_shapes)
 
 
-def divisors(batch: int) -> Iterator[int]:
-    """In how many equal parts a batch can run, fewest first."""
-    return (parts for parts in range(1, batch + 1) if batch % parts == 0)
+def partings(batch: int) -> list[int]:
+    """In how many equal parts a batch may run, fewest first: its divisors, and of more than `MOST_PARTINGS` a spread."""
+    small = [parts for parts in range(1, isqrt(batch) + 1) if batch % parts == 0]
+    every = sorted({*small, *(batch // parts for parts in small)})
+    return every[:: ceil_div(len(every), MOST_PARTINGS)]

@@ -6,7 +6,7 @@ import pytest
 from builders import chain
 
 from accelsim import load_network
-from accelsim.workload.batch import divisors, part_of
+from accelsim.workload.batch import MOST_PARTINGS, part_of, partings
 from accelsim.workload.ops import (
     Concat,
     Conv2d,
@@ -36,7 +36,14 @@ def test_a_part_of_a_zoo_network_is_that_network_at_a_smaller_batch(name: str) -
 
 def test_a_batch_is_parted_evenly_or_not_at_all() -> None:
     assert part_of(load_network("lenet5", batch=6), 4) is None
-    assert list(divisors(12)) == [1, 2, 3, 4, 6, 12]
+    assert partings(12) == [1, 2, 3, 4, 6, 12]
+
+
+def test_a_huge_batch_is_tried_in_few_ways_and_at_once() -> None:
+    tried = partings(10**12)
+    assert len(tried) <= MOST_PARTINGS
+    assert tried[0] == 1
+    assert all(10**12 % parts == 0 for parts in tried)
 
 
 IMAGE = (4, 4, 4)
