@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -38,9 +39,9 @@ def locate(text: str, folder: str, what: str, suffixes: tuple[str, ...] = (".yam
     if path.suffix.lower() in suffixes:
         return path
     named = data_folder(folder) / f"{text}.yaml"
-    if named.is_file():
+    if os.path.isfile(named):  # as no method of Path does, whatever the name: too long, with a NUL
         return named
-    if path.exists():
+    if os.path.exists(path):
         raise InputError(Fault(text, "", f"must end in {join_allowed(suffixes)} to be read as {what}"))
     known = names(folder)
     hint = nearest(text, known) or f"; known: {', '.join(known)}"

@@ -10,12 +10,13 @@ import os
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import accelsim
 from accelsim.errors import AccelsimError, Fault, InputError, nearest
+from accelsim.reading import MOST_TEXT_BYTES, require_regular
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 SCHEMAS = ("network", "arch", "mapping", "recipe", "sweep")
 LISTS = ("archs", "networks", "dataflows", "formats")
 PLOTS = ("energy", "stalls", "utilization", "pareto", "speedup", "buffers")
+NARROWEST = 40  # columns that a table needs to say anything
 RESULT = "a folder of simulate --out, or its report.json"
 EXAMPLES = {
     "simulate": (
@@ -70,6 +72,10 @@ class _Parser(argparse.ArgumentParser):
         print(f"{self.prog}: {message}{_near_choice(message)} (see {self.prog} --help)", file=sys.stderr)
         raise SystemExit(2)
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        sys.stdout.flush()  # of --help: what cannot be written is told by `main`
+        super().exit(status, message)
+
 
 def _near_choice(message: str) -> str:
     """argparse lists the choices of a wrong word: name the nearest."""
@@ -81,9 +87,10 @@ def _near_choice(message: str) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
-    options = _parser().parse_args(arguments)
-    options.command_line = " ".join(["accelsim", *(arguments if arguments is not None else sys.argv[1:])])
+    _open_what_is_closed()
     try:
+        options = _parser().parse_args(arguments)
+        options.command_line = " ".join(["accelsim", *(arguments if arguments is not None else sys.argv[1:])])
         status: int = options.run(options) or 0
         sys.stdout.flush()
         return status
@@ -91,11 +98,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return error.exit_status
     except BrokenPipeError:  # the reader of a pipe has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
+        return 1
+    except OSError as error:  # what is read and written says so itself: this is a full disk behind standard output
+        print(f"{error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+        _drop_output()
+        return 1
+    except MemoryError:
+        print("there is not enough memory for this; give it a smaller batch, layer or file", file=sys.stderr)
         return 1
     except KeyboardInterrupt as interrupt:
         print(interrupt if interrupt.args else "interrupted", file=sys.stderr)
         return 130
+
+
+def _open_what_is_closed() -> None:
+    """Without standard output or error what is said goes nowhere."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _drop_output() -> None:
+    """What still waits to be written would fail once more when Python ends."""
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # ---- the words of the command line ------------------------------------------------------------------------------
@@ -454,6 +481,7 @@ def _drawn(options: argparse.Namespace, width: Any) -> tuple[Any, Callable[[], s
 def _is_trace(path: str) -> bool:
     """Whether a file is a trace rather than a result: by how it begins."""
     try:
+        require_regular(Path(path), MOST_TEXT_BYTES)
         with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read(18) == '{"displayTimeUnit"'
     except OSError:
@@ -624,7 +652,7 @@ def _list(options: argparse.Namespace) -> None:
 
     entries = listing(options.what)
     longest = max(len(name) for name, _ in entries)
-    room = _console().width - longest - 2
+    room = max(_console().width - longest - 2, 20)
     for name, description in entries:
         print(f"{name:<{longest}}  {textwrap.shorten(description, room, placeholder=' ...')}".rstrip())
 
@@ -641,7 +669,9 @@ def _console() -> Console:
     from rich.console import Console
 
     width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 100
-    return Console(width=width, highlight=False)
+    console = Console(width=width, highlight=False)
+    console.width = max(console.width, NARROWEST)
+    return console
 
 
 if __name__ == "__main__":

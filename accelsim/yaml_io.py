@@ -18,6 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from accelsim.errors import Fault, InputError, join_allowed, nearest
+from accelsim.reading import MOST_TEXT_BYTES, MOST_YAML_BYTES, read_bytes
 
 Entry = tuple[yaml.ScalarNode, yaml.Node]
 KeyPath = tuple[str | int, ...]
@@ -83,11 +84,11 @@ def dotted(path: KeyPath) -> str:
     return text
 
 
-def read_text(path: Path, source: str | None = None) -> str:
+def read_text(path: Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
     """Read a UTF-8 file, or raise `InputError` saying what is wrong with it."""
-    name = source or str(path)
+    name = str(path)
     try:
-        return path.read_text(encoding="utf-8")
+        return read_bytes(path, most_bytes).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise InputError(Fault(name, "", "no such file")) from None
     except IsADirectoryError:
@@ -107,7 +108,7 @@ def no_file(path: Path) -> str:
 
 def load_document(path: Path) -> Document:
     """Parse the YAML file at ``path``; raises `InputError` with line and column."""
-    return parse_document(read_text(path), source=str(path), folder=path.parent)
+    return parse_document(read_text(path, MOST_YAML_BYTES), source=str(path), folder=path.parent)
 
 
 def parse_document(text: str, source: str, folder: Path | None = None) -> Document:

@@ -5,7 +5,6 @@ Every fault is an `InputError` with the file's name; nothing is unpickled.
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ import numpy as np
 
 from accelsim.errors import Fault, InputError, join_allowed
 from accelsim.formats.matrix import Array, Coo
+from accelsim.reading import MOST_TEXT_BYTES, read_bytes
+from accelsim.workload.array_files import SparseArray, read_array
 
 
 def read_matrix(path: str | Path) -> Coo:
@@ -28,9 +29,8 @@ def read_matrix(path: str | Path) -> Coo:
         raise _fault(path, f"cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise _fault(path, f"is no text, as a {path.suffix} file must be") from None
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        message = str(error.args[0]) if error.args else "cannot be read"
-        raise _fault(path, message) from None
+    except ValueError as error:
+        raise _fault(path, str(error)) from None
     _check_values(path, matrix.values)
     return matrix
 
@@ -51,25 +51,14 @@ def _check_values(path: Path, values: Array) -> None:
 # ---------------------------------------------------------------------------------------------
 
 
-def _read_npy(path: Path) -> Coo:
-    loaded = np.load(path, allow_pickle=False)
-    if not isinstance(loaded, np.ndarray):
-        loaded.close()
-        raise ValueError("is an .npz archive by its contents, an .npy array by its name")
-    return _from_array(loaded)
-
-
-def _read_npz(path: Path) -> Coo:
-    if not zipfile.is_zipfile(path):
-        path.stat()  # a file that is not there says so itself
-        raise ValueError("is no .npz archive, whatever its name says")
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
-    if "format" in arrays and "shape" in arrays:
-        return _from_scipy_arrays(arrays)
-    if len(arrays) != 1:
-        raise ValueError(f"holds {len(arrays)} arrays ({', '.join(sorted(arrays))}), must hold one, or a scipy matrix")
-    return _from_array(next(iter(arrays.values())))
+def _read_numpy(path: Path) -> Coo:
+    """An array, or a matrix that scipy saved."""
+    found = read_array(path)
+    if not isinstance(found, SparseArray):
+        return _from_array(found)
+    if len(found.shape) != 2:
+        raise ValueError(f"has the shape {list(found.shape)}, must have two dimensions")
+    return _summed((found.shape[0], found.shape[1]), found.coordinates[0], found.coordinates[1], found.data)
 
 
 def _from_array(array: Array) -> Coo:
@@ -80,29 +69,6 @@ def _from_array(array: Array) -> Coo:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"holds {array.dtype}, must hold real numbers")
     return Coo.from_dense(array.astype(np.int8) if array.dtype.kind == "b" else array)
-
-
-def _from_scipy_arrays(arrays: dict[str, Array]) -> Coo:
-    """The arrays of ``scipy.sparse.save_npz``, checked; scipy itself is not needed."""
-    layout = arrays["format"].item()
-    layout = layout.decode("ascii") if isinstance(layout, bytes) else str(layout)
-    shape = _shape_of(arrays["shape"])
-    if layout == "coo":
-        return _summed(shape, arrays["row"], arrays["col"], arrays["data"])
-    if layout not in ("csr", "csc"):
-        raise ValueError(f"is a scipy matrix of the format {layout!r}, must be csr, csc or coo")
-    lines = shape[0] if layout == "csr" else shape[1]
-    along = _expand(arrays["indptr"], lines, len(arrays["indices"]))
-    across = arrays["indices"]
-    rows, cols = (along, across) if layout == "csr" else (across, along)
-    return _summed(shape, rows, cols, arrays["data"])
-
-
-def _shape_of(array: Array) -> tuple[int, int]:
-    sizes = [int(size) for size in np.ravel(array)]
-    if len(sizes) != 2 or min(sizes) < 0:
-        raise ValueError(f"has the shape {sizes}, must have two dimensions")
-    return sizes[0], sizes[1]
 
 
 def _expand(starts: Array, lines: int, count: int) -> Array:
@@ -128,9 +94,13 @@ def _summed(shape: tuple[int, int], rows: Array, cols: Array, values: Array) -> 
 # ------------------------------------------------------------------------------------------------
 
 
+def _text(path: Path) -> str:
+    return read_bytes(path, MOST_TEXT_BYTES).decode("utf-8")
+
+
 def _read_mtx(path: Path) -> Coo:
     """Matrix Market: coordinate or array; real, integer or pattern; general, symmetric or skew-symmetric."""
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = _text(path).splitlines()
     header = lines[0].lower().split() if lines else []
     if len(header) != 5 or header[0] != "%%matrixmarket" or header[1] != "matrix":
         raise ValueError("is no Matrix Market file: its first line must be %%MatrixMarket matrix ...")
@@ -206,7 +176,7 @@ def _read_smtx(path: Path) -> Coo:
     """DLMC's pattern of a CSR matrix: ``rows, cols, nonzeros``, the row pointers, the column indices. Values
     are 1.
     """
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line for line in _text(path).splitlines() if line.strip()]
     if len(lines) < 2:
         raise ValueError("is no .smtx file: it must have a line of sizes, one of pointers and one of columns")
     rows, cols, count = _sizes(lines[0].replace(",", " "), 3)
@@ -225,8 +195,8 @@ def _integers(line: str) -> Array:
 
 
 _READERS: dict[str, Callable[[Path], Coo]] = {
-    ".npz": _read_npz,
-    ".npy": _read_npy,
+    ".npz": _read_numpy,
+    ".npy": _read_numpy,
     ".mtx": _read_mtx,
     ".smtx": _read_smtx,
 }

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from accelsim import reading
 from accelsim.errors import Fault, InputError
 from accelsim.frontends._onnx_branches import reads, write_out
 from accelsim.workload.ops import Shape
@@ -166,7 +167,7 @@ def import_onnx(source: str) -> Any:
 def read_bytes(path: Path) -> bytes:
     """The file's bytes, or `InputError`."""
     try:
-        return path.read_bytes()
+        return reading.read_bytes(path, reading.MOST_MODEL_BYTES)
     except FileNotFoundError:
         raise InputError(Fault(str(path), "", "no such file")) from None
     except IsADirectoryError:

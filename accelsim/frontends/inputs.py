@@ -7,6 +7,7 @@ Floats are real numbers, quantized by the input's scale where the network takes 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -141,13 +142,13 @@ def _split(text: str) -> tuple[str, Path, str | None]:
     if not _is_file(text) and "=" in text:
         name, _, text = text.partition("=")
     file, colon, array = text.rpartition(":")
-    if colon and not Path(text).exists() and _is_file(file):
+    if colon and not os.path.exists(text) and _is_file(file):
         return name, Path(file), array
     return name, Path(text), None
 
 
 def _is_file(text: str) -> bool:
-    return Path(text).is_file()
+    return os.path.isfile(text)
 
 
 def _fitted(network: Network, name: str, array: Array, place: str) -> Array:

@@ -8,6 +8,7 @@ know.
 from __future__ import annotations
 
 import json
+import os
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -387,7 +388,7 @@ class Result(_Record):
         it.
         """
         path = Path(path)
-        path = path / REPORT if path.is_dir() else path
+        path = path / REPORT if os.path.isdir(path) else path
         return cls.from_json(read_text(path), source=str(path))
 
     @classmethod

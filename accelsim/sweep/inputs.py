@@ -33,7 +33,7 @@ from accelsim.workload.network import Layer, Network, ValueSource
 from accelsim.yaml_io import Document, load_document, with_override
 
 Read = TypeVar("Read")
-_BUILT = (".pyc", ".nbi", ".nbc")  # follow from the sources
+_BUILT = (".pyc", ".lock", ".nbi", ".nbc")  # follow from the sources
 
 
 @cache

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -93,7 +94,7 @@ class Store:
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = str(path) if path is not None else ":memory:"
-        if path is not None and Path(path).is_dir():
+        if path is not None and os.path.isdir(path):
             raise InputError(Fault(self.path, "", "is a directory, must be a file"))
         try:
             self._base = sqlite3.connect(self.path, timeout=WAIT_SECONDS, isolation_level=None)

@@ -5,14 +5,20 @@ scipy's sparse files are read here, so that scipy need not be installed, and so 
 
 from __future__ import annotations
 
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from accelsim.errors import nearest
+from accelsim.reading import MOST_ARRAY_BYTES, require_regular
+from accelsim.units import format_bytes
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -26,12 +32,15 @@ class SparseArray(NamedTuple):
     shape: Shape
 
     def dense(self) -> Array:
-        """The whole array; elements stored twice add up, as they do in scipy."""
-        wide = np.zeros(
-            prod(self.shape), {"f": np.float64, "u": np.uint64}.get(self.data.dtype.kind, np.int64)
-        )
+        """The whole array; elements stored twice add up, as they do in scipy. ValueError where it is too large."""
+        flat = np.ravel_multi_index(tuple(self.coordinates), self.shape)
+        sums = {"f": np.dtype(np.float64), "u": np.dtype(np.uint64)}.get(self.data.dtype.kind, np.dtype(np.int64))
+        twice = self.data.dtype.kind == "b" or len(np.unique(flat)) < len(flat)
+        kind = sums if twice else self.data.dtype
+        _require_room(prod(self.shape) * kind.itemsize, "is made dense in")
+        wide = np.zeros(prod(self.shape), kind)
         with np.errstate(all="ignore"):  # an infinity is found later, and named
-            np.add.at(wide, np.ravel_multi_index(tuple(self.coordinates), self.shape), self.data)
+            np.add.at(wide, flat, self.data)
         return wide.reshape(self.shape)
 
     def place(self, position: int) -> Shape:
@@ -41,15 +50,18 @@ class SparseArray(NamedTuple):
 def read_array(file: Path, name: str | None = None) -> Array | SparseArray:
     """What ``file`` holds, or its array ``name``; raises ValueError with one line that says what is wrong with it."""
     try:
-        with file.open("rb") as stream:  # ours to close: numpy forgets to, when a zip is damaged
-            _require_contents(file, stream.read(6))
-            stream.seek(0)
-            return _opened(stream, name)
+        with _opened(file) as held:
+            return _one_of(held, name)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or error}") from None
     except Exception as error:  # numpy's and zipfile's readers raise whatever damaged bytes provoke
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"cannot be read: {first_line}") from None
+        raise ValueError(f"cannot be read: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, KeyError):  # a part of a sparse matrix
+        return f"it lacks the array {error}"
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def check_labels(labels: Array, classes: int | None = None) -> Array:
@@ -70,21 +82,18 @@ def read_arrays(file: Path, name: str | None = None) -> dict[str, Array]:
     if found is not None:
         return {"": found.dense() if isinstance(found, SparseArray) else found}
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            return {key: _named(archive, key) for key in archive.files}
+        with _opened(file) as held:
+            assert isinstance(held, _Archive)
+            return {key: held.array(key) for key in held.names}
     except Exception as error:  # numpy's and zipfile's readers raise whatever damaged bytes provoke
-        raise ValueError(f"cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
+        raise ValueError(f"cannot be read: {_first_line(error)}") from None
 
 
 def _holds_several(file: Path) -> bool:
     """Whether it is an archive of arrays, and not one sparse matrix."""
     try:
-        with file.open("rb") as stream:
-            if not stream.read(6).startswith(b"PK"):
-                return False
-            stream.seek(0)
-            with np.load(stream, allow_pickle=False) as archive:
-                return not {"format", "shape", "data"} <= set(archive.files)
+        with _opened(file) as held:
+            return isinstance(held, _Archive) and not held.is_sparse
     except Exception:  # what is wrong with it is said when it is read
         return False
 
@@ -101,25 +110,96 @@ def _require_contents(file: Path, start: bytes) -> None:
         raise ValueError(f"it is an {found} file by its contents, an {suffix} file by its name")
 
 
-def _opened(stream: BinaryIO, name: str | None) -> Array | SparseArray:
-    loaded = np.load(stream, allow_pickle=False)
-    if isinstance(loaded, np.ndarray):
+class _Archive:
+    """The arrays of an .npz, each read when it is asked for."""
+
+    def __init__(self, zipped: zipfile.ZipFile) -> None:
+        self._zipped = zipped
+        self._members = {info.filename.removesuffix(".npy"): info for info in zipped.infolist()}
+        self.names = list(self._members)
+        self.is_sparse = {"format", "shape", "data"} <= set(self.names)
+
+    def array(self, name: str) -> Array:
+        """One array of several."""
+        if name not in self._members:
+            held = ", ".join(self.names[:6]) + (", ..." if len(self.names) > 6 else "")
+            raise ValueError(f'it holds no array "{name}"{nearest(name, self.names)}, but {held or "nothing"}')
+        with self._zipped.open(self._members[name]) as stream:
+            try:
+                return _npy(stream)
+            except ValueError as error:
+                raise ValueError(f"{name} in it: {error}") from None
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[_Archive | Array]:
+    """The array of an .npy, or what an .npz holds."""
+    require_regular(file, 4 * MOST_ARRAY_BYTES)
+    with file.open("rb") as stream:
+        start = stream.read(6)
+        _require_contents(file, start)
+        stream.seek(0)
+        if not start.startswith(b"PK"):
+            yield _npy(stream)
+            return
+        with zipfile.ZipFile(stream) as zipped:
+            yield _Archive(zipped)
+
+
+def _npy(stream: IO[bytes]) -> Array:
+    """The array in ``stream``; no more memory is asked for than its header promises, and that is bounded."""
+    version = np.lib.format.read_magic(stream)
+    if version not in _HEADERS:
+        raise ValueError(f"it has the version {version[0]}.{version[1]}, must be 1.0 or 2.0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy's, about headers that Python 2 wrote
+        shape, by_columns, kind = _HEADERS[version](stream)
+    if kind.hasobject:
+        raise ValueError("it holds Python objects, and pickles are never loaded")
+    if any(size < 0 for size in shape):
+        raise ValueError(f"it has the shape {list(shape)}")
+    _require_room(prod(shape) * kind.itemsize, "takes")
+    content = bytearray(prod(shape) * kind.itemsize)
+    filled = _fill(stream, content)
+    if filled < len(content):
+        raise ValueError(f"it ends after {filled:,} bytes of {len(content):,}")
+    flat = np.frombuffer(content, kind) if content else np.zeros(prod(shape), kind)
+    return flat.reshape(shape, order="F" if by_columns else "C")
+
+
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+def _fill(stream: IO[bytes], content: bytearray) -> int:
+    """Read until ``content`` is full or the stream ends; how much came."""
+    view, filled = memoryview(content), 0
+    while filled < len(content):
+        count = stream.readinto(view[filled:])  # type: ignore[attr-defined]
+        if not count:
+            break
+        filled += count
+    return filled
+
+
+def _require_room(needed_bytes: int, words: str) -> None:
+    if needed_bytes > MOST_ARRAY_BYTES:
+        raise ValueError(f"it {words} {format_bytes(needed_bytes)}, an array may have {format_bytes(MOST_ARRAY_BYTES)}")
+
+
+def _one_of(held: _Archive | Array, name: str | None) -> Array | SparseArray:
+    """The array ``name``, or the only one that there is."""
+    if not isinstance(held, _Archive):
         if name is not None:
             raise ValueError(f'it is one array without a name; "{name}" can be asked only of an .npz')
-        return loaded
-    with loaded as archive:
-        names = archive.files
-        if name is not None:
-            return _named(archive, name)
-        if {"format", "shape", "data"} <= set(names):
-            return _sparse({name: archive[name] for name in names})
-        if len(names) != 1:
-            held = f"{len(names)} arrays ({', '.join(names[:6])})" if names else "nothing"
-            raise ValueError(f"it holds {held}, must hold one array, or a scipy sparse matrix")
-        array = archive[names[0]]
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{names[0]} in it is not an array")
-    return array
+        return held
+    if name is not None:
+        return held.array(name)
+    if held.is_sparse:
+        return _sparse({part: held.array(part) for part in held.names})
+    if len(held.names) != 1:
+        found = f"{len(held.names)} arrays ({', '.join(held.names[:6])})" if held.names else "nothing"
+        raise ValueError(f"it holds {found}, must hold one array, or a scipy sparse matrix")
+    return held.array(held.names[0])
 
 
 def _sparse(parts: dict[str, Array]) -> SparseArray:
@@ -139,17 +219,6 @@ def _sparse(parts: dict[str, Array]) -> SparseArray:
         place = [int(c) for c in coordinates[:, int(np.argmin(inside.all(axis=0)))]]
         raise ValueError(f"the sparse element {place} lies outside of {' x '.join(map(str, shape))}")
     return SparseArray(coordinates, data, shape)
-
-
-def _named(archive: Any, name: str) -> Array:
-    """One array of several."""
-    if name not in archive.files:
-        held = ", ".join(archive.files[:6]) + (", ..." if len(archive.files) > 6 else "")
-        raise ValueError(f'it holds no array "{name}"{nearest(name, archive.files)}, but {held or "nothing"}')
-    array = archive[name]
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{name} in it is not an array")
-    return array
 
 
 _Elements = tuple[npt.NDArray[np.int64], Array]

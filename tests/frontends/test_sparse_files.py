@@ -80,7 +80,7 @@ def _broken(kind: str) -> str:
         ("nan.npz", "nan"),
         ("outside.npz", "400"),
         ("outside.smtx", "column index 5, must be 0 to 2"),
-        ("lie.npz", "no .npz archive"),
+        ("lie.npz", "an .npy file by its contents"),
         ("lie.mtx", "no text"),
     ],
 )

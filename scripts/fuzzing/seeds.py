@@ -1,0 +1,301 @@
+"""Valid inputs of every kind, small and with as many keys as fit: what the mutators begin with."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[2]
+
+NETWORK = """\
+schema: accelsim.network/1
+name: everything
+batch: 2
+precision: {weight: int8, input: int8, accumulator: int32, output: int8}
+inputs: {x: [3, 12, 12]}
+layers:
+  - {name: c, op: conv2d, after: [x], K: 8, R: 3, S: 3, stride: 2, pad: [1, 1, 0, 1], dilation: 1, groups: 1, shift: 4}
+  - {name: d, op: conv2d, R: 3, S: 3, groups: depthwise, precision: {weight: int4}}
+  - {name: l, op: local2d, K: 4, R: 2, S: 2, after: [c]}
+  - {name: p, op: maxpool2d, window: 2, stride: 1, ceil: true, after: [c]}
+  - {name: a, op: avgpool2d, window: [2, 2], after: [c]}
+  - {name: cat, op: concat, after: [p, p]}
+  - {name: s, op: split, sizes: [4, 12]}
+  - {name: r, op: relu, after: [s.1]}
+  - {name: f, op: reshape, to: [-1, 4]}
+  - {name: fc, op: linear, out: 10, weight: {density: 0.5}}
+  - {name: t, op: transpose, perm: [2, 1]}
+  - {name: mm, op: matmul, after: [fc, t]}
+  - {name: sm, op: softmax}
+  - {name: seq, op: lstm, hidden: 5, shape: [4, 6], projection: 3}
+  - {name: free, op: linear, in: 7, out: 3, after: []}
+"""
+EXITS = """\
+schema: accelsim.network/1
+name: exits
+algorithm: winograd_f2x2
+layers:
+  - {name: c, op: conv2d, shape: [4, 10, 10], K: 4, R: 3, S: 3, pad: 1, exit: 0.25}
+  - {name: r, op: relu}
+  - {name: c2, op: conv2d, K: 4, R: 3, S: 3, pad: 1, gate: 0.5, algorithm: direct}
+  - {name: add, op: add, after: [r, c2]}
+  - {name: pool, op: globalavgpool}
+  - {name: fc, op: linear, out: 6, requantize: {multiplier: 3, shift: 8, zero_point: 1, rounding: even}}
+"""
+MLP = """\
+schema: accelsim.network/1
+name: mlp
+precision: {weight: int16, input: int16, accumulator: int64, output: int16}
+layers:
+  - {name: one, op: linear, in: 24, out: 16, weight: {density: 0.4}, input: {density: 0.5}}
+  - {name: act, op: relu}
+  - {name: two, op: linear, out: 8}
+"""
+FILES = """\
+schema: accelsim.network/1
+name: files
+precision: {weight: int16, input: int16, accumulator: int64, output: int16}
+layers:
+  - {name: one, op: linear, in: 12, out: 8, bias: false, weight: {file: case.npz}, input: {density: 0.5}}
+"""
+ONE_FILE = FILES.replace("case.npz", "case.npy")
+ARCHS = (
+    """\
+schema: accelsim.arch/1
+name: demo
+technology: {node_nm: 28, voltage: 0.9}
+clock: 700 MHz
+engine:
+  {kind: systolic, rows: 16, cols: 8, dataflow: ws, weight_buffers: 2, overlap: skewed, edge: trim, drain: rows,
+   pipeline: {hop: 1, multiplier: 1}, accumulators: {entries: 64, bits: 32, slots: 2}, precision: {int8: 1, int16: 1/4}}
+vector: {lanes: 8, inline: [relu]}
+memory:
+  - {name: dram, bandwidth: 34 GB/s, latency: 100 ns, kind: dram}
+  - {name: buffer, size: 256 KiB, bandwidth: 256 B/cycle, holds: [input, output], slots: 2}
+  - {name: fifo, size: 64 KiB, holds: [weight]}
+energy: {table: 45nm, dram: DDR3, costs: {mac: {pj: 1.0, per: mac, source: a paper}}}
+""",
+    """\
+schema: accelsim.arch/1
+name: tree
+clock: 1 GHz
+engine:
+  {kind: nfu, unroll: {C: 8, K: 8}, overlap: skewed, sums: buffer, precision: {int16: 1, int8: 2}, nodes: 2,
+   links: {bandwidth: 16 B/cycle, latency: 4 cycles}, activation: {segments: 8, reach: 4}}
+vector: {lanes: 8}
+memory:
+  - {name: dram, bandwidth: 16 B/cycle, requests: per_tensor}
+  - {name: nbin, size: 8 KiB, holds: [input], width_bits: 256, banks: 2}
+  - {name: sb, size: 32 KiB, holds: [weight]}
+  - {name: nbout, size: 8 KiB, holds: [output]}
+""",
+    """\
+schema: accelsim.arch/1
+name: sparse
+clock: 800 MHz
+engine:
+  {kind: sparse, pes: 4, fifo_depth: 8, index_bits: 4, weight_bits: 4, entry_word_bits: 64, queue: ring, skip_zeros: true,
+   tables: {points: 64, sigmoid_reach: 8, tanh_reach: 4}}
+memory:
+  - {name: dram}
+  - {name: spmat, size: 1 MiB, holds: [weight, index]}
+  - {name: act, size: 64 KiB, holds: [input, output]}
+energy: {table: none}
+""",
+)
+MAPPING = """\
+schema: accelsim.mapping/1
+name: mine
+default: {tile: {K: 4, C: 8}, order: K C P, dataflow: os}
+layers:
+  c: {tile: {P: 2}, keep: [weight, input]}
+  fc: {order: [N, K, C]}
+"""
+RECIPE = """\
+schema: accelsim.recipe/1
+name: small
+seed: 1
+calibration: {file: samples.npz, array: samples, samples: 8}
+passes:
+  - {kind: prune, densities: {one: 0.5, "t*": 0.8}, density: 0.9, granularity: element}
+  - {kind: factorize, method: svd, rank: 4, layers: [two]}
+  - {kind: cluster, bits: 3}
+  - {kind: quantize, weights: {bits: 8, per_channel: true}, activations: {bits: 8, range: percentile, percentile: 99.9}}
+  - {kind: encode, index_bits: 4, huffman: true}
+"""
+SWEEP = """\
+schema: accelsim.sweep/1
+name: sweep
+network: mlp.yaml
+arch: gemmini_16x16
+batch: 1
+layers: [one]
+set: {workload.precision.weight: int8, arch.engine.dataflow: ws}
+vary:
+  arch.engine.rows, arch.engine.cols: "8:16:8"
+  mapping.one.tile.K: [4, 8]
+where: arch.engine.rows <= 16
+objective: cycles
+"""
+TOPOLOGY = """\
+Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,
+Conv1, 28, 28, 5, 5, 1, 20, 1,
+Conv2, 12, 12, 5, 5, 20, 50, 1,
+FC, 4, 4, 4, 4, 50, 10, 1,
+"""
+GEMMS = "Layer, M, N, K,\nfirst, 16, 32, 8,\nsecond, 1, 10, 64,\n"
+CFG = """\
+[general]
+run_name = example
+[architecture_presets]
+ArrayHeight:    32
+ArrayWidth:     16
+IfmapSramSzkB:   64
+FilterSramSzkB:  128
+OfmapSramSzkB:   32
+IfmapOffset:    0
+FilterOffset:   10000000
+OfmapOffset:    20000000
+Bandwidth : 10
+Dataflow : os
+MemoryBanks:   1
+[run_presets]
+InterfaceBandwidth: CALC
+"""
+MTX = "%%MatrixMarket matrix coordinate integer general\n% a comment\n8 12 4\n1 1 5\n2 3 -2\n8 12 1\n4 4 7\n"
+DENSE_MTX = "%%MatrixMarket matrix array real general\n2 3\n1.5\n0\n-2\n3\n0\n1e3\n"
+SMTX = "4, 6, 5\n0 1 3 3 5\n2 0 5 1 4\n"
+TABLE = "cycles,energy_total_pj,arch.engine.rows,status\n100,5.5,8,ok\n80,7.25,16,ok\n60,9,32,ok\n"
+
+
+def matrix() -> np.ndarray:
+    """8 x 12 small integers, a third of them zero."""
+    random = np.random.default_rng(0)
+    return (random.integers(-9, 10, (8, 12)) * (random.random((8, 12)) < 0.7)).astype(np.int16)
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    """An .npz with these arrays."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def npy() -> bytes:
+    """`matrix` as an .npy."""
+    buffer = io.BytesIO()
+    np.save(buffer, matrix())
+    return buffer.getvalue()
+
+
+def matrices() -> list[bytes]:
+    """`matrix` as a dense .npz, and as scipy writes it: coo, csr, csc."""
+    dense = matrix()
+    rows, cols = np.nonzero(dense)
+    starts = np.concatenate([[0], np.cumsum(np.count_nonzero(dense, axis=1))])
+    across = np.lexsort((rows, cols))
+    downs = np.concatenate([[0], np.cumsum(np.count_nonzero(dense, axis=0))])
+    shape, data = np.array(dense.shape), dense[rows, cols]
+    return [
+        npz(weight=dense),
+        npz(format=np.array(b"coo"), shape=shape, row=rows, col=cols, data=data),
+        npz(format=np.array(b"csr"), shape=shape, indptr=starts, indices=cols, data=data),
+        npz(format=np.array(b"csc"), shape=shape, indptr=downs, indices=rows[across], data=data[across]),
+    ]
+
+
+def samples() -> bytes:
+    """Inputs of `MLP`."""
+    return npz(samples=np.random.default_rng(1).standard_normal((8, 24)))
+
+
+def reports() -> list[bytes]:
+    """Results of small networks on three kinds of engine."""
+    import accelsim
+
+    made = (("lenet5", "gemmini_16x16"), ("lenet5", "eyeriss_like"), ("eie_nt_we", "eie"), ("diannao_conv1", "diannao"))
+    return [accelsim.simulate(network, arch).to_json().encode() for network, arch in made]
+
+
+_MODELS = (
+    (
+        "float[1,3,8,8] x",
+        "float[1,4,4,4] y",
+        "c = Conv<pads=[1,1,1,1]>(x, w, b) r = Relu(c) y = MaxPool<kernel_shape=[2,2],strides=[2,2]>(r)",
+        {"w": (4, 3, 3, 3), "b": (4,)},
+    ),
+    (
+        "float[2,6] x",
+        "float[2,5] y",
+        "g = Gemm<transB=1, alpha=0.5>(x, w, b) s = Sigmoid(g) y = Softmax<axis=1>(s)",
+        {"w": (5, 6), "b": (5,)},
+    ),
+    (
+        "float[1,4,6] x",
+        "float[1,6,4] y",
+        "a = MatMul(x, w) d = Add(a, b) t = Transpose<perm=[0,2,1]>(d) y = Relu(t)",
+        {"w": (6, 6), "b": (6,)},
+    ),
+    ("float[1,4,4] x", "float[1,8] y", "q = Reshape(x, s) p = Concat<axis=1>(q, q) y = Slice(p, st, en)", {}),
+    (
+        "float[3,1,4] x",
+        "float[3,1,1,5] y",
+        "y, h, c = LSTM<hidden_size=5>(x, w, r)",
+        {"w": (1, 20, 4), "r": (1, 20, 5)},
+    ),
+)
+
+
+def models() -> list[bytes]:
+    """Small ONNX models; none where onnx is not installed."""
+    try:
+        import onnx
+        from onnx import numpy_helper, parser
+    except ImportError:
+        return []
+    random = np.random.default_rng(2)
+    constants = {"s": np.array([1, 16]), "st": np.array([0, 4]), "en": np.array([1, 12])}
+    made = []
+    for given, output, body, shapes in _MODELS:
+        model = parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> g ({given}) => ({output}) {{ {body} }}')
+        arrays = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+        for name, array in {**arrays, **(constants if not shapes else {})}.items():
+            model.graph.initializer.append(numpy_helper.from_array(array, name))
+        onnx.checker.check_model(model)
+        made.append(model.SerializeToString())
+    return made
+
+
+Seeds = Callable[[], list[bytes]]
+
+
+def _texts(*texts: str) -> Seeds:
+    return lambda: [text.encode() for text in texts]
+
+
+def _zoo(*names: str) -> list[str]:
+    return [(ROOT / name).read_text(encoding="utf-8") for name in names]
+
+
+SEEDS: dict[str, Seeds] = {
+    "network": _texts(NETWORK, EXITS, MLP, *_zoo("docs/examples/small_net.yaml", "workloads/lenet5.yaml")),
+    "arch": _texts(
+        *ARCHS,
+        *_zoo(*(f"arch_configs/{name}.yaml" for name in ("tpu_v1", "diannao", "eie", "eyeriss_like", "gemmini_16x16"))),
+    ),
+    "mapping": _texts(MAPPING),
+    "recipe": _texts(RECIPE),
+    "sweep": _texts(SWEEP),
+    "topology": _texts(TOPOLOGY, GEMMS),
+    "cfg": _texts(CFG),
+    "mtx": _texts(MTX, DENSE_MTX),
+    "smtx": _texts(SMTX),
+    "table": _texts(TABLE),
+    "npz": matrices,
+    "npy": lambda: [npy()],
+    "report": reports,
+    "onnx": models,
+}
