@@ -257,14 +257,14 @@ def _changed(network: Network, changes: Mapping[KeyPath, Any]) -> Network:
 
     from pydantic import BaseModel, ConfigDict
 
-    from accelsim.units import PositiveInt
+    from accelsim.units import Batch
     from accelsim.workload.algorithms import Algorithm
     from accelsim.workload.expand import with_algorithm
     from accelsim.workload.precision import PartialPrecision
 
     class Changes(BaseModel):
         model_config = ConfigDict(extra="forbid")
-        batch: PositiveInt | None = None
+        batch: Batch | None = None
         precision: PartialPrecision = PartialPrecision()
         algorithm: Algorithm | None = None
 

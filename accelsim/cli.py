@@ -339,8 +339,7 @@ def _simulate(options: argparse.Namespace) -> None:
         tracing.write(run)
     for note in run.notes:
         print(f"note: {note}", file=sys.stderr)
-    if options.out:
-        _write_run(run, Path(options.out))
+    written = _write_run(run, Path(options.out)) if options.out else []
     if options.json:
         print(run.result.to_json(), end="")
         return
@@ -348,7 +347,7 @@ def _simulate(options: argparse.Namespace) -> None:
 
     print_result(run.result, _console(), ROWS if options.rows is None else options.rows or None)
     if options.out:
-        print(f"\nwritten to {options.out}: {', '.join(sorted(_files(run)))}")
+        print(f"\nwritten to {options.out}: {', '.join(sorted(path.name for path in written))}")
 
 
 def _inputs(options: argparse.Namespace) -> list[str] | None:
@@ -393,10 +392,10 @@ def _files(run: Any) -> dict[str, bytes]:
     return files
 
 
-def _write_run(run: Any, folder: Path) -> None:
+def _write_run(run: Any, folder: Path) -> list[Path]:
     from accelsim.report.files import write_files
 
-    write_files(folder, _files(run))
+    return write_files(folder, _files(run))
 
 
 def _sweep(options: argparse.Namespace) -> int:

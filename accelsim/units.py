@@ -15,6 +15,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
+MOST = 10**9
+"""The most of anything: sizes, channels, batches. What is derived from a few of them still fits 64 bits."""
+MOST_HERTZ, MOST_BYTES = 10**12, 2**50
+LEAST_BYTES_PER_SECOND, LEAST_BYTES_PER_CYCLE = 1000, Fraction(1, 10**6)
 _NUMBER = r"\s*([0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,2})?|\.[0-9]{1,40})\s*"
 _DECIMAL = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -92,23 +96,26 @@ def _positive(value: Fraction, text: Any) -> Fraction:
 
 def parse_frequency_hz(text: Any) -> int:
     """``"700 MHz"`` -> 700000000. Raises ValueError on anything but a positive frequency."""
-    if isinstance(text, int) and not isinstance(text, bool) and text >= 10**4:
+    if isinstance(text, int) and not isinstance(text, bool) and 10**4 <= text <= MOST_HERTZ:
         return text  # a bare count of hertz, as a result file holds it
     value, unit = _split(text, r"([kMG]?Hz)", '"700 MHz"')
     hertz = round(_positive(value * _DECIMAL[unit[:-2]], text))
-    if hertz < 1:
-        raise ValueError(f"is {text!r}, must be at least 1 Hz")
+    if not 1 <= hertz <= MOST_HERTZ:
+        raise ValueError(f"is {text!r}, must be 1 Hz to 1 THz")
     return hertz
 
 
 def parse_bytes(text: Any) -> int:
     """``"24 MiB"`` -> 25165824, ``"32 KB"`` -> 32000; a bare integer is bytes."""
     if isinstance(text, int) and not isinstance(text, bool):
-        return int(_positive(Fraction(text), text))
-    value, unit = _split(text, r"((?:[kKMGT]i?)?B)", '"256 KiB"')
-    size = _positive(value * _scale(unit[:-1]), text)
+        size = _positive(Fraction(text), text)
+    else:
+        value, unit = _split(text, r"((?:[kKMGT]i?)?B)", '"256 KiB"')
+        size = _positive(value * _scale(unit[:-1]), text)
     if size.denominator != 1:
         raise ValueError(f"is {text!r}, must be a whole number of bytes")
+    if size > MOST_BYTES:
+        raise ValueError(f"is {text!r}, must be at most 1024 TiB; left out it is without limit")
     return int(size)
 
 
@@ -120,6 +127,9 @@ def parse_bandwidth(text: Any) -> Bandwidth:
     amount, per = unit.split("/")
     scale = _scale(amount[:-1])
     rate = _positive(value * scale / (8 if amount.endswith("b") else 1), text)
+    least = LEAST_BYTES_PER_SECOND if per == "s" else LEAST_BYTES_PER_CYCLE
+    if not least <= rate <= MOST_BYTES:
+        raise ValueError(f"is {text!r}, must be {float(least):g} B/{per} to {MOST_BYTES / 10**12:g} TB/{per}")
     return Bandwidth(bytes_per_second=rate) if per == "s" else Bandwidth(bytes_per_cycle=rate)
 
 
@@ -131,7 +141,11 @@ def parse_duration(text: Any) -> Duration:
         return Duration(cycles=0)
     value, unit = _split(text, r"(s|ms|us|ns|cycles?)", '"100 ns" or "12 cycles"')
     if not unit.startswith("cycle"):
+        if value * _SECONDS[unit] > 1:
+            raise ValueError(f"is {text!r}, must be at most 1 s")
         return Duration(seconds=value * _SECONDS[unit])
+    if value > MOST:
+        raise ValueError(f"is {text!r}, must be at most {MOST:,} cycles")
     if value.denominator != 1:
         raise ValueError(f"is {text!r}, must be a whole number of cycles")
     return Duration(cycles=int(value))
@@ -149,9 +163,17 @@ def parse_ratio(value: Any) -> Fraction:
     return _positive(ratio, value)
 
 
-PositiveInt = Annotated[int, Field(strict=True, gt=0)]
+PositiveInt = Annotated[int, Field(strict=True, gt=0, le=MOST)]
 """A count of at least 1. Strict: ``true``, ``"8"`` and ``8.0`` are no counts."""
-NonNegativeInt = Annotated[int, Field(strict=True, ge=0)]
+NonNegativeInt = Annotated[int, Field(strict=True, ge=0, le=MOST)]
+Batch = Annotated[int, Field(strict=True, gt=0, le=10**6)]
+"""Samples that a network runs on at once."""
+Side = Annotated[int, Field(strict=True, gt=0, le=1 << 16)]
+"""So many units side by side, or registers behind one another."""
+PortBits = Annotated[int, Field(strict=True, gt=0, le=1 << 24)]
+"""How wide an access of a memory is."""
+Stages = Annotated[int, Field(strict=True, ge=0, le=1024)]
+"""So many cycles on the way through a unit."""
 
 
 def _text_schema(example: str) -> WithJsonSchema:

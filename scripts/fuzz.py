@@ -87,7 +87,7 @@ def _many(options: argparse.Namespace, only: tuple[str, ...]) -> int:
         if words:
             found[case.kind] += 1
             _keep(options, number, case, words)
-        if done.total() % 5000 == 0:
+        if done.total() % 1000 == 0:
             print(f"{done.total():,} cases, {found.total()} foreign, {time.monotonic() - began:.0f} s", flush=True)
     for kind in kinds(only):
         print(f"{kind:<10}{done[kind]:>9,}{found[kind]:>6}")

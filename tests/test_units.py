@@ -83,7 +83,7 @@ WRONG: list[tuple[Any, Any, str]] = [
     (units.parse_frequency_hz, True, "must be a number with its unit"),
     (units.parse_frequency_hz, None, "must be a number with its unit"),
     (units.parse_frequency_hz, "700 MB", "must be a number with its unit"),
-    (units.parse_frequency_hz, "0.1 Hz", "must be at least 1 Hz"),
+    (units.parse_frequency_hz, "0.1 Hz", "must be 1 Hz to 1 THz"),
     (units.parse_bytes, "0 KiB", "must be greater than zero"),
     (units.parse_bytes, 0, "must be greater than zero"),
     (units.parse_bytes, -4, "must be greater than zero"),

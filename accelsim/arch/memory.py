@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, GetCoreSchemaHandler, Tag, model_validator
 from pydantic_core import CoreSchema, core_schema
 
-from accelsim.units import BandwidthField, Bytes, Duration, DurationField, PositiveInt
+from accelsim.units import BandwidthField, Bytes, Duration, DurationField, PortBits, Side
 
 Tensor = Literal["weight", "input", "output", "partial_sum", "index"]
 TENSORS: tuple[Tensor, ...] = ("weight", "input", "output", "partial_sum", "index")
@@ -80,7 +80,7 @@ class _OnChip(_Level):
 
     size: Bytes | None = None
     holds: list[Tensor] = []
-    slots: PositiveInt = 2
+    slots: Side = 2
     padding: Literal["generated", "stored"] = "generated"
     preloaded: bool = False
     streams: bool = False
@@ -104,8 +104,8 @@ class Buffer(_OnChip):
     what = "a buffer (on chip)"
 
     kind: Literal["sram", "dram"] | None = None
-    width_bits: PositiveInt | None = None
-    banks: PositiveInt = 1
+    width_bits: PortBits | None = None
+    banks: Side = 1
 
     def contradiction(self, clock_hz: int) -> str:
         """What ``width_bits`` and ``bandwidth`` say against each other; empty where they agree.

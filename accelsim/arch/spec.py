@@ -29,9 +29,10 @@ from accelsim.units import (
     Duration,
     DurationField,
     Hertz,
-    NonNegativeInt,
     PositiveInt,
     Ratio,
+    Side,
+    Stages,
     ceil_div,
 )
 from accelsim.workload.ops import OPERATOR_BY_NAME
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 SCHEMA = "accelsim.arch/1"
+MOST_MULTIPLIERS = 1 << 24
 Count = TypeVar("Count", int, "npt.NDArray[np.int64]")  # one number, or one a candidate
 
 
@@ -226,11 +228,11 @@ def _signless(number: NumberFormat) -> NumberFormat:
 class Pipeline(_Block):
     """Registers on the way through a systolic array (each is one cycle of delay)."""
 
-    hop: NonNegativeInt = 1
-    multiplier: NonNegativeInt = 0
-    accumulator: PositiveInt = 1
-    input: NonNegativeInt = 0
-    output: NonNegativeInt = 0
+    hop: Stages = 1
+    multiplier: Stages = 0
+    accumulator: Annotated[Stages, Field(gt=0)] = 1
+    input: Stages = 0
+    output: Stages = 0
 
 
 class Accumulators(_Block):
@@ -238,7 +240,7 @@ class Accumulators(_Block):
 
     entries: PositiveInt
     bits: Annotated[int, Field(strict=True, ge=4, le=64)] = 32
-    slots: PositiveInt = 2
+    slots: Side = 2
 
 
 class StructuredSparsity(_Block):
@@ -248,8 +250,8 @@ class StructuredSparsity(_Block):
     it (n and m are left out); ``assumed``: all layers, whatever they state, in whole blocks of m.
     """
 
-    n: PositiveInt = 2
-    m: PositiveInt = 4
+    n: Side = 2
+    m: Side = 4
     patterns: Literal["this", "any", "assumed"] = "this"
 
     @model_validator(mode="after")
@@ -294,8 +296,8 @@ class SystolicSpec(_Block):
     """A ``rows`` x ``cols`` systolic array. The meaning of each option: docs/engines/systolic.md."""
 
     kind: Literal["systolic"]
-    rows: PositiveInt
-    cols: PositiveInt
+    rows: Side
+    cols: Side
     dataflow: Literal["ws", "os", "is"] = "ws"
     also: list[Literal["ws", "os", "is"]] | None = None
     weight_load: Literal["rows", "parallel"] = "rows"
@@ -310,6 +312,12 @@ class SystolicSpec(_Block):
     sparsity: StructuredSparsity | None = None
     precision: Throughput = {"int8": Fraction(1)}
 
+    @model_validator(mode="after")
+    def _can_be_built(self) -> SystolicSpec:
+        if self.rows * self.cols > MOST_MULTIPLIERS:
+            raise ValueError(f"rows x cols is {self.rows * self.cols:,} PEs, at most {MOST_MULTIPLIERS:,} are simulated")
+        return self
+
     def macs_per_cycle(self, precision: Precision) -> Fraction:
         """Peak MACs a cycle at ``precision``."""
         return self.rows * self.cols * relative_throughput(self.precision, precision, self.kind)
@@ -318,12 +326,18 @@ class SystolicSpec(_Block):
 class Unroll(_Block):
     """How many of each loop's iterations an NFU does at once: C, R, S share an adder tree, K, P, Q have one each."""
 
-    C: PositiveInt = 1
-    K: PositiveInt = 1
-    P: PositiveInt = 1
-    Q: PositiveInt = 1
-    R: PositiveInt = 1
-    S: PositiveInt = 1
+    C: Side = 1
+    K: Side = 1
+    P: Side = 1
+    Q: Side = 1
+    R: Side = 1
+    S: Side = 1
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Unroll:
+        if self.multipliers > MOST_MULTIPLIERS:
+            raise ValueError(f"has {self.multipliers:,} multipliers, at most {MOST_MULTIPLIERS:,} are simulated")
+        return self
 
     @property
     def tree(self) -> int:
@@ -344,7 +358,7 @@ class NfuStage(_Block):
     """A stage of an NFU's pipeline and the cycles that it takes."""
 
     stage: str
-    cycles: PositiveInt = 1
+    cycles: Annotated[Stages, Field(gt=0)] = 1
 
 
 class FixedPoint(_Block):
@@ -355,7 +369,7 @@ class FixedPoint(_Block):
     or wraps.
     """
 
-    fraction: NonNegativeInt
+    fraction: Annotated[int, Field(strict=True, ge=0, le=62)]
     product: Literal["exact", "truncate"] = "exact"
     product_bits: Annotated[int, Field(ge=4, le=32)] = 16
     sum_bits: Annotated[int, Field(ge=4, le=62)] = 62
@@ -371,8 +385,8 @@ class FixedPoint(_Block):
 class PiecewiseLinear(_Block):
     """NFU-3's tables: segments of equal width over ``-reach .. reach``, each a slope and an intercept."""
 
-    segments: PositiveInt = 16
-    reach: PositiveInt = 8
+    segments: Side = 16
+    reach: Side = 8
 
 
 class NodeLinks(_Block):
@@ -419,8 +433,8 @@ class SampledTables(_Block):
     """
 
     points: Annotated[int, Field(ge=2, le=1 << 20)]
-    sigmoid_reach: PositiveInt
-    tanh_reach: PositiveInt
+    sigmoid_reach: Side
+    tanh_reach: Side
 
 
 class SparseSpec(_Block):
@@ -428,20 +442,20 @@ class SparseSpec(_Block):
 
     kind: Literal["sparse"]
     pes: Annotated[int, Field(ge=1, le=4096)]
-    channels: PositiveInt = 1
-    fifo_depth: PositiveInt = 8
+    channels: Annotated[int, Field(strict=True, ge=1, le=1024)] = 1
+    fifo_depth: Side = 8
     queue: Literal["ring", "full"] = "full"
     index_bits: Annotated[int, Field(ge=1, le=16)] = 4
     weight_bits: Annotated[int, Field(ge=1, le=32)] = 4
-    entry_word_bits: PositiveInt = 64
+    entry_word_bits: Side = 64
     pointer_bits: Annotated[int, Field(ge=1, le=64)] = 16
     empty_column: Literal["cycle", "free"] = "cycle"
     zero_detection: Literal["packs", "ideal"] = "packs"
     skip_zeros: bool = True
-    register_entries: PositiveInt = 64
+    register_entries: Annotated[int, Field(strict=True, ge=1, le=1 << 24)] = 64
     passes: Literal["overlapped", "drained"] = "overlapped"
-    entry_stages: PositiveInt = 1
-    alu_stages: Annotated[int, Field(ge=2)] = 4
+    entry_stages: Annotated[Stages, Field(gt=0)] = 1
+    alu_stages: Annotated[Stages, Field(ge=2)] = 4
     accumulator_overflow: Literal["wrap", "saturate"] = "wrap"
     tables: SampledTables | None = None
     precision: Throughput = {"int16": Fraction(1)}  # as the design has it: its speed is the same at every other
@@ -498,7 +512,7 @@ class VectorSpec(_Block):
     come, or a row of lanes holds ``channels`` of one position only.
     """
 
-    lanes: PositiveInt
+    lanes: Annotated[int, Field(strict=True, gt=0, le=1 << 24)]
     inline: list[str] = []
     rows: Literal["packed", "channels"] = "packed"
 

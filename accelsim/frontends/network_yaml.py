@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, Union, cast
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from accelsim.errors import Fault, InputError, join_allowed, nearest
-from accelsim.units import PositiveInt
+from accelsim.units import Batch, PositiveInt
 from accelsim.workload.algorithms import Algorithm
 from accelsim.workload.array_files import read_array
 from accelsim.workload.expand import with_algorithm
@@ -141,7 +141,7 @@ class _NetworkHeader(BaseModel):
     schema_: Literal["accelsim.network/1"] = Field(alias="schema")
     name: Annotated[str, Field(min_length=1)]
     description: str = ""
-    batch: PositiveInt = 1
+    batch: Batch = 1
     precision: Precision = Precision()
     algorithm: Algorithm = Field(
         default="direct", description="of every convolution that it suits and that does not name its own"

@@ -315,6 +315,27 @@ class Result(_Record):
     def _by_name(self) -> dict[str, LayerResult]:
         return {layer.name: layer for layer in self.layers}
 
+    @cached_property
+    def longest_cycles(self) -> int:
+        """Cycles of the layer that takes most."""
+        return max((layer.cycles for layer in self.layers), default=0)
+
+    @cached_property
+    def ports_used(self) -> tuple[tuple[str, str], ...]:
+        """(level, tensor) pairs with traffic in any layer."""
+        pairs = ((level, t) for layer in self.layers for level, tensors in layer.traffic_bytes.items() for t in tensors)
+        return tuple(dict.fromkeys(pairs))
+
+    @cached_property
+    def port_states(self) -> tuple[str, ...]:
+        """The keys of any layer's ``port_cycles``."""
+        return tuple(dict.fromkeys(key for layer in self.layers for key in layer.port_cycles))
+
+    @cached_property
+    def unit_names(self) -> tuple[str, ...]:
+        """The keys of any layer's ``unit_counts``."""
+        return tuple(dict.fromkeys(key for layer in self.layers for key in layer.unit_counts))
+
     def layer(self, name: str) -> LayerResult:
         """The layer of that name; KeyError with the nearest known name."""
         if name not in self._by_name:

@@ -43,8 +43,8 @@ def layer_counters(result: Result, layer: LayerResult) -> dict[str, Cell]:
         row[f"{level}_{tensor}_write_bytes"] = crossed.write if crossed else 0
     row.update({f"energy_{part}_pj": layer.energy_pj.get(part, 0.0) for part in result.totals.energy_pj})
     row.update({"energy_total_pj": layer.energy_total_pj, **_roofline(layer.roofline)})
-    row.update({f"port_{state}_cycles": layer.port_cycles.get(state, 0) for state in _keys(result, "port_cycles")})
-    row.update({f"unit_{name}": layer.unit_counts.get(name, 0) for name in _keys(result, "unit_counts")})
+    row.update({f"port_{state}_cycles": layer.port_cycles.get(state, 0) for state in result.port_states})
+    row.update({f"unit_{name}": layer.unit_counts.get(name, 0) for name in result.unit_names})
     return {**row, "accumulator_overflows": layer.accumulator_overflows, "input_density": layer.input_density, **_weights(layer)}
 
 
@@ -103,20 +103,13 @@ def _shapes(shapes: Iterable[Iterable[int]]) -> str:
 
 
 def _ports(result: Result) -> list[tuple[str, str]]:
-    """(level, tensor) pairs that any layer used, level by level."""
-    pairs = [
-        (lv, t) for layer in result.layers for lv, tensors in layer.traffic_bytes.items() for t in tensors
-    ]
+    """(level, tensor) pairs, level by level."""
     levels = list(result.totals.traffic_bytes)
-    return sorted(dict.fromkeys(pairs), key=lambda pair: (_place(levels, pair[0]), _place(TENSORS, pair[1])))
+    return sorted(result.ports_used, key=lambda pair: (_place(levels, pair[0]), _place(TENSORS, pair[1])))
 
 
 def _place(order: Sequence[str], word: str) -> int:
     return order.index(word) if word in order else len(order)
-
-
-def _keys(result: Result, table: str) -> dict[str, None]:
-    return dict.fromkeys(key for layer in result.layers for key in getattr(layer, table))
 
 
 def to_csv(rows: list[dict[str, Cell]]) -> str:

@@ -7,6 +7,7 @@ time are folded into one row where they stand, so that the table fits a screen a
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -173,7 +174,7 @@ def _release(waiting: list[LayerResult]) -> Iterator[LayerResult | Fold]:
 def free_note(result: Result) -> str:
     """One line on the layers that are not listed, or nothing."""
     free = [layer for layer in result.layers if not costs(layer)]
-    kinds = {layer.op: sum(1 for other in free if other.op == layer.op) for layer in free}
+    kinds = Counter(layer.op for layer in free)
     listed = ", ".join(
         f"{count} {op}" for op, count in sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))[:6]
     )
@@ -227,8 +228,7 @@ def _limiter(layer: LayerResult) -> Text:
 
 def _bar(result: Result, layer: LayerResult, glyphs: Glyphs) -> Text:
     """A bar for the share of time; the longest layer fills the column."""
-    longest = max(other.cycles for other in result.layers) or 1
-    return Text(glyphs.bar * round(12 * layer.cycles / longest), style="blue")
+    return Text(glyphs.bar * round(12 * layer.cycles / (result.longest_cycles or 1)), style="blue")
 
 
 COLUMNS: tuple[Column, ...] = (

@@ -20,7 +20,7 @@ from accelsim.mapping.loopnest import Axis, Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
 from accelsim.mapping.mapping import RELEVANT, Mapping
 
-MOST_STEPS = 50_000_000
+MOST_STEPS = 5_000_000
 MOST_TABLE = 1 << 20  # keys that are numbered by a table
 NOTHING = -1  # no load, no store: the tile stays
 

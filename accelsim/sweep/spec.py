@@ -29,6 +29,7 @@ from accelsim.sweep.expression import Expression
 from accelsim.sweep.objective import Objective
 from accelsim.sweep.space import Axis, Space, SpaceError
 from accelsim.sweep.values import Values, parse_values
+from accelsim.units import Batch
 from accelsim.yaml_io import Document, KeyPath, load_document, no_file, validate
 
 SCHEMA = "accelsim.sweep/1"
@@ -66,7 +67,7 @@ class SweepFile(BaseModel):
     description: str = ""
     network: Names
     arch: Names
-    batch: PositiveInt | None = None
+    batch: Batch | None = None
     layers: list[str] = []
     mapping: str | None = None
     recipe: str | None = None
