@@ -81,12 +81,11 @@ def _many(options: argparse.Namespace, only: tuple[str, ...]) -> int:
     numbers = iter(range(options.first, options.first + options.cases))
     end = began + 60 * options.minutes
     timely = (number for number in numbers if time.monotonic() < end)
-    for number, words in run_all(options.seed, timely, options.jobs, only):
-        case = case_of(options.seed, number, only)
-        done[case.kind] += 1
+    for number, kind, words in run_all(options.seed, timely, options.jobs, only):
+        done[kind] += 1
         if words:
-            found[case.kind] += 1
-            _keep(options, number, case, words)
+            found[kind] += 1
+            _keep(options, number, case_of(options.seed, number, only), words)
         if done.total() % 1000 == 0:
             print(f"{done.total():,} cases, {found.total()} foreign, {time.monotonic() - began:.0f} s", flush=True)
     for kind in kinds(only):

@@ -216,7 +216,7 @@ def reports() -> list[bytes]:
     """Results of small networks on three kinds of engine."""
     import accelsim
 
-    made = (("lenet5", "gemmini_16x16"), ("lenet5", "eyeriss_like"), ("eie_nt_we", "eie"), ("diannao_conv1", "diannao"))
+    made = (("lenet5", "gemmini_16x16"), ("lenet5", "eyeriss_like"), ("lenet_300_100", "tpu_v1"))
     return [accelsim.simulate(network, arch).to_json().encode() for network, arch in made]
 
 

@@ -70,8 +70,8 @@ def put(case: Case, folder: Path) -> None:
         (folder / case.name).write_bytes(case.content)
 
 
-def run_all(seed: int, numbers: Iterable[int], jobs: int, only: tuple[str, ...] = ()) -> Iterator[tuple[int, str]]:
-    """(number, what was foreign about it) of every case, in no order."""
+def run_all(seed: int, numbers: Iterable[int], jobs: int, only: tuple[str, ...] = ()) -> Iterator[tuple[int, str, str]]:
+    """(number, kind, what was foreign about it) of every case, in no order."""
     waiting = iter(numbers)
     workers = [_Worker(seed, only) for _ in range(jobs)]
     try:
@@ -82,7 +82,7 @@ def run_all(seed: int, numbers: Iterable[int], jobs: int, only: tuple[str, ...] 
             for worker in busy:
                 found = worker.answer()
                 if found is not None:
-                    yield worker.number or 0, found
+                    yield worker.number or 0, *found
                     worker.take(next(waiting, None))
     finally:
         for worker in workers:
@@ -95,6 +95,7 @@ class _Worker:
     def __init__(self, seed: int, only: tuple[str, ...]) -> None:
         self._arguments = (seed, only)
         self.number: int | None = None
+        self.kind = ""
         self._start()
 
     def _start(self) -> None:
@@ -109,11 +110,14 @@ class _Worker:
         if number is not None:
             self.line.send(number)
 
-    def answer(self) -> str | None:
-        """What it found, None while it is at it."""
+    def answer(self) -> tuple[str, str] | None:
+        """The kind and what was found, None while it is at it."""
         try:
             if self.line.poll():
-                return str(self.line.recv())
+                self.kind, found = self.line.recv()
+                if found is None:  # only the kind yet: the case begins
+                    return None
+                return self.kind, found
         except (EOFError, OSError):
             return self._died()
         if time.monotonic() - self._since > SILENT_SECONDS:
@@ -121,15 +125,13 @@ class _Worker:
             return self._died("hangs, without using the processor")
         return None
 
-    def _died(self, words: str = "") -> str:
+    def _died(self, words: str = "") -> tuple[str, str]:
         self._process.join(10)
         code = self._process.exitcode
         self._start()
-        if words:
-            return words
         if code == -signal.SIGXCPU:
-            return f"took more than {SECONDS} s of processor time"
-        return f"the process died with status {code}"
+            words = f"took more than {SECONDS} s of processor time"
+        return self.kind, words or f"the process died with status {code}"
 
     def stop(self) -> None:
         self._process.kill()
@@ -153,11 +155,12 @@ def _serve(line: Connection, seed: int, only: tuple[str, ...]) -> None:
                 number = line.recv()
                 case = case_of(seed, number, only)
                 put(case, folder)
+                line.send((case.kind, None))
                 used = resource.getrusage(resource.RUSAGE_SELF)
                 resource.setrlimit(
                     resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS + 1, resource.RLIM_INFINITY)
                 )
-                line.send(foreign(case))
+                line.send((case.kind, foreign(case)))
 
 
 def _data_bytes() -> int:
