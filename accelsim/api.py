@@ -102,6 +102,8 @@ def simulate_full(
 
     A ``recorder`` is filled with when everything happened: see `accelsim.report.trace`.
     """
+    if seed < 0:
+        raise InputError(Fault("seed", "", f"is {seed}, must be a whole number of at least 0"))
     given = given_inputs(inputs)
     net, hardware, fixed, notes = prepare(network, arch, batch, layers, mapping, overrides or {}, values, given)
     arrays = given.inputs(net) if given is not None else None

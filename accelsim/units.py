@@ -168,6 +168,7 @@ PositiveInt = Annotated[int, Field(strict=True, gt=0, le=MOST)]
 NonNegativeInt = Annotated[int, Field(strict=True, ge=0, le=MOST)]
 Batch = Annotated[int, Field(strict=True, gt=0, le=10**6)]
 """Samples that a network runs on at once."""
+Seed = Annotated[int, Field(strict=True, ge=0)]
 Side = Annotated[int, Field(strict=True, gt=0, le=1 << 16)]
 """So many units side by side, or registers behind one another."""
 PortBits = Annotated[int, Field(strict=True, gt=0, le=1 << 24)]

@@ -40,8 +40,8 @@ def main() -> int:
     only = tuple(options.kind)
     if options.case is not None:
         return _one(case_of(options.seed, options.case, only))
-    broken = _seeds_that_fail()
-    return _many(options, only) if not broken else 1
+    broken = 0 if options.first else _seeds_that_fail()  # that is told where a run begins
+    return 1 if broken else _many(options, only)
 
 
 def _one(case: Case) -> int:

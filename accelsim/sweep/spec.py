@@ -29,7 +29,7 @@ from accelsim.sweep.expression import Expression
 from accelsim.sweep.objective import Objective
 from accelsim.sweep.space import Axis, Space, SpaceError
 from accelsim.sweep.values import Values, parse_values
-from accelsim.units import Batch
+from accelsim.units import Batch, Seed
 from accelsim.yaml_io import Document, KeyPath, load_document, no_file, validate
 
 SCHEMA = "accelsim.sweep/1"
@@ -72,7 +72,7 @@ class SweepFile(BaseModel):
     mapping: str | None = None
     recipe: str | None = None
     values: bool = False
-    seed: int = 0
+    seed: Seed = 0
     set: dict[str, Any] = {}
     vary: dict[str, Any] = {}
     zip: list[dict[str, Any]] = []
@@ -108,7 +108,7 @@ class Spec:
     mapping: str | None = None
     recipe: str | None = None
     values: bool = False
-    seed: int = 0
+    seed: Seed = 0
     tilings: Tilings | None = None
     name: str = ""
 

@@ -104,6 +104,7 @@ class _Worker:
         self._process = context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
         self._process.start()
         theirs.close()
+        self._patience = 10 * SILENT_SECONDS  # until it has warmed up
 
     def take(self, number: int | None) -> None:
         self.number, self._since = number, time.monotonic()
@@ -115,12 +116,13 @@ class _Worker:
         try:
             if self.line.poll():
                 self.kind, found = self.line.recv()
-                if found is None:  # only the kind yet: the case begins
+                if found is None:  # it has warmed up, or its case begins
+                    self._since, self._patience = time.monotonic(), SILENT_SECONDS
                     return None
                 return self.kind, found
         except (EOFError, OSError):
             return self._died()
-        if time.monotonic() - self._since > SILENT_SECONDS:
+        if time.monotonic() - self._since > self._patience:
             self._process.kill()
             return self._died("hangs, without using the processor")
         return None
@@ -150,6 +152,7 @@ def _serve(line: Connection, seed: int, only: tuple[str, ...]) -> None:
             foreign(Case("words", ("simulate", "everything.yaml", "--arch", f"{arch}.yaml")))
         most = _data_bytes() + BYTES
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+        line.send(("", None))
         with contextlib.suppress(EOFError):
             while True:
                 number = line.recv()
