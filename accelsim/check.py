@@ -38,7 +38,7 @@ def check_file(path: Path) -> list[Fault]:
             return []
         document = load_document(path)
         kind = document.data.get("schema") if isinstance(document.data, dict) else None
-        if kind not in READERS:
+        if not isinstance(kind, str) or kind not in READERS:
             found = "is missing" if kind is None else f"is {kind!r}"
             return [document.fault(("schema",), f"{found}, must be {join_allowed(READERS)}{nearest(str(kind), READERS)}")]
         READERS[kind](document)

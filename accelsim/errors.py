@@ -88,5 +88,5 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def join_allowed(known: Iterable[object]) -> str:
     """Return the allowed words as ``a, b or c``."""
-    words = [str(word) for word in known]
+    words = [str(word) for word in known] or ["nothing"]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

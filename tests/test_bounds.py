@@ -116,6 +116,34 @@ def test_a_name_may_be_long(command: str, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().err
 
 
+DAMAGED = [
+    ("schema: {a: 1}\n", "yaml", "check", "schema: is"),
+    ("a,b\n1,2,3\n", "csv", "plot pareto", "row 2 has more cells than the header"),
+    (f"2, 2, 1\n0 1 1\n{10**30}\n", "smtx", "convert", "no whole number of 64 bits"),
+]
+
+
+@pytest.mark.parametrize(("text", "suffix", "command", "words"), DAMAGED)
+def test_what_the_fuzzer_found(
+    tmp_path: Path, text: str, suffix: str, command: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"x.{suffix}"
+    path.write_text(text)
+    output = {"plot pareto": ["-o", "x.svg"], "convert": ["-o", "x.yaml"]}.get(command, [])
+    assert main([*command.split(), str(path), *output]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_range_may_not_be_uncountable(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweep", "lenet5", "--arch", "tpu_v1", "--vary", f"arch.engine.rows=8:{'16' * 30}:8"]) == 2
+    assert "more values than can be counted" in capsys.readouterr().err
+
+
+def test_a_tensor_has_a_bound(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "lenet5", "--arch", "tpu_v1", "--set", "workload.layers.0.K=1000000000", "--batch", "1000000"]) == 2
+    assert "elements that a tensor may have" in capsys.readouterr().err
+
+
 def said(*command: str, columns: str = "100", out: str = "") -> subprocess.CompletedProcess[str]:
     """A command of its own process, its output appended to the shell's redirection ``out``."""
     words = " ".join([sys.executable, "-m", "accelsim.cli", *command, out])

@@ -190,8 +190,8 @@ def _read_smtx(path: Path) -> Coo:
 def _integers(line: str) -> Array:
     try:
         return np.array([int(word) for word in line.split()], np.int64)
-    except ValueError:
-        raise ValueError("holds something that is no whole number") from None
+    except (ValueError, OverflowError):
+        raise ValueError("holds something that is no whole number of 64 bits") from None
 
 
 _READERS: dict[str, Callable[[Path], Coo]] = {

@@ -73,7 +73,10 @@ _DEFAULT_ACTIVATIONS = {"lstm": ["sigmoid", "tanh", "tanh"], "gru": ["sigmoid", 
 def recurrent(name: str) -> Rule:
     def rule(call: Call) -> Plan:
         _check_recurrent(call, name)
-        hidden = call.weights(2, "its recurrent weights").shape[-1]
+        recurrent_shape = call.weights(2, "its recurrent weights").shape
+        if len(recurrent_shape) != 3:
+            raise NotModelledError(f"its recurrent weights have the shape {list(recurrent_shape)}")
+        hidden = recurrent_shape[-1]
         bias = call.constant(3, "its biases")
         peepholes = name == "lstm" and call.constant(7, "its peepholes") is not None
         op = Recurrent(op=name, hidden=hidden, peepholes=peepholes, bias=bias is not None)

@@ -212,7 +212,13 @@ def level_sizes(result: Result) -> dict[str, Cell]:
 def read_table(path: str | Path) -> list[dict[str, Cell]]:
     """Rows of a CSV file (of ``accelsim sweep``, say); what reads as a number is one. Points that failed, by
     their column ``status``, are left out."""
-    rows = list(csv.DictReader(read_text(Path(path)).splitlines()))
+    try:
+        rows = list(csv.DictReader(read_text(Path(path)).splitlines()))
+    except csv.Error as error:
+        raise InputError(Fault(str(path), "", f"is no CSV: {error}")) from None
+    long = next((number for number, row in enumerate(rows, 2) if None in row), None)  # DictReader's key for what is left over
+    if long is not None:
+        raise InputError(Fault(str(path), "", f"its row {long} has more cells than the header"))
     if not rows:
         raise InputError(Fault(str(path), "", "has no rows"))
     kept = [row for row in rows if row.get("status") in (None, "", "ok")]

@@ -309,6 +309,9 @@ class Result(_Record):
     def _names_differ(self) -> Result:
         if len(self._by_name) != len(self.layers):
             raise ValueError("layers: a name is used for more than one layer")
+        strange = next((layer for layer in self.layers if layer.machine and layer.machine not in self.machine.others), None)
+        if strange is not None:
+            raise ValueError(f'layers: {strange.name} ran on "{strange.machine}", which is none of machine.others')
         return self
 
     @cached_property

@@ -84,6 +84,8 @@ def _range(text: str, parts: list[str]) -> Values:
     first, last, step = _ends(text, [*parts, "1"][:3])
     if step <= 0 or last < first:
         raise ValueError(f'is "{text}", must go up: a first value, a last one not below it, a step above zero')
+    if last - first > step * 10**18:  # before a division that decimals cannot do
+        raise ValueError(f'is "{text}", which are more values than can be counted')
     count = int((last - first) // step) + 1
     _check_count(text, count)
     items = tuple(_plain(first + step * i) for i in range(count))

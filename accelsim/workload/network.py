@@ -336,6 +336,9 @@ def sketch_of(layer: Layer) -> LayerSketch:
     )  # fmt: skip
 
 
+MOST_ELEMENTS = 10**12
+
+
 class GraphError(ValueError):
     """What does not connect, layer by layer: ``faults`` pairs a layer's position in the file with what is wrong."""
 
@@ -367,6 +370,11 @@ def build_network(
             output_shapes = _infer(sketch.op, input_shapes)
         except ValueError as error:
             faults.append((index, "", str(error)))
+            continue
+        large = next((shape for shape in output_shapes if prod(shape) > MOST_ELEMENTS), None)
+        if large is not None or prod(sketch.op.weight_shape(input_shapes) or ()) > MOST_ELEMENTS:
+            words = f"its output {'x'.join(map(str, large))}" if large else "its weights"
+            faults.append((index, "", f"{words}: more than the {MOST_ELEMENTS:,} elements that a tensor may have"))
             continue
         for port, shape in enumerate(output_shapes):
             shapes[TensorRef(sketch.name, port)] = shape

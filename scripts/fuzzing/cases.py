@@ -201,7 +201,6 @@ WORDS = (
     ("compress", "mlp.yaml", "--recipe", "recipe.yaml", "--set", "compression.prune.density=0.2", "-o", "out.yaml"),
     ("plot", "pareto", "table.csv", "-x", "cycles", "-y", "max:energy_total_pj/2", "-o", "out.svg"),
     ("roofline", "good.json", "-o", "out.svg", "--machine", "haswell:fp32", "--name-layers", "2"),
-    ("validate", "tpu_v1"),
     ("list", "archs"),
     ("check", "mlp.yaml"),
     ("convert", "matrix.npz", "-o", "out.yaml"),
