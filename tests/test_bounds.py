@@ -120,6 +120,7 @@ DAMAGED = [
     ("schema: {a: 1}\n", "yaml", "check", "schema: is"),
     ("a,b\n1,2,3\n", "csv", "plot pareto", "row 2 has more cells than the header"),
     (f"2, 2, 1\n0 1 1\n{10**30}\n", "smtx", "convert", "no whole number of 64 bits"),
+    (f"2, {10**19}, 1\n0 1 1\n0\n", "smtx", "convert", "a side may have 1,000,000,000"),
 ]
 
 

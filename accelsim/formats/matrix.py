@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accelsim.formats.size import Size, index_width
+from accelsim.units import MOST
 
 Array = npt.NDArray[Any]
 Int64s = npt.NDArray[np.int64]
@@ -34,6 +35,8 @@ class Coo:
             raise ValueError(
                 f"has {len(rows)} row indices, {len(cols)} column indices and {len(values)} values"
             )
+        if max(shape) > MOST:  # so that the place of an element fits 64 bits
+            raise ValueError(f"has the shape {list(shape)}, a side may have {MOST:,}")
         for name, index, size in (("row", rows, shape[0]), ("column", cols, shape[1])):
             outside = np.flatnonzero((index < 0) | (index >= size))
             if len(outside):
