@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SCHEMAS = ("network", "arch", "mapping", "recipe", "sweep")
 LISTS = ("archs", "networks", "dataflows", "formats")
-PLOTS = ("energy", "stalls", "utilization", "pareto", "speedup", "buffers")
+PLOTS = ("energy", "stalls", "utilization", "pareto", "speedup", "buffers", "gallery")
 NARROWEST = 40  # columns that a table needs to say anything
 RESULT = "a folder of simulate --out, or its report.json"
 EXAMPLES = {
@@ -45,13 +45,16 @@ EXAMPLES = {
     "search": ("lenet5 --arch tpu_v1 --vary arch.engine.rows=8:256:8 --objective energy_total_pj --trials 40",),
     "roofline": (
         "results -o roofline.pdf --data roofline.csv",
-        "tpu diannao -o machines.pdf --width double --name-layers 1 --machine haswell",
+        "tpu diannao -o machines.pdf --width double --label TPU --label DianNao --machine haswell",
+        "batch1 batch4 batch16 -o conv1.pdf --layer conv1 --join",
+        "--machine tpu_v1 --machine haswell -o machines.pdf",
     ),
     "compress": ("digits --recipe docs/examples/digits_8bit.recipe.yaml --arch eie -o small.yaml",),
     "plot": (
         "stalls results -o stalls.pdf",
         "speedup results/* -o speedup.pdf --baseline eyeriss_like",
-        "pareto sweep.csv -x seconds -y energy_total_pj -o front.pdf",
+        "pareto sweep.csv -x seconds -y energy_total_pj --label-by arch.engine.rows -o front.pdf",
+        "gallery results/* -o figures",
     ),
     "report": ("tpu gemmini -o report.html",),
     "explain": ("resnet50 --arch tpu_v1 --layer layer3_1_conv2",),
@@ -183,17 +186,20 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--out", metavar="FILE.csv", help="write all trials as .csv or .parquet")
 
     sub = command("roofline", _roofline, "draw results under the roofs of the machines they ran on")
-    sub.add_argument("results", nargs="+", metavar="RESULT", help=RESULT)
-    sub.add_argument("-o", "--output", required=True, metavar="FIGURE", help="a .pdf, .svg or .png file")
-    sub.add_argument("--data", metavar="FILE.csv", help="write the figure's data")
+    sub.add_argument("results", nargs="*", metavar="RESULT", help=f"{RESULT}; none draws the roofs of --machine alone")
     sub.add_argument("--machine", action="append", default=[], metavar="ARCH[:ROOF]", help="draw this machine's roof as well "
                      "(repeatable)")  # fmt: skip
     sub.add_argument("--axis", choices=("ops_per_byte", "macs_per_weight_byte"), default="ops_per_byte",
                      help="ops over all off-chip bytes (default), or MACs over bytes of weights")  # fmt: skip
     sub.add_argument("--show", choices=("layers", "networks", "levels"), default="layers",
                      help="a marker a layer (default), a network, or a network and memory level")  # fmt: skip
-    sub.add_argument("--width", choices=("single", "double"), default="single", help="columns of a paper")
-    sub.add_argument("--name-layers", type=int, default=0, metavar="N", help="name the N slowest layers of each result")
+    sub.add_argument("--layer", action="append", default=[], metavar="NAME", help="only this layer (repeatable)")
+    sub.add_argument("--join", action="store_true", help="join the same layer or network from result to result by arrows")
+    sub.add_argument("--percent", action="store_true", help="write with each name how much of its roof is attained")
+    sub.add_argument("--name-layers", type=_whole, metavar="N", help="name the N slowest layers of each result (default: "
+                     "every layer over 2 %% of the time)")  # fmt: skip
+    _figure(sub)
+    _labels(sub)
 
     sub = command("compress", _compress, "prune, factorize, cluster and quantize a network by a recipe")
     sub.add_argument("network", metavar="NETWORK", help="a name (accelsim list networks), or a .yaml or .onnx file")
@@ -215,17 +221,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("kind", metavar="KIND", choices=PLOTS, help=", ".join(PLOTS))
     sub.add_argument("results", nargs="+", metavar="RESULT", help=f"{RESULT}; pareto, buffers: or one .csv of a sweep; "
                      "utilization: or one trace of simulate --trace FILE.json")  # fmt: skip
-    sub.add_argument("-o", "--output", required=True, metavar="FIGURE", help="a .pdf, .svg or .png file")
-    sub.add_argument("--data", metavar="FILE.csv", help="write the figure's data")
-    sub.add_argument("--width", choices=("single", "double"), default="single", help="columns of a paper")
-    sub.add_argument("--style", choices=("paper", "slides"), default="paper", help="slides: a 16:9 picture")
+    _figure(sub, "a .pdf, .svg, .png, .eps or .pgf file; gallery: a folder")
+    _labels(sub)
     sub.add_argument("--show", choices=("layers", "networks"), help="energy, stalls: a bar a layer or a network")
     sub.add_argument("--shares", action="store_true", default=None, help="energy, stalls: bars as shares of their totals")
     sub.add_argument("--absolute", action="store_false", dest="shares", help="stalls: bars as cycles")
     sub.add_argument("--over-time", action="store_true", help="utilization: layers as wide as their share of time")
     sub.add_argument("-x", default="cycles", metavar="KEY", help="pareto: a column, as max:utilization (default cycles)")
     sub.add_argument("-y", default="energy_total_pj", metavar="KEY", help="pareto: the other (default energy_total_pj)")
-    sub.add_argument("--label", metavar="KEY", help="pareto: the column that names the points of the front")
+    sub.add_argument("--label-by", metavar="KEY", help="pareto: the column that names the points of the fronts")
     sub.add_argument("--baseline", metavar="ARCH", help="speedup: over this one (default: the first result's)")
     sub.add_argument("--level", metavar="NAME", help="buffers: the level whose size differs")
 
@@ -242,9 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     _work(sub)
     sub.add_argument("--layer", required=True, metavar="NAME", help="which layer")
     sub.add_argument("--nest", type=_positive, default=1, metavar="N", help="which of its loop nests (default 1)")
-    sub.add_argument("-o", "--output", required=True, metavar="FIGURE", help="a .pdf, .svg or .png file")
-    sub.add_argument("--data", metavar="FILE.csv", help="write the figure's data")
-    sub.add_argument("--width", choices=("single", "double"), default="single", help="columns of a paper")
+    _figure(sub)
 
     sub = command("compare", _compare, "show which counters differ between two results, and by how much")
     sub.add_argument("first", metavar="A", help=RESULT)
@@ -269,6 +271,20 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("schema", _schema, "print a JSON Schema, for completion and checking in an editor")
     sub.add_argument("what", metavar="WHAT", choices=SCHEMAS, help=", ".join(SCHEMAS))
     return parser
+
+
+def _figure(sub: argparse.ArgumentParser, output: str = "a .pdf, .svg, .png, .eps or .pgf file") -> None:
+    """What every figure takes."""
+    sub.add_argument("-o", "--output", required=True, metavar="FIGURE", help=output)
+    sub.add_argument("--data", metavar="FILE.csv", help="write the figure's data")
+    sub.add_argument("--title", default="", metavar="TEXT", help="above the plot")
+    sub.add_argument("--width", choices=("single", "double"), default="single", help="columns of a paper")
+    sub.add_argument("--height", type=_inches, metavar="IN", help="of the whole figure (default: the plot's is fixed)")
+    sub.add_argument("--style", choices=("paper", "slides"), default="paper", help="slides: a 16:9 picture")
+
+
+def _labels(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--label", action="append", metavar="TEXT", help="a result's name; one a result, in their order")
 
 
 def _work(sub: argparse.ArgumentParser) -> None:
@@ -311,6 +327,13 @@ def _positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"is {text!r}, must be a whole number of at least 1")
     return int(text)
+
+
+def _inches(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(f"{text} inches is no height, must be above 0")
+    return value
 
 
 def _whole(text: str) -> int:
@@ -421,60 +444,86 @@ def _search(options: argparse.Namespace) -> int:
 
 
 def _roofline(options: argparse.Namespace) -> None:
+    from accelsim.report.style import check_suffix
+
+    check_suffix(options.output)
     results = _read_results(options.results)
     machines = [_machine(text) for text in options.machine]
     from accelsim import plot
-    from accelsim.report.files import write_file
-    from accelsim.report.style import check_suffix
 
-    check_suffix(options.output)
     figure, _ = plot.roofline(
-        results, machines, axis=options.axis, show=options.show, width=options.width, name_layers=options.name_layers
-    )
-    written = [str(plot.save(figure, options.output))]
-    if options.data:
-        written.append(str(write_file(options.data, plot.roofline_csv(results, machines).encode())))
-    print(f"written: {', '.join(written)}")
+        results, machines, axis=options.axis, show=options.show, layers=options.layer, join=options.join,
+        percent=options.percent, labels=options.label, name_layers=options.name_layers, **_look(options),
+    )  # fmt: skip
+    _write_figure(options, figure, lambda: plot.roofline_csv(results, machines, labels=options.label))
 
 
-def _plot(options: argparse.Namespace) -> None:
+def _look(options: argparse.Namespace) -> dict[str, Any]:
+    """Width, height and title of a figure."""
+    width = "slide" if options.style == "slides" else options.width
+    return {"width": width, "height_in": options.height, "title": options.title}
+
+
+def _write_figure(options: argparse.Namespace, figure: Any, data: Callable[[], str]) -> None:
     from accelsim import plot
     from accelsim.report.files import write_file
-    from accelsim.report.style import check_suffix
 
-    check_suffix(options.output)
-    width = "slide" if options.style == "slides" else options.width
-    figure, data = _drawn(options, width)
     written = [str(plot.save(figure, options.output))]
     if options.data:
         written.append(str(write_file(options.data, data().encode())))
     print(f"written: {', '.join(written)}")
 
 
-def _drawn(options: argparse.Namespace, width: Any) -> tuple[Any, Callable[[], str]]:
+def _plot(options: argparse.Namespace) -> None:
+    from accelsim.report.style import check_suffix
+
+    if options.kind == "gallery":
+        _gallery(options)
+        return
+    check_suffix(options.output)
+    figure, data = _drawn(options)
+    _write_figure(options, figure, data)
+
+
+def _gallery(options: argparse.Namespace) -> None:
+    """Every figure that the results allow, and a page of them, in a folder."""
+    from accelsim import plot
+    from accelsim.report.files import write_file
+    from accelsim.report.gallery import entries, page
+
+    folder, results = Path(options.output), _read_results(options.results)
+    made = entries(plot, results, options.results)
+    for entry in made:
+        write_file(folder / f"{entry.name}.svg", plot.to_bytes(entry.draw()[0], "svg"))
+    print(f"written: {write_file(folder / 'index.html', page(made, '.svg').encode())} and {len(made)} figures")
+
+
+def _drawn(options: argparse.Namespace) -> tuple[Any, Callable[[], str]]:
     """The figure that was asked for, and what makes its data."""
     from accelsim import plot
 
-    kind, paths = options.kind, options.results
+    kind, paths, labels, look = options.kind, options.results, options.label, _look(options)
+    if labels is not None and kind not in ("energy", "stalls", "utilization"):
+        raise InputError(Fault("--label", labels[0], f"plot {kind} names no results, must be left out"))
     if kind == "utilization" and len(paths) == 1 and _is_trace(paths[0]):
-        return plot.heat_map(paths[0], width=width)[0], lambda: plot.heat_map_csv(paths[0])
+        return plot.heat_map(paths[0], **look)[0], lambda: plot.heat_map_csv(paths[0])
     table: Any = paths[0] if len(paths) == 1 and paths[0].endswith(".csv") else _read_results(paths)
     if kind == "pareto":
-        figure, _ = plot.pareto(table, options.x, options.y, label=options.label, width=width)
+        figure, _ = plot.pareto(table, options.x, options.y, label_by=options.label_by, **look)
         return figure, lambda: plot.pareto_csv(table, options.x, options.y)
     if kind == "buffers":
-        return plot.buffers(table, level=options.level, width=width)[0], lambda: plot.buffers_csv(table, options.level)
+        return plot.buffers(table, level=options.level, **look)[0], lambda: plot.buffers_csv(table, options.level)
     if kind == "speedup":
-        figure, _ = plot.speedup(table, baseline=options.baseline, width=width)
+        figure, _ = plot.speedup(table, baseline=options.baseline, **look)
         return figure, lambda: plot.speedup_csv(table, options.baseline)
     if kind == "utilization":
-        figure, _ = plot.utilization(table, over_time=options.over_time, width=width)
-        return figure, lambda: plot.utilization_csv(table)
+        figure, _ = plot.utilization(table, over_time=options.over_time, labels=labels, **look)
+        return figure, lambda: plot.utilization_csv(table, labels)
     if kind == "energy":
-        figure, _ = plot.energy(table, show=options.show, shares=bool(options.shares), width=width)
-        return figure, lambda: plot.energy_csv(table, options.show)
-    figure, _ = plot.stalls(table, show=options.show, shares=options.shares, width=width)
-    return figure, lambda: plot.stalls_csv(table, options.show)
+        figure, _ = plot.energy(table, show=options.show, shares=bool(options.shares), labels=labels, **look)
+        return figure, lambda: plot.energy_csv(table, options.show, labels)
+    figure, _ = plot.stalls(table, show=options.show, shares=options.shares, labels=labels, **look)
+    return figure, lambda: plot.stalls_csv(table, options.show, labels)
 
 
 def _is_trace(path: str) -> bool:
@@ -561,21 +610,17 @@ def _explain(options: argparse.Namespace) -> None:
 
 def _tilings(options: argparse.Namespace) -> None:
     from accelsim.analysis.tilings import layer_tilings
-    from accelsim.report.files import write_file
     from accelsim.report.style import check_suffix
 
     check_suffix(options.output)
     network, arch, mapping = _prepared(options)
     tilings = layer_tilings(network, _layer(network, options.layer).name, arch, mapping, options.nest - 1)
     from accelsim import plot
-    from accelsim.report.tilings_figure import draw_tilings, tilings_csv
+    from accelsim.report.tilings_figure import tilings_csv
 
-    figure, _ = draw_tilings(tilings, width=options.width)
-    written = [str(plot.save(figure, options.output))]
-    if options.data:
-        written.append(str(write_file(options.data, tilings_csv(tilings).encode())))
+    figure, _ = plot.tilings_of(tilings, **_look(options))
     print(tilings.summary())
-    print(f"written: {', '.join(written)}")
+    _write_figure(options, figure, lambda: tilings_csv(tilings))
 
 
 def _prepared(options: argparse.Namespace) -> tuple[Network, Architecture, MappingFile]:

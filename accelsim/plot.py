@@ -1,4 +1,4 @@
-"""Figures from results: each function returns ``(figure, axes)``; `save` writes one as PDF, SVG or PNG.
+"""Figures from results: each function returns ``(figure, axes)``; `save` writes one as PDF, EPS, PGF, SVG or PNG.
 
 ::
 
@@ -8,13 +8,16 @@
 
 Each figure's data is CSV text by the function of the same name that ends in ``_csv``. ``width`` is
 ``"single"`` (3.5 inches), ``"double"`` (7.16 inches), ``"slide"`` (a 16:9 picture, to be scaled) or a number
-of inches; ``height_in`` is chosen by the width where left out. matplotlib is imported when a figure is drawn,
-not before.
+of inches. Without ``height_in`` the plot has the height that suits its width, and the figure is as much higher as its
+legends need; with it the figure is exactly so high. All of them take ``ax``, axes of your own to draw into (a sequence for
+figures of several panels); ``title``; and ``colours``, a colour by name of a machine, network, result or part that replaces
+the house's. What you have set in matplotlib's ``rcParams`` (letters, sizes, ``axes.prop_cycle``) is kept. matplotlib is
+imported when a figure is drawn, not before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -24,9 +27,11 @@ from accelsim.report import figure_data
 from accelsim.report.figure_data import Shown as Bars
 from accelsim.report.model import Result
 from accelsim.report.roofline_data import Axis, Machine, roofline_csv
-from accelsim.report.roofline_figure import Shown, draw_roofline
+from accelsim.report.roofline_figure import draw_roofline
+from accelsim.report.roofline_scene import Shown
 from accelsim.report.rows import Cell, to_csv
-from accelsim.report.style import Width, save
+from accelsim.report.sheet import Sheet
+from accelsim.report.style import Width, figure_size, house_style, save, to_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +59,8 @@ __all__ = [
     "stalls_csv",
     "tilings",
     "tilings_csv",
+    "tilings_of",
+    "to_bytes",
     "utilization",
     "utilization_csv",
 ]
@@ -61,47 +68,54 @@ __all__ = [
 Results = Result | Sequence[Result]
 Table = Result | Sequence[Result] | Sequence[Mapping[str, Cell]] | str | Path
 """Results, rows, or the path of a CSV file such as ``accelsim sweep`` writes."""
+Colours = Mapping[str, str] | None
+"""A colour by the name of what has it."""
 Traced = str | Path | Mapping[str, Any]
 """A trace file, or what it says about its run (``otherData``)."""
 
 
 def roofline(
-    results: Results,
+    results: Results = (),
     machines: Sequence[Machine] = (),
     *,
     axis: Axis = "ops_per_byte",
     show: Shown = "layers",
+    layers: Sequence[str] = (),
+    join: bool = False,
+    percent: bool = False,
+    labels: Sequence[str] | None = None,
+    name_layers: int | None = None,
     width: Width | float = "single",
     height_in: float | None = None,
-    labels: Sequence[str] | None = None,
-    name_layers: int = 0,
+    title: str = "",
+    colours: Colours = None,
+    ax: Any = None,
 ) -> tuple[Figure, Axes]:
     """Layers (or networks) under the roofs of the machines they ran on.
 
     Parameters
     ----------
-    results:      one result or several.
+    results:      one result or several; none draws the roofs of ``machines`` alone.
     machines:     architectures whose roofs are drawn too; ``(architecture, "int8")`` picks a roof.
     axis:         ``"ops_per_byte"``: ops (2 a MAC) a byte of off-chip traffic; ``"macs_per_weight_byte"``:
                   the TPU paper's axis, MACs a byte of weights read. The height counts a MAC as two ops.
     show:         ``"layers"``: a marker a layer, its area its share of time; ``"networks"``: one a network;
                   ``"levels"``: one a network and memory level, under that level's bandwidth.
-    width:        see the module; ``height_in`` in inches.
+    layers:       these layers alone.
+    join:         join the same layer (or network) of one result to the next by an arrow: over batches, tiles, precisions.
+    percent:      write with each name how much of its roof is attained.
     labels:       names of the results in the legend.
-    name_layers:  name this many layers of each result, those that take most time, where there is room.
+    name_layers:  name this many layers of each result, those that take most time; left out, every layer over 2 % of its
+                  network's time. A name that finds no room is numbered, and listed beneath the plot.
+    width, height_in, title, colours, ax: see the module.
 
     The figure belongs to pyplot: ``matplotlib.pyplot.show()`` shows it, a notebook does so by itself.
     """
-    with _empty(width, height_in) as figure:
+    with _sheet(width, height_in, title, ax) as sheet:
         return draw_roofline(
-            _listed(results),
-            machines,
-            axis=axis,
-            show=show,
-            labels=labels,
-            name_layers=name_layers,
-            figure=figure,
-        )
+            _listed(results), machines, axis=axis, show=show, layers=layers, join=join, percent=percent, labels=labels,
+            name_layers=name_layers, colours=colours, sheet=sheet,
+        )  # fmt: skip
 
 
 def energy(
@@ -112,6 +126,9 @@ def energy(
     labels: Sequence[str] | None = None,
     width: Width | float = "single",
     height_in: float | None = None,
+    title: str = "",
+    colours: Colours = None,
+    ax: Any = None,
 ) -> tuple[Figure, Axes]:
     """Energy by component, stacked: a bar a layer of one result, or a bar a result (``show="networks"``).
 
@@ -119,8 +136,8 @@ def energy(
     """
     from accelsim.report.stacked_figure import draw_energy
 
-    with _empty(width, height_in) as figure:
-        return draw_energy(_listed(results), show=show, shares=shares, labels=labels, figure=figure)
+    with _sheet(width, height_in, title, ax) as sheet:
+        return draw_energy(_listed(results), show=show, shares=shares, labels=labels, colours=colours, sheet=sheet)
 
 
 def stalls(
@@ -131,12 +148,15 @@ def stalls(
     labels: Sequence[str] | None = None,
     width: Width | float = "single",
     height_in: float | None = None,
+    title: str = "",
+    colours: Colours = None,
+    ax: Any = None,
 ) -> tuple[Figure, Axes]:
     """What every cycle was for, stacked by cause; networks as ``shares`` of their time unless told otherwise."""
     from accelsim.report.stacked_figure import draw_stalls
 
-    with _empty(width, height_in) as figure:
-        return draw_stalls(_listed(results), show=show, shares=shares, labels=labels, figure=figure)
+    with _sheet(width, height_in, title, ax) as sheet:
+        return draw_stalls(_listed(results), show=show, shares=shares, labels=labels, colours=colours, sheet=sheet)
 
 
 def utilization(
@@ -146,6 +166,9 @@ def utilization(
     labels: Sequence[str] | None = None,
     width: Width | float = "single",
     height_in: float | None = None,
+    title: str = "",
+    colours: Colours = None,
+    ax: Any = None,
 ) -> tuple[Figure, Any]:
     """Utilization of every layer with MACs, a panel a result; axes are a list where there are several.
 
@@ -154,17 +177,19 @@ def utilization(
     from accelsim.report.utilization_figure import draw_utilization
 
     listed = _listed(results)
-    with _empty(width, _panels_in(width, height_in, len(listed))) as figure:
-        return draw_utilization(listed, over_time=over_time, labels=labels, figure=figure)
+    with _sheet(width, height_in, title, ax, panels=len(listed)) as sheet:
+        return draw_utilization(listed, over_time=over_time, labels=labels, colours=colours, sheet=sheet)
 
 
-def heat_map(trace: Traced, *, width: Width | float = "single", height_in: float | None = None) -> tuple[Figure, Any]:
+def heat_map(
+    trace: Traced, *, width: Width | float = "single", height_in: float | None = None, title: str = "", ax: Any = None
+) -> tuple[Figure, Any]:
     """Which PEs of the array are at work when, from a trace file: axes are those of rows and of columns."""
     from accelsim.report.utilization_figure import draw_heat_map
 
     about = _about(trace)
-    with _empty(width, height_in) as figure:
-        return draw_heat_map(about, figure=figure)
+    with _sheet(width, height_in, title, ax) as sheet:
+        return draw_heat_map(about, sheet=sheet)
 
 
 def pareto(
@@ -172,20 +197,23 @@ def pareto(
     x: str = "cycles",
     y: str = "energy_total_pj",
     *,
-    label: str | None = None,
+    label_by: str | None = None,
     width: Width | float = "single",
     height_in: float | None = None,
+    title: str = "",
+    colours: Colours = None,
+    ax: Any = None,
 ) -> tuple[Figure, Axes]:
-    """Two columns of results or of a sweep's CSV against one another, and their Pareto front.
+    """Two columns of results or of a sweep's CSV against one another, and the Pareto front of each network.
 
-    Smaller is better but for columns such as ``utilization``; ``max:KEY`` and ``min:KEY`` say so. ``label``
-    is the column that names the points of the front.
+    Smaller is better but for columns such as ``utilization``; ``max:KEY`` and ``min:KEY`` say so. ``label_by``
+    is the column that names the points of the fronts.
     """
     from accelsim.report.points_figure import draw_pareto, find_points
 
     points = find_points(_rows(table), x, y)
-    with _empty(width, height_in) as figure:
-        return draw_pareto(points, label=label, figure=figure)
+    with _sheet(width, height_in, title, ax) as sheet:
+        return draw_pareto(points, label=label_by, colours=colours, sheet=sheet)
 
 
 def tilings(
@@ -197,13 +225,21 @@ def tilings(
     overrides: Mapping[str, Any] | None = None,
     width: Width | float = "single",
     height_in: float | None = None,
+    title: str = "",
+    ax: Any = None,
 ) -> tuple[Figure, Axes]:
     """Every legal tiling of a layer under the machine's roofs, the one that is used marked (Zhang, FPGA 2015, fig. 8)."""
+    return tilings_of(_layer_tilings(network, arch, layer, mapping, overrides), width, height_in, title, ax)
+
+
+def tilings_of(
+    found: Tilings, width: Width | float = "single", height_in: float | None = None, title: str = "", ax: Any = None
+) -> tuple[Figure, Axes]:
+    """`tilings` of which the points have been found already."""
     from accelsim.report.tilings_figure import draw_tilings
 
-    found = _layer_tilings(network, arch, layer, mapping, overrides)
-    with _empty(width, height_in) as figure:
-        return draw_tilings(found, figure=figure)
+    with _sheet(width, height_in, title, ax) as sheet:
+        return draw_tilings(found, sheet=sheet)
 
 
 def _layer_tilings(
@@ -223,13 +259,16 @@ def speedup(
     baseline: str | None = None,
     width: Width | float = "single",
     height_in: float | None = None,
+    title: str = "",
+    colours: Colours = None,
+    ax: Any = None,
 ) -> tuple[Figure, Axes]:
     """Speed-ups over the ``baseline`` architecture (the first result's), and their geometric mean."""
     from accelsim.report.speedup_figure import draw_speedups
 
     data = figure_data.speedups(_listed(results), baseline)
-    with _empty(width, height_in) as figure:
-        return draw_speedups(data, figure=figure)
+    with _sheet(width, height_in, title, ax) as sheet:
+        return draw_speedups(data, colours=colours, sheet=sheet)
 
 
 def buffers(
@@ -239,6 +278,9 @@ def buffers(
     traffic: str | None = None,
     width: Width | float = "single",
     height_in: float | None = None,
+    title: str = "",
+    colours: Colours = None,
+    ax: Any = None,
 ) -> tuple[Figure, Axes]:
     """Traffic (of the far end, or of the level ``traffic``) over the size of ``level``, a line a network."""
     from accelsim.report.points_figure import buffer_lines, draw_buffers, find_sizes
@@ -246,8 +288,8 @@ def buffers(
     rows = _rows(table)
     sizes, far = find_sizes(rows, level, traffic)
     lines = buffer_lines(rows, sizes, far)
-    with _empty(width, height_in) as figure:
-        return draw_buffers(lines, sizes, far, figure=figure)
+    with _sheet(width, height_in, title, ax) as sheet:
+        return draw_buffers(lines, sizes, far, colours=colours, sheet=sheet)
 
 
 # ---- data ------------------------------------------------------------------------------------------
@@ -321,24 +363,27 @@ def buffers_csv(table: Table, level: str | None = None, traffic: str | None = No
 
 
 @contextmanager
-def _empty(width: Width | float, height_in: float | None) -> Iterator[Figure]:
-    """An empty figure of pyplot's, in the house style; closed again where drawing fails."""
+def _sheet(width: Width | float, height_in: float | None, title: str, ax: Any, panels: int = 1) -> Iterator[Sheet]:
+    """The caller's axes, or an empty figure of pyplot's in the house style; closed again where drawing fails."""
     from matplotlib import pyplot
 
-    from accelsim.report.style import figure_size, house_style
-
     with house_style():
-        figure: Any = pyplot.figure(figsize=figure_size(width, height_in), layout="constrained")
+        if ax is not None:
+            first = next(iter(ax)) if isinstance(ax, Iterable) else ax
+            yield Sheet(first.get_figure(root=True), ax, False, title)
+            return
+        size = figure_size(width, height_in or _panels_in(width, panels))
+        figure: Any = pyplot.figure(figsize=size, layout="constrained")
         try:
-            yield figure
+            yield Sheet(figure, None, height_in is None and width != "slide", title)
         except BaseException:
             pyplot.close(figure)
             raise
 
 
-def _panels_in(width: Width | float, height_in: float | None, count: int) -> float | None:
+def _panels_in(width: Width | float, count: int) -> float | None:
     """Height for panels one above the other."""
-    return height_in if height_in is not None or count < 2 or width == "slide" else 0.6 + 1.25 * count
+    return None if count < 2 or width == "slide" else 0.6 + 1.25 * count
 
 
 def _listed(results: Results) -> list[Result]:

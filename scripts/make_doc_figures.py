@@ -519,7 +519,7 @@ def zhang_unrolls() -> Figure:
     assert zhang_sweep().best is not None
     best = zhang_sweep().best or {}
     assert (best["arch.engine.unroll.K"], best["arch.engine.unroll.C"]) == (64, 7)
-    figure, axes = accelsim.plot.pareto(rows, "DSP slices", "max:attained_gops", label="unroll", width="double")
+    figure, axes = accelsim.plot.pareto(rows, "DSP slices", "max:attained_gops", label_by="unroll", width="double")
     axes.axvline(2240, color=style.FAINT, lw=0.6, ls=(0, (2, 2)), zorder=0)
     return figure
 

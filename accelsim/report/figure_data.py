@@ -12,7 +12,7 @@ from typing import Literal
 from accelsim.counters import CAUSES
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.report.model import LayerResult, Result, Totals
-from accelsim.report.roofline_data import result_labels
+from accelsim.report.roofline_data import checked_labels, result_labels
 from accelsim.report.rows import Cell, settings, total_counters
 from accelsim.report.table import costs
 from accelsim.yaml_io import read_text
@@ -50,7 +50,7 @@ class Stack:
 
 def bar_names(results: Sequence[Result], show: Shown, labels: Sequence[str] | None) -> list[str]:
     """The bars' names: results', or the layers' of one result (``network / layer`` with several)."""
-    names = list(labels) if labels is not None else short_labels(results)
+    names = checked_labels(results, labels) or short_labels(results)
     if show == "networks":
         return names
     pairs = [(n, layer) for n, result in zip(names, results, strict=True) for layer in result.layers]
@@ -116,7 +116,7 @@ class LayerUse:
 
 def layer_uses(results: Sequence[Result], labels: Sequence[str] | None = None) -> list[list[LayerUse]]:
     """Layers with MACs, a list a result."""
-    names = list(labels) if labels is not None else short_labels(results)
+    names = checked_labels(results, labels) or short_labels(results)
     return [_uses(name, result) for name, result in zip(names, results, strict=True)]
 
 

@@ -19,9 +19,9 @@ from accelsim.report.figure_data import energy_stack, stall_stack
 from accelsim.report.model import LayerResult, LevelRecord, Result
 from accelsim.report.page_parts import SCRIPT, STYLE
 from accelsim.report.roofline_data import Point, layer_points, result_labels
-from accelsim.report.roofline_figure import tick_label, ticks
-from accelsim.report.stacked_figure import USES, component_colours, part_words
+from accelsim.report.stacked_figure import PLAIN, USES, Fill, component_fills, part_words
 from accelsim.report.table import costs
+from accelsim.report.ticks import tick_label, ticks
 from accelsim.report.words import compact, percent, rate, scaled, significant, size
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
@@ -137,19 +137,19 @@ def _energy(result: Result) -> str:
     if not result.totals.energy_pj:
         return "<p>The architecture has no energy table.</p>"
     stack = energy_stack([result], "layers")
-    colours = component_colours(stack.parts, {result.machine.off_chip})
-    return _bars(stack.bars, stack.parts, colours, "energy", lambda v: scaled(v * 1e-12, "J"))
+    fills = component_fills(stack.parts, {result.machine.off_chip})
+    return _bars(stack.bars, stack.parts, fills, "energy", lambda v: scaled(v * 1e-12, "J"))
 
 
 def _bars(
     names: Sequence[str],
     parts: Mapping[str, Sequence[float]],
-    colours: Mapping[str, str],
+    fills: Mapping[str, Fill],
     what: str,
     words: Callable[[float], str],
 ) -> str:
     """A stacked bar a layer, all on one scale; a legend above them."""
-    used = {part: _css(colours, part) for part, values in parts.items() if any(values)}
+    used = {part: _css(fills, part) for part, values in parts.items() if any(values)}
     totals = [sum(parts[part][i] for part in used) for i in range(len(names))]
     longest = max(totals, default=0) or 1
     key = (f'<li><i style="background:{ink}"></i>{escape(part_words(part))}</li>' for part, ink in used.items())
@@ -173,9 +173,14 @@ def _tip(*lines: str) -> str:
     return "&#10;".join(escape(line) for line in lines)
 
 
-def _css(colours: Mapping[str, str], part: str) -> str:
-    colour = colours.get(part, style.GREY)
-    return "var(--ink)" if colour == style.BLACK else colour
+def _css(fills: Mapping[str, Fill], part: str) -> str:
+    """A part's background: its colour, and stripes where its neighbours may look alike in grey."""
+    colour, hatch = fills.get(part, PLAIN)
+    ink = "var(--ink)" if colour == style.BLACK else colour
+    turn = {"/": 45, "\\": -45, "-": 0, "|": 90}.get(hatch[:1])
+    if turn is None:
+        return ink
+    return f"repeating-linear-gradient({turn}deg,{ink} 0 3px,color-mix(in srgb,{ink} 55%,#fff) 3px 5px)"
 
 
 # ---- tables ----------------------------------------------------------------------------------------

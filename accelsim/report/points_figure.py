@@ -17,10 +17,12 @@ from accelsim.analysis.pareto import ALL_COLUMNS, BETTER_LARGE, HOLDS_FOR, front
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.report import style
 from accelsim.report.figure_data import column
-from accelsim.report.labels import Crowd, Spot, place
-from accelsim.report.roofline_figure import dense, legend_columns, minor_ticks, tick_label, ticks
+from accelsim.report.labels import Keys, Placer, around
 from accelsim.report.rows import Cell
+from accelsim.report.sheet import Sheet
+from accelsim.report.sheet import label as name_all
 from accelsim.report.stacked_figure import axis_scale
+from accelsim.report.ticks import log_axes, tick_label
 from accelsim.report.words import size
 
 if TYPE_CHECKING:
@@ -111,58 +113,60 @@ def find_points(rows: Rows, x: str, y: str) -> Points:
     return Points(*objectives, [row[0] for row in kept], places[0], places[1], ordered, ", ".join(sorted(bounded)))
 
 
-def draw_pareto(points: Points, *, label: str | None = None, figure: Figure) -> tuple[Figure, Axes]:
-    """All points muted, the front on top joined by the steps that bound what it beats.
+def draw_pareto(
+    points: Points, *, label: str | None = None, colours: Mapping[str, str] | None = None, sheet: Sheet
+) -> tuple[Figure, Axes]:
+    """All points muted, each network's front on top joined by the steps that bound what it beats.
 
-    ``label``: a column whose value names the front's points where there is room.
+    ``label``: a column whose value names the fronts' points: beside them where there is room, else by a key.
     """
-    axes = figure.add_subplot()
+    axes = sheet.axes()
     (x_scale, x_words), (y_scale, y_words) = points.x.axis(max(points.xs)), points.y.axis(max(points.ys))
     xs, ys = np.array(points.xs) * x_scale, np.array(points.ys) * y_scale
-    inside = np.ones(len(xs), dtype=bool)
-    inside[points.front] = False
-    crowded = len(xs) > 400
-    axes.scatter(
-        xs[inside],
-        ys[inside],
-        s=3 if crowded else 9,
-        color=style.FAINT,
-        linewidths=0,
-        rasterized=len(xs) > 5000,
-        label=f"{inside.sum():,} other points",
-        zorder=1,
-    )
-    for number, (network, front) in enumerate(points.fronts.items()):
-        color, front_x, front_y = style.colour(number), xs[front], ys[front]
-        axes.plot(*front_steps(front_x.tolist(), front_y.tolist(), points.x.maximize), color=color, lw=1.0, zorder=2)
-        words = points.words(network)
-        axes.plot(front_x, front_y, "o", color=color, ms=3.6, mec="white", mew=0.4, zorder=3, label=words)
     fit_axis(axes, "x", xs, x_words, points.x.maximize)
     fit_axis(axes, "y", ys, y_words, points.y.maximize)
-    handles, texts = axes.get_legend_handles_labels()
-    figure.legend(handles[::-1], texts[::-1], loc="outside upper left", ncols=2)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    if label:
-        _name_front(axes, points, label, np.column_stack([xs, ys]))
-    return figure, axes
+    names = [str(network or "") for network in points.fronts]
+    shades = style.overridden(names, [style.colour(number) for number in range(len(names))], colours)
+    handles = [
+        _front(axes, xs[front], ys[front], shade, number, points.words(network), points.x.maximize)
+        for number, ((network, front), shade) in enumerate(zip(points.fronts.items(), shades, strict=True))
+    ]
+    handles += _others(axes, points, xs, ys)
+    sheet.legend(handles)
+    places = np.column_stack([xs, ys])
+    name_all(sheet, axes, lambda: _name_fronts(axes, points, label, places, shades) if label else [])
+    return sheet.figure, axes
+
+
+def _others(axes: Axes, points: Points, xs: Any, ys: Any) -> list[Any]:
+    """The points that others beat."""
+    inside = np.ones(len(xs), dtype=bool)
+    inside[points.front] = False
+    if not inside.any():
+        return []
+    look: dict[str, Any] = {"s": 3 if len(xs) > 400 else 9, "color": style.FAINT, "linewidths": 0, "zorder": 1}
+    words = f"{inside.sum():,} other points"
+    return [axes.scatter(xs[inside], ys[inside], rasterized=len(xs) > 5000, label=words, **look)]
+
+
+def _front(axes: Axes, xs: Any, ys: Any, colour: str, number: int, words: str, maximize: bool) -> Any:
+    """One network's front, and what stands for it in the legend."""
+    axes.plot(*front_steps(xs.tolist(), ys.tolist(), maximize), color=colour, lw=1.0, zorder=2)
+    look: dict[str, Any] = {"color": colour, "ms": 3.8, "mec": "white", "mew": 0.4, "zorder": 3}
+    return axes.plot(xs, ys, style.marker(number), label=words, **look)[0]
 
 
 def fit_axis(axes: Axes, axis: str, values: Any, words: str, maximize: bool) -> None:
     """Limits, ticks and the name of an axis; logarithmic where its values span more than a decade."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     low, high = float(values.min()), float(values.max())
     the_axis = axes.xaxis if axis == "x" else axes.yaxis
     better = "higher is better" if maximize else "lower is better"
     the_axis.set_label_text(f"{words}, {better}")
     if low > 0 and high / low > WIDE:
-        axes.set(**{f"{axis}scale": "log"})
-        axes.set(**{f"{axis}lim": (low / 1.25, high * 1.25)})
-        the_axis.set_major_locator(FixedLocator(ticks(low / 1.25, high * 1.25, room=8)))
-        the_axis.set_minor_locator(FixedLocator(minor_ticks(low / 1.25, high * 1.25)))
-        the_axis.set_minor_formatter(NullFormatter())
-        the_axis.set_major_formatter(FuncFormatter(lambda v, _: tick_label(v)))
+        span = low / 1.25, high * 1.25
+        log_axes(axes, span if axis == "x" else None, span if axis == "y" else None)
         return
     margin = 0.06 * (high - low or abs(high) or 1)
     axes.set(**{f"{axis}lim": (low - margin, high + margin)})
@@ -175,25 +179,26 @@ def fit_axis(axes: Axes, axis: str, values: Any, words: str, maximize: bool) -> 
     the_axis.set_label_text(f"{words} × {tick_label(10.0**power)}, {better}")
 
 
-def _name_front(axes: Axes, points: Points, label: str, places: Any) -> None:
-    column_known = any(label in row for row in points.rows)
-    if not column_known:
+def _name_fronts(
+    axes: Axes, points: Points, label: str, places: Any, shades: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Name the points of all fronts, the ends of each first; a name is written once."""
+    if not any(label in row for row in points.rows):
         column(points.rows, label)  # says which there are
-    crowd = Crowd()
-    crowd.discs = np.asarray(axes.transData.transform(places))
-    crowd.radii = np.full(len(places), 1.8 * axes.figure.dpi / 72)
-    own = [places[front].T.tolist() for front in points.fronts.values()]
-    crowd.lines = np.vstack([dense(axes, *front_steps(xs, ys, points.x.maximize)) for xs, ys in own])
-    named: set[object] = set()
-    ends_first = [i for front in points.fronts.values() for i in (front[0], front[-1], *front[1:-1])]
-    for i in dict.fromkeys(ends_first):
-        value, (x, y) = points.rows[i].get(label), places[i].tolist()
-        if value is None or value in named:
-            continue
-        sides = [("left", 3.5), ("right", -3.5)]
-        spots = [Spot(x, y, shift, 2 * up, ha, va) for va, up in (("top", -1), ("bottom", 1)) for ha, shift in sides]
-        text = place(axes, str(value), spots, crowd, False, fontsize=style.SMALL_PT, color=style.INK)
-        named |= {value} if text is not None else set()
+    placer, keys = Placer(axes), Keys()
+    for front, shade in zip(points.fronts.values(), shades, strict=True):
+        named: set[object] = set()
+        for i in dict.fromkeys([front[0], front[-1], *front]):
+            value = points.rows[i].get(label)
+            if value is None or value in named:
+                continue
+            named.add(value)
+            x, y = places[i].tolist()
+            spots = list(around(x, y, 3.2, (5.0, 10.0, 18.0)))
+            look: dict[str, Any] = {"fontsize": style.small_pt()}
+            if placer.put(str(value), spots, color=style.ink(shade), **look) is None:
+                keys.put(placer, str(value), spots, style.ink(shade), **look)
+    return keys.entries
 
 
 def front_steps(xs: Sequence[float], ys: Sequence[float], maximize_x: bool) -> tuple[list[float], list[float]]:
@@ -250,29 +255,31 @@ def buffer_lines(rows: Rows, sizes: str, level: str) -> dict[str, list[tuple[flo
 
 
 def draw_buffers(
-    lines: Mapping[str, Sequence[tuple[float, float]]], sizes: str, level: str, *, figure: Figure
-) -> tuple[Figure, Axes]:
+    lines: Mapping[str, Sequence[tuple[float, float]]], sizes: str, level: str, *,
+    colours: Mapping[str, str] | None = None, sheet: Sheet,
+) -> tuple[Figure, Axes]:  # fmt: skip
     """Off-chip traffic over the size of a buffer, a line a network; both axes in powers of two where wide."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-    axes = figure.add_subplot()
+    axes, handles = sheet.axes(), []
+    shades = style.overridden(list(lines), [style.colour(number) for number in range(len(lines))], colours)
     for number, (name, points) in enumerate(lines.items()):
-        axes.plot(
+        handles += axes.plot(
             [x for x, _ in points],
             [y for _, y in points],
             marker=style.marker(number),
             ms=3.4,
             mec="white",
             mew=0.4,
-            color=style.colour(number),
-            label=name,
+            color=shades[number],
+            label=name or "all",
             clip_on=False,
             zorder=3,
         )
     xs = sorted({x for points in lines.values() for x, _ in points})
     ys = [y for points in lines.values() for _, y in points]
     axes.set_xscale("log", base=2)
-    stride = max(1, -(-len(xs) * 36 // int(72 * figure.get_figwidth() - 40)))
+    stride = max(1, -(-len(xs) * 36 // int(sheet.width_pt - 40)))
     axes.xaxis.set_major_locator(FixedLocator(xs[::stride]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: _size_words(v)))
@@ -290,11 +297,11 @@ def draw_buffers(
     axes.set_axisbelow(True)
     axes.grid(color="#E4E4E4", lw=0.4)
     name = sizes.removesuffix("_size_bytes").removeprefix("arch.memory.").removesuffix(".size")
-    axes.set_xlabel(f"Size of {name.replace('_', ' ')}")
-    axes.set_ylabel(f"Traffic of {level.replace('_', ' ')}")
-    columns, _ = legend_columns(72 * figure.get_figwidth(), list(lines), [])
-    figure.legend(loc="outside upper left", ncols=columns)
-    return figure, axes
+    axes.set_xlabel(f"Size of {name.replace('_', ' ')} (bytes)")
+    axes.set_ylabel(f"Traffic of {level.replace('_', ' ')} (bytes)")
+    sheet.legend(handles)
+    sheet.settle()
+    return sheet.figure, axes
 
 
 def _size_words(value: float) -> str:

@@ -90,6 +90,23 @@ def result_labels(results: Sequence[Result]) -> list[str]:
     return [f"{name} ({index})" for index, name in enumerate(names, start=1)]
 
 
+def checked_labels(results: Sequence[Result], labels: Sequence[str] | None) -> list[str] | None:
+    """The labels; InputError where there are not as many as results."""
+    if labels is not None and len(labels) != len(results):
+        words = f"{len(labels)} given, must be one a result, {len(results)}"
+        raise InputError(Fault("--label", ", ".join(labels), words))
+    return None if labels is None else list(labels)
+
+
+def family_labels(results: Sequence[Result]) -> list[str]:
+    """A name for each result that leaves the machine out: its network, and batch and number where these tell."""
+    for label in (lambda r: r.network, lambda r: f"{r.network}, batch {r.batch}"):
+        names = [label(result) for result in results]
+        if len({(name, result.architecture) for name, result in zip(names, results, strict=True)}) == len(names):
+            return names
+    return result_labels(results)
+
+
 def layer_points(result: Result, label: str) -> list[Point]:
     """A point for each layer, in order."""
     return [_layer_point(result, layer, label) for layer in result.layers]
@@ -194,10 +211,12 @@ def other_roofs(machines: Iterable[Machine]) -> list[MachineRoof]:
     return roofs
 
 
-def roofline_rows(results: Sequence[Result], machines: Sequence[Machine] = ()) -> list[dict[str, Cell]]:
+def roofline_rows(
+    results: Sequence[Result], machines: Sequence[Machine] = (), labels: Sequence[str] | None = None
+) -> list[dict[str, Cell]]:
     """Everything that the figure can show: a row a layer, a network, a network at a level, a roof (``kind``)."""
     rows: list[dict[str, Cell]] = []
-    for result, label in zip(results, result_labels(results), strict=True):
+    for result, label in zip(results, checked_labels(results, labels) or result_labels(results), strict=True):
         points = [*layer_points(result, label), network_point(result, label)]
         rows += [{"kind": "layer" if p.layer else "network", **asdict(p), **_no_roof()} for p in points]
         rows += [{"kind": "level", **asdict(p), **_no_roof()} for p in level_points(result, label)]
@@ -230,6 +249,8 @@ def _roof_cells(place: MachineRoof) -> dict[str, Cell]:
     }
 
 
-def roofline_csv(results: Sequence[Result], machines: Sequence[Machine] = ()) -> str:
+def roofline_csv(
+    results: Sequence[Result], machines: Sequence[Machine] = (), labels: Sequence[str] | None = None
+) -> str:
     """The data of a roofline figure as CSV text, whether or not it is drawn."""
-    return to_csv(roofline_rows(results, machines))
+    return to_csv(roofline_rows(results, machines, labels))

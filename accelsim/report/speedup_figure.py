@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from accelsim.report import style
 from accelsim.report.figure_data import Speedups
-from accelsim.report.roofline_figure import tick_label, ticks
-from accelsim.report.stacked_figure import legend
+from accelsim.report.sheet import Sheet
+from accelsim.report.stacked_figure import SWATCH, bars, patch
+from accelsim.report.ticks import log_axes
 from accelsim.report.words import shorten
 
 if TYPE_CHECKING:
@@ -16,11 +18,14 @@ if TYPE_CHECKING:
 
 WIDE = 12.0  # a span of speed-ups from which on the axis is logarithmic
 MEAN = "geomean"
+HATCHES = ("", "////", "....", "xxxx", "----", "\\\\\\\\")  # one a machine: told apart in grey
 
 
-def draw_speedups(data: Speedups, *, figure: Figure) -> tuple[Figure, Axes]:
+def draw_speedups(
+    data: Speedups, *, colours: Mapping[str, str] | None = None, sheet: Sheet
+) -> tuple[Figure, Axes]:
     """Bars from 1 up on a logarithmic axis, from 0 up on a linear one; values above them where there is room."""
-    axes = figure.add_subplot()
+    axes = sheet.axes()
     groups = [*data.networks, *([MEAN] if len(data.networks) > 1 else [])]
     values = {
         machine: [*speeds, *([data.means[machine]] if len(groups) > len(speeds) else [])]
@@ -30,32 +35,37 @@ def draw_speedups(data: Speedups, *, figure: Figure) -> tuple[Figure, Axes]:
     wide = max(known) / min(known) > WIDE
     places = [i + (0.35 if name == MEAN else 0.0) for i, name in enumerate(groups)]
     width = 0.8 / len(values)
-    room_pt = 72 * (figure.get_figwidth() - 0.45) / len(groups) * width
+    room_pt = (sheet.width_pt - 32) / len(groups) * width
     upright = 3.9 * max(len(_words(value)) for value in known) > room_pt
-    for number, (machine, speeds) in enumerate(values.items()):
+    shades = style.overridden(list(values), [style.colour(number) for number in range(len(values))], colours)
+    fills = list(zip(shades, [HATCHES[number % len(HATCHES)] for number in range(len(values))], strict=True))
+    for number, speeds in enumerate(values.values()):
         shift = (number - (len(values) - 1) / 2) * width
         xs = [place + shift for place, value in zip(places, speeds, strict=True) if value is not None]
         ys = [value for value in speeds if value is not None]
         foot = 1.0 if wide else 0.0
         heights = [y - foot for y in ys]
-        axes.bar(xs, heights, width * 0.94, bottom=foot, color=style.colour(number), label=machine, linewidth=0)
-        if not upright or room_pt >= style.SMALL_PT:
+        bars(axes, xs, heights, foot, width * 0.94, fills[number])
+        if not upright or room_pt >= style.small_pt():
             for x, y in zip(xs, ys, strict=True):
                 _value(axes, x, max(y, foot), _words(y), upright)
     _axis(axes, known, wide)
     names = [shorten(name, 16) for name in groups]
-    level = max(map(len, names)) * 3.9 <= 72 * (figure.get_figwidth() - 0.45) / len(groups) - 3
+    level = max(map(len, names)) * 3.9 <= (sheet.width_pt - 32) / len(groups) - 3
     turned: Any = {} if level else {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
     axes.set_xticks(places, names, **turned)
     axes.tick_params(axis="x", length=0)
     axes.set_xlim(-0.55, places[-1] + 0.55)
     axes.axhline(1, color=style.INK, lw=0.7, zorder=2.5)
-    axes.set_ylabel(f"Speed-up over {data.baseline}")
-    legend(figure, axes)
-    return figure, axes
+    axes.set_ylabel(f"Speed-up over {data.baseline} (×)")
+    sheet.legend([patch(fill, machine) for fill, machine in zip(fills, values, strict=True)], **SWATCH)
+    sheet.settle()
+    return sheet.figure, axes
 
 
 def _words(value: float) -> str:
+    if value < 0.0995:
+        return f"{value:.1g}"
     return f"{value:.2f}" if value < 9.995 else f"{value:.1f}" if value < 99.95 else f"{value:,.0f}"
 
 
@@ -68,22 +78,19 @@ def _value(axes: Axes, x: float, y: float, words: str, upright: bool) -> None:
         ha="center",
         va="bottom",
         rotation=90 if upright else 0,
-        fontsize=style.SMALL_PT,
+        fontsize=style.small_pt(),
     )
 
 
 def _axis(axes: Axes, known: list[float], wide: bool) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     if wide:
-        axes.set_yscale("log")
         low, high = min(*known, 1.0) / 1.4, max(*known, 1.0) * 1.9
-        axes.set_ylim(low, high)
-        axes.yaxis.set_major_locator(FixedLocator(ticks(low, high, room=8)))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        log_axes(axes, None, (low, high))
     else:
         axes.set_ylim(0, 1.14 * max(*known, 1.0))
         axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{tick_label(y) if y else 0}×"))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.10g}×"))
     axes.set_axisbelow(True)
     axes.grid(axis="y", color="#E4E4E4", lw=0.4)

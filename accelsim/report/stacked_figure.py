@@ -6,12 +6,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from accelsim.errors import Fault, InputError
 from accelsim.report import style
 from accelsim.report.figure_data import Shown, Stack, energy_stack, stall_stack
 from accelsim.report.model import Result
+from accelsim.report.sheet import Sheet
 from accelsim.report.words import percent, scaled, shorten
 
 if TYPE_CHECKING:
@@ -23,27 +24,33 @@ LEAST_SHARE = 0.002  # of all bars together: parts below are drawn as one
 FEW = 9  # bars that have room for words
 LONGEST_NAME = 22
 GROUP_GAP = 0.5  # between groups of bars, in bars
-USES = {
-    "busy": style.BLUE,
-    "memory": style.VERMILLION,
-    "weight_load": style.ORANGE,
-    "drain": style.GREEN,
-    "fill": style.SKY,
-    "dependency": style.PURPLE,
-    "imbalance": style.YELLOW,
-    "queue": style.BLACK,
-    "control": style.GREY,
+Fill = tuple[str, str]
+"""A colour and a hatch: what is alike in grey differs in its hatch."""
+PLAIN: Fill = (style.GREY, "||||")  # of what has no fill of its own
+USES: dict[str, Fill] = {
+    "busy": (style.BLUE, ""),
+    "memory": (style.VERMILLION, "////"),
+    "weight_load": (style.ORANGE, ""),
+    "drain": (style.GREEN, "\\\\\\\\"),
+    "fill": (style.SKY, "...."),
+    "dependency": (style.PURPLE, "xxxx"),
+    "imbalance": (style.YELLOW, ""),
+    "queue": (style.BLACK, ""),
+    "control": (style.GREY, "----"),
+    "launch": (style.GREY, "++++"),
+    "exchange": (style.PURPLE, "oo"),
 }
-COMPONENTS = {
-    "mac": style.BLUE,
-    "vector": style.BLACK,
-    "array_registers": style.SKY,
-    "accumulators": style.PURPLE,
-    "leakage": style.GREY,
+COMPONENTS: dict[str, Fill] = {
+    "mac": (style.BLUE, ""),
+    "vector": (style.BLACK, ""),
+    "array_registers": (style.SKY, "...."),
+    "accumulators": (style.PURPLE, "xxxx"),
+    "leakage": (style.GREY, "----"),
 }
-NEAR = (style.GREEN, style.YELLOW, style.ORANGE)  # levels on chip, from the near one on
-FAR = style.VERMILLION
-DARK = (style.BLUE, style.BLACK, style.VERMILLION, style.GREEN)
+NEAR: tuple[Fill, ...] = (  # levels on chip, from the near one on
+    (style.GREEN, "\\\\\\\\"), (style.YELLOW, ""), (style.ORANGE, "++++"), (style.PURPLE, "oo"),
+)  # fmt: skip
+FAR: Fill = (style.VERMILLION, "////")
 
 
 def draw_energy(
@@ -52,17 +59,18 @@ def draw_energy(
     show: Shown | None = None,
     shares: bool = False,
     labels: Sequence[str] | None = None,
-    figure: Figure,
+    colours: Mapping[str, str] | None = None,
+    sheet: Sheet,
 ) -> tuple[Figure, Axes]:
     """Energy by component. ``show`` is ``layers`` for one result, ``networks`` for several unless given."""
     shown = show or default_show(results, "energy")
     results, groups = group_bars(results, shown, labels)
     stack = energy_stack(results, shown, labels)
-    colours = component_colours(stack.parts, {result.machine.off_chip for result in results})
+    fills = component_fills(stack.parts, {result.machine.off_chip for result in results})
     return draw_stack(
-        figure,
+        sheet,
         stack,
-        colours,
+        recoloured(fills, stack.parts, colours),
         "Energy",
         "J",
         1e-12,
@@ -72,14 +80,22 @@ def draw_energy(
     )
 
 
-def component_colours(parts: Iterable[str], far: Collection[str]) -> dict[str, str]:
-    """Colours of energy's components; levels on chip get theirs in their order, those of ``far`` their own."""
-    colours, near = dict(COMPONENTS), 0
+def component_fills(parts: Iterable[str], far: Collection[str]) -> dict[str, Fill]:
+    """Fills of energy's components; levels on chip get theirs in their order, those of ``far`` their own."""
+    fills, near = dict(COMPONENTS), 0
     for part in parts:
-        if part not in colours:
-            colours[part] = FAR if part in far else NEAR[near % len(NEAR)]
+        if part not in fills:
+            fills[part] = FAR if part in far else NEAR[near % len(NEAR)]
             near += part not in far
-    return colours
+    return fills
+
+
+def recoloured(fills: Mapping[str, Fill], parts: Iterable[str], given: Mapping[str, str] | None) -> dict[str, Fill]:
+    """The fills of parts, in the colours that the caller gave."""
+    names = list(parts)
+    mine = [fills.get(name, PLAIN) for name in names]
+    chosen = style.overridden(names, [colour for colour, _ in mine], given)
+    return {name: (colour, hatch) for name, colour, (_, hatch) in zip(names, chosen, mine, strict=True)}
 
 
 def draw_stalls(
@@ -88,14 +104,16 @@ def draw_stalls(
     show: Shown | None = None,
     shares: bool | None = None,
     labels: Sequence[str] | None = None,
-    figure: Figure,
+    colours: Mapping[str, str] | None = None,
+    sheet: Sheet,
 ) -> tuple[Figure, Axes]:
     """Cycles by what they were for. Networks are shown as shares of their time unless told otherwise."""
     shown = show or default_show(results, "stalls")
     results, groups = group_bars(results, shown, labels)
     stack = stall_stack(results, shown, labels)
     relative = shown == "networks" if shares is None else shares
-    return draw_stack(figure, stack, USES, "Cycles", "", 1.0, shares=relative, many=shown == "layers", groups=groups)
+    fills, many = recoloured(USES, stack.parts, colours), shown == "layers"
+    return draw_stack(sheet, stack, fills, "Cycles", "", 1.0, shares=relative, many=many, groups=groups)
 
 
 def default_show(results: Sequence[Result], kind: str) -> Shown:
@@ -140,9 +158,9 @@ def group_bars(
 
 
 def draw_stack(
-    figure: Figure,
+    sheet: Sheet,
     stack: Stack,
-    colours: Mapping[str, str],
+    fills: Mapping[str, Fill],
     quantity: str,
     unit: str,
     scale: float,
@@ -152,38 +170,59 @@ def draw_stack(
     groups: Groups = Groups(),
 ) -> tuple[Figure, Axes]:
     """Draw bars whose values times ``scale`` are in ``unit``."""
-    axes, places = figure.add_subplot(), groups.places(len(stack.bars))
-    room_pt = 72 * (figure.get_figwidth() - 0.5) / (max(places, default=0) + 1.2)
+    axes, places = sheet.axes(), groups.places(len(stack.bars))
+    room_pt = (sheet.width_pt - 36) / (max(places, default=0) + 1.2)
     shown = gathered(stack)
     drawn = shown.shares() if shares else shown
     highest = max(drawn.totals, default=0.0) * (1.0 if shares else scale)
     factor, prefixed = axis_scale(highest, unit)
-    step = 1.0 if shares else scale / factor
-    base = [0.0] * len(places)
+    step, worded = 1.0 if shares else scale / factor, not many and len(places) <= FEW
+    base, handles = [0.0] * len(places), []
     for part, values in drawn.parts.items():
-        heights = [value * step for value in values]
-        axes.bar(
-            places,
-            heights,
-            bottom=base,
-            width=0.86 if many else 0.68,
-            color=colours.get(part, style.GREY),
-            edgecolor="white",
-            linewidth=0.15 if many else 0.4,
-            label=part_words(part),
-        )
-        if shares and not many and len(base) <= FEW:
-            _inside(axes, places, base, heights, colours.get(part, style.GREY), room_pt)
+        heights, fill = [value * step for value in values], fills.get(part, PLAIN)
+        bars(axes, places, heights, base, 0.86 if many else 0.68, fill, rim=0.15 if many else 0.4)
+        handles.append(patch(fill, part_words(part)))
+        if shares and worded:
+            _inside(axes, places, base, heights, fill, room_pt)
         base = [low + height for low, height in zip(base, heights, strict=True)]
     axes.set_ylabel(f"Share of {quantity.lower()}" if shares else f"{quantity}{prefixed}")
     _y_axis(axes, shares, base)
-    name_bars(axes, groups.machines or stack.bars, figure.get_figwidth(), places)
-    if groups.networks:
-        _name_groups(figure, axes, groups.middles(places))
-    if not many and len(base) <= FEW:
+    name_bars(axes, groups.machines or stack.bars, sheet.width_pt / 72, places)
+    if worded:
+        axes.set_title(sheet.title, pad=style.text_pt() + 4)  # above the totals
         _totals(axes, places, base, _short_totals([total * scale for total in stack.totals], unit, room_pt))
-    legend(figure, axes)
-    return figure, axes
+    sheet.legend(handles, **SWATCH)
+    if groups.networks:
+        _name_groups(sheet.figure, axes, groups.middles(places))
+    sheet.settle()
+    return sheet.figure, axes
+
+
+SWATCH = {"handlelength": 1.1, "handleheight": 0.9}  # what a patch in a legend looks like
+
+
+def bars(
+    axes: Axes, places: Sequence[float], heights: Sequence[float], base: Sequence[float] | float, width: Any, fill: Fill,
+    rim: float = 0.0, align: Any = "center",
+) -> None:  # fmt: skip
+    """Bars of one fill: its colour with a white rim, its hatch on top."""
+    colour, hatch = fill
+    axes.bar(places, heights, width, base, color=colour, edgecolor="white", linewidth=rim, align=align)
+    if hatch:
+        look: dict[str, Any] = {"fill": False, "edgecolor": hatch_ink(colour), "linewidth": 0, "hatch": hatch, "align": align}
+        axes.bar(places, heights, width, base, **look)
+
+
+def patch(fill: Fill, words: str) -> Any:
+    """What a fill looks like in a legend."""
+    from matplotlib.patches import Patch
+
+    return Patch(facecolor=fill[0], hatch=fill[1], edgecolor=hatch_ink(fill[0]), linewidth=0, label=words)
+
+
+def hatch_ink(colour: str) -> str:
+    """White or black, whichever stands out more."""
+    return max("white", style.INK, key=lambda ink: style.contrast(ink, colour))
 
 
 def gathered(stack: Stack) -> Stack:
@@ -229,7 +268,7 @@ def name_bars(axes: Axes, names: Sequence[str], width_in: float, places: Sequenc
         return
     stride = max(1, ceil(7.4 / room_pt))
     axes.set_xticks(places[::stride], short[::stride], rotation=90)
-    axes.tick_params(axis="x", labelsize=style.SMALL_PT - 0.5, pad=1)
+    axes.tick_params(axis="x", labelsize=style.small_pt() - 0.5, pad=1)
 
 
 def _name_groups(figure: Figure, axes: Axes, middles: Sequence[tuple[str, float]]) -> None:
@@ -242,24 +281,6 @@ def _name_groups(figure: Figure, axes: Axes, middles: Sequence[tuple[str, float]
             name, (middle, 0), (0, below_pt), xycoords=("data", "axes fraction"), textcoords="offset points",
             ha="center", va="top", fontweight="bold",
         )  # fmt: skip
-
-
-def legend(figure: Figure, axes: Axes) -> None:
-    """What the colours mean, above the axes, in as few rows as there is room for."""
-    handles, words = axes.get_legend_handles_labels()
-    room = 72 * figure.get_figwidth() - 8
-    columns = max(1, min(len(words), int(room // (20 + 3.9 * max(map(len, words), default=1)))))
-    rows = ceil(len(words) / columns)
-    columns = ceil(len(words) / rows)
-    order = [i for c in range(columns) for i in range(c, len(words), columns)]  # read along the rows
-    figure.legend(
-        [handles[i] for i in order],
-        [words[i] for i in order],
-        loc="outside upper left",
-        ncols=columns,
-        handlelength=0.9,
-        handleheight=0.9,
-    )
 
 
 def _y_axis(axes: Axes, shares: bool, heights: Sequence[float]) -> None:
@@ -277,14 +298,16 @@ def _y_axis(axes: Axes, shares: bool, heights: Sequence[float]) -> None:
 
 
 def _inside(
-    axes: Axes, places: Sequence[float], base: Sequence[float], heights: Sequence[float], colour: str, room_pt: float
+    axes: Axes, places: Sequence[float], base: Sequence[float], heights: Sequence[float], fill: Fill, room_pt: float
 ) -> None:
     """Shares in percent inside the parts that have room; without decimals where the bars are narrow."""
-    ink = "white" if colour in DARK else style.INK
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.6} if fill[1] else None  # hatches would cross the digits
+    ink = style.INK if fill[1] else hatch_ink(fill[0])
+    look: dict[str, Any] = {"color": ink, "size": style.small_pt(), "bbox": box, "ha": "center", "va": "center"}
     for x, low, height in zip(places, base, heights, strict=True):
         if height >= 0.08:
             words = percent(height) if 0.68 * room_pt >= 18 else f"{100 * height:.0f}"
-            axes.text(x, low + height / 2, words, ha="center", va="center", color=ink, size=style.SMALL_PT)
+            axes.text(x, low + height / 2, words, **look)
 
 
 def _short_totals(totals: Sequence[float], unit: str, room_pt: float) -> list[str]:
@@ -305,6 +328,6 @@ def _totals(axes: Axes, places: Sequence[float], heights: Sequence[float], words
             textcoords="offset points",
             ha="center",
             va="bottom",
-            fontsize=style.SMALL_PT,
+            fontsize=style.small_pt(),
             annotation_clip=False,
         )

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from accelsim.analysis.tilings import Tilings
 from accelsim.report import style
-from accelsim.report.roofline_figure import minor_ticks, tick_label, ticks
+from accelsim.report.labels import Placer, Spot
 from accelsim.report.rows import to_csv
+from accelsim.report.sheet import Sheet
+from accelsim.report.ticks import log_axes
 from accelsim.report.words import significant
 
 if TYPE_CHECKING:
@@ -19,38 +21,25 @@ if TYPE_CHECKING:
 MARGIN = 1.6  # room around the cloud, as a factor on log axes
 
 
-def draw_tilings(
-    tilings: Tilings,
-    *,
-    width: style.Width | float = "single",
-    height_in: float | None = None,
-    figure: Figure | None = None,
-) -> tuple[Figure, Axes]:
+def draw_tilings(tilings: Tilings, *, sheet: Sheet | None = None) -> tuple[Figure, Axes]:
     """Draw every tiling as a point, attainable Gops against ops per byte of off-chip traffic, on log-log
     axes.
     """
     with style.house_style():
-        figure = figure or style.new_figure(width, height_in)
-        axes = figure.add_subplot()
+        sheet = sheet or Sheet(style.new_figure("single"))
+        axes = sheet.axes()
         _frame(axes, tilings)
         _roofs(axes, tilings)
-        _cloud(axes, tilings)
-        axes.legend(loc="lower right")
-    return figure, axes
+        sheet.legend(_cloud(axes, tilings))
+        sheet.settle()
+        _name_roof(axes, tilings)
+    return sheet.figure, axes
 
 
 def _frame(axes: Axes, tilings: Tilings) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
-
     x, y = tilings.ops_per_byte, tilings.attainable_gops
-    axes.set(xscale="log", yscale="log")
-    axes.set_xlim(float(x.min()) / MARGIN, float(x.max()) * MARGIN)
-    axes.set_ylim(float(y.min()) / MARGIN, tilings.peak_gops * MARGIN)
-    for axis, limits in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
-        axis.set_major_locator(FixedLocator(ticks(*limits, room=8)))
-        axis.set_minor_locator(FixedLocator(minor_ticks(*limits)))
-        axis.set_major_formatter(FuncFormatter(lambda value, _: tick_label(value)))
-        axis.set_minor_formatter(NullFormatter())
+    limits = float(x.min()) / MARGIN, float(x.max()) * MARGIN
+    log_axes(axes, limits, (float(y.min()) / MARGIN, tilings.peak_gops * 1.5 * MARGIN))
     axes.set_xlabel("Operational intensity (ops per off-chip byte)")
     axes.set_ylabel("Attainable performance (GOPS)")
 
@@ -62,29 +51,30 @@ def _roofs(axes: Axes, tilings: Tilings) -> None:
     if tilings.bytes_per_second is not None:
         roof = np.minimum(roof, x * tilings.bytes_per_second / 1e9)
     axes.plot(x, roof, color=style.INK, linewidth=1.0, zorder=2)
+
+
+def _name_roof(axes: Axes, tilings: Tilings) -> None:
     words = f"{tilings.architecture}, {significant(tilings.peak_gops)} GOPS"
-    axes.annotate(
-        words,
-        (high, tilings.peak_gops),
-        xytext=(-2, 3),
-        textcoords="offset points",
-        ha="right",
-        fontsize=style.SMALL_PT,
-    )
+    high = axes.get_xlim()[1]
+    low = axes.get_xlim()[0]
+    places = [high * (low / high) ** (step / 20) for step in range(20)]
+    spots = [Spot(x, tilings.peak_gops, -1.5, up, "right") for up in (1.5, 4.0) for x in places]
+    Placer(axes).put(words, spots, fontsize=style.small_pt(), color=style.INK)
 
 
-def _cloud(axes: Axes, tilings: Tilings) -> None:
+def _cloud(axes: Axes, tilings: Tilings) -> list[Any]:
     """Points that fall on one place are drawn once; the chosen one lies on top."""
     places = np.unique(np.stack([tilings.ops_per_byte, tilings.attainable_gops], axis=1), axis=0)
     count = len(tilings.tiles)
-    axes.scatter(
+    cloud = axes.scatter(
         places[:, 0], places[:, 1], s=2.0, color=style.SKY, linewidths=0, zorder=1, rasterized=True,
         label=f"{tilings.layer}: {count:,} legal tilings",
     )  # fmt: skip
-    axes.scatter(
+    chosen = axes.scatter(
         tilings.ops_per_byte[tilings.chosen], tilings.attainable_gops[tilings.chosen], s=36, marker="*",
         color=style.VERMILLION, edgecolors=style.INK, linewidths=0.4, zorder=3, label="chosen",
     )  # fmt: skip
+    return [cloud, chosen]
 
 
 def tilings_csv(tilings: Tilings) -> str:

@@ -14,7 +14,8 @@ from accelsim.report import style
 from accelsim.report.figure_data import LayerUse, layer_uses
 from accelsim.report.model import Result
 from accelsim.report.rows import Cell
-from accelsim.report.stacked_figure import axis_scale, name_bars
+from accelsim.report.sheet import Sheet
+from accelsim.report.stacked_figure import SWATCH, Fill, axis_scale, bars, name_bars, patch, recoloured
 from accelsim.report.trace import SCHEMA
 from accelsim.report.words import percent
 from accelsim.yaml_io import read_text
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BOUNDS = {"compute": style.BLUE, "memory": style.VERMILLION}
+BOUNDS = {"compute": (style.BLUE, ""), "memory": (style.VERMILLION, "////")}
 INKS = ("#FFFFFF", "#D4E6F4", "#8FC1E3", "#3E8EC4", "#0B5E98", "#06304F")  # one hue, even in lightness
 
 
 def draw_utilization(
-    results: Sequence[Result], *, over_time: bool = False, labels: Sequence[str] | None = None, figure: Figure
-) -> tuple[Figure, Any]:
+    results: Sequence[Result], *, over_time: bool = False, labels: Sequence[str] | None = None,
+    colours: Mapping[str, str] | None = None, sheet: Sheet,
+) -> tuple[Figure, Any]:  # fmt: skip
     """A panel a result: the utilization of every layer with MACs, coloured by what bounds it.
 
     ``over_time`` makes each layer as wide as its share of time, so that areas are work done; else all are
@@ -38,9 +40,10 @@ def draw_utilization(
     if not results:
         raise InputError(Fault("plot utilization", "", "there is no result to draw"))
     uses = layer_uses(results, labels)
-    panels = figure.subplots(len(results), 1, squeeze=False, sharex=over_time)[:, 0]
+    fills, figure = recoloured(BOUNDS, BOUNDS, colours), sheet.figure
+    panels = sheet.panels(len(results), over_time)
     for axes, result, layers in zip(panels, results, uses, strict=True):
-        _panel(axes, layers, over_time, figure.get_figwidth())
+        _panel(axes, layers, over_time, sheet.width_pt / 72, fills)
         _mean(axes, result.totals.utilization)
         if len(results) > 1:
             axes.set_title(layers[0].result if layers else result.network, loc="left", pad=3)
@@ -52,26 +55,24 @@ def draw_utilization(
     if len(results) == 1:
         panels[0].set_ylabel("Utilization of the MACs")
     else:
-        figure.supylabel("Utilization of the MACs", fontsize=style.TEXT_PT)
-    handles = [_patch(colour, f"bound by {bound}") for bound, colour in BOUNDS.items()]
-    figure.legend(handles=handles, loc="outside upper left", ncols=2, handlelength=0.9, handleheight=0.9)
+        figure.supylabel("Utilization of the MACs", fontsize=style.text_pt())
+    sheet.legend([patch(fill, f"bound by {bound}") for bound, fill in fills.items()], **SWATCH)
+    sheet.settle()
     return figure, panels[0] if len(results) == 1 else list(panels)
 
 
-def _panel(axes: Axes, layers: Sequence[LayerUse], over_time: bool, width_in: float) -> None:
+def _panel(
+    axes: Axes, layers: Sequence[LayerUse], over_time: bool, width_in: float, fills: Mapping[str, Fill]
+) -> None:
     from matplotlib.ticker import FuncFormatter
 
     begins = [u.begin_share if over_time else i - 0.43 for i, u in enumerate(layers)]
     ends = [u.end_share if over_time else i + 0.43 for i, u in enumerate(layers)]
-    axes.bar(
-        begins,
-        [u.utilization for u in layers],
-        width=[e - b for b, e in zip(begins, ends, strict=True)],
-        align="edge",
-        color=[BOUNDS[u.bound] for u in layers],
-        edgecolor="white",
-        linewidth=0.15,
-    )
+    for bound, fill in fills.items():
+        mine = [i for i, use in enumerate(layers) if use.bound == bound]
+        widths: Any = [ends[i] - begins[i] for i in mine]
+        heights = [layers[i].utilization for i in mine]
+        bars(axes, [begins[i] for i in mine], heights, 0.0, widths, fill, rim=0.15, align="edge")
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f}%"))
     axes.set_axisbelow(True)
@@ -86,13 +87,7 @@ def _panel(axes: Axes, layers: Sequence[LayerUse], over_time: bool, width_in: fl
 def _mean(axes: Axes, mean: float) -> None:
     """The whole network's utilization: a line, and its value above the right end."""
     axes.axhline(mean, color=style.INK, lw=0.7, ls=(0, (4, 2)), zorder=3)
-    axes.set_title(f"- - network: {percent(mean)}%", loc="right", pad=3, fontsize=style.SMALL_PT)
-
-
-def _patch(colour: str, words: str) -> Any:
-    from matplotlib.patches import Patch
-
-    return Patch(facecolor=colour, label=words)
+    axes.set_title(f"- - network: {percent(mean)}%", loc="right", pad=3, fontsize=style.small_pt())
 
 
 # ---- the array over time ---------------------------------------------------------------------------
@@ -113,13 +108,13 @@ def read_trace(path: str | Path) -> dict[str, Any]:
     return about
 
 
-def draw_heat_map(about: Mapping[str, Any], *, figure: Figure) -> tuple[Figure, Any]:
+def draw_heat_map(about: Mapping[str, Any], *, sheet: Sheet) -> tuple[Figure, Any]:
     """Rows of PEs over time, and columns: the darker, the larger the share of their PEs that is at work."""
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     array, seconds = about["array"], about["cycles"] / about["clock_hz"]
     factor, prefixed = axis_scale(seconds, "s")
-    panels = figure.subplots(2, 1, sharex=True)
+    figure, panels = sheet.figure, sheet.panels(2, True)
     inks = LinearSegmentedColormap.from_list("accelsim", INKS)
     for axes, key, lines, words in zip(
         panels,
@@ -148,8 +143,9 @@ def draw_heat_map(about: Mapping[str, Any], *, figure: Figure) -> tuple[Figure, 
     bar.ax.minorticks_off()
     bar.set_label("PEs at work", labelpad=1)
     bar.outline.set_linewidth(0.6)
-    figure.draw_without_rendering()  # lays out, once: the axis of layers would move the panels at every drawing
-    figure.set_layout_engine("none")
+    sheet.settle()
+    if sheet.given is None:
+        figure.set_layout_engine("none")  # the axis of layers would move the panels at every drawing
     return figure, list(panels)
 
 
@@ -173,7 +169,7 @@ def _mark_layers(axes: Axes, about: Mapping[str, Any], factor: float, width_in: 
                 textcoords="offset points",
                 ha="center",
                 va="bottom",
-                fontsize=style.SMALL_PT,
+                fontsize=style.small_pt(),
             )
 
 

@@ -92,7 +92,7 @@ PICTURES: dict[str, Callable[[Sample], tuple[Any, Any]]] = {
     "stalls_slide": lambda s: plot.stalls(s.apps, width="slide"),
     "utilization": lambda s: plot.utilization([s.net, s.fast], over_time=True),
     "heat_map": lambda _: plot.heat_map(trace()),
-    "pareto": lambda _: plot.pareto(points(), label="size"),
+    "pareto": lambda _: plot.pareto(points(), label_by="size"),
     "speedup": lambda s: plot.speedup([*[a for r in s.apps[:3] for a in pair(r, 1.3)], s.net, s.fast]),
     "buffers": lambda _: plot.buffers(sizes()),
 }
@@ -273,7 +273,7 @@ def test_buffers_find_the_level_that_differs(resnet50: Result) -> None:
     crossed = resnet50.totals.traffic_bytes["dram"]
     assert int(found[0]["dram_bytes"]) == crossed.read + crossed.write
     _, axes = plot.buffers([sized(2**k) for k in (18, 20)])
-    assert axes.get_xlabel() == "Size of unified buffer"
+    assert axes.get_xlabel() == "Size of unified buffer (bytes)"
     with pytest.raises(InputError, match="the size of no level differs"):
         plot.buffers([resnet50, resnet50])
     with pytest.raises(InputError, match=r"is no level \(did you mean"):

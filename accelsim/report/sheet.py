@@ -1,0 +1,196 @@
+"""What every figure stands on: a figure of its own or axes that the caller gave, its legends, and its height.
+
+The plot keeps its height: legends and lists of keys make the figure higher, not the plot lower, unless the
+height was asked for (``--height``) or is that of a slide. One maker of legends, whose columns are measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from accelsim.errors import Fault, InputError
+from accelsim.report import style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LEAST_PLOT_IN = 0.6  # a plot lower than this shows nothing
+PAD_PT = 3.0  # between a legend and the plot
+PASSES = 4  # of labelling a plot that its list of keys makes lower
+MOVED_PX = 1.0  # by how much a plot may move under its labels
+KEY_LOOK = {"handlelength": 0.0, "handletextpad": 0.0, "columnspacing": 1.0, "labelspacing": 0.15, "borderpad": 0.1}
+
+
+@dataclass
+class Sheet:
+    """Where a figure is drawn. ``given`` are the caller's axes; ``grows`` says that the figure's height is free."""
+
+    figure: Figure
+    given: Any = None
+    grows: bool = True
+    title: str = ""
+    base_in: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.base_in = self.base_in or float(self.figure.get_figheight())
+
+    def axes(self) -> Axes:
+        """The axes to draw into."""
+        axes: Axes = self.given if self.given is not None else self.figure.add_subplot()
+        if self.title:
+            axes.set_title(self.title)
+        return axes
+
+    def panels(self, count: int, shared: bool) -> list[Axes]:
+        """Axes one above the other; as many as the caller has to give where he gives his own."""
+        if self.given is None:
+            found = list(self.figure.subplots(count, 1, squeeze=False, sharex=shared)[:, 0])
+            if self.title:
+                self.figure.suptitle(self.title, fontsize=style.text_pt())
+            return found
+        given = list(self.given) if isinstance(self.given, Iterable) else [self.given]
+        if len(given) != count:
+            raise InputError(Fault("ax", "", f"{len(given)} axes given, must be {count}"))
+        self.given = given[0]
+        return given
+
+    @property
+    def width_pt(self) -> float:
+        """Room for a legend."""
+        if self.given is not None:
+            return float(self.given.get_window_extent().width * 72 / self.figure.dpi)
+        return float(72 * self.figure.get_figwidth())
+
+    @property
+    def beside(self) -> bool:
+        """Whether legends stand at the right: on pages that are wide and low."""
+        return self.given is None and tuple(self.figure.get_size_inches()) == style.figure_size("slide")
+
+    # ---- legends -----------------------------------------------------------------------------------
+
+    def legend(self, handles: Sequence[Any], **look: Any) -> None:
+        """What marks mean, above the plot in as few rows as there is room for, read along the rows."""
+        if not handles:
+            return
+        columns = self._columns([str(handle.get_label()) for handle in handles], look)
+        if self.given is not None:
+            box = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+            self.given.legend(handles=along_rows(handles, columns), ncols=columns, **box, **look)
+        elif self.beside and columns < len(handles):
+            self.figure.legend(handles=handles, loc="outside right upper", **look)
+        else:
+            self.figure.legend(handles=along_rows(handles, columns), loc="outside upper left", ncols=columns, **look)
+
+    def _columns(self, labels: Sequence[str], look: dict[str, Any]) -> int:
+        """As many columns as the width allows, of as few rows as that gives."""
+        look = {"handlelength": 1.4, "handletextpad": 0.4, "columnspacing": 1.0, "fontsize": style.text_pt(), **look}
+        em, count = look["fontsize"], len(labels)
+        entry = em * (look["handlelength"] + look["handletextpad"])
+        widths = [self._text_pt(label, em) + entry for label in labels]
+        for rows in range(1, count + 1):
+            columns = ceil(count / rows)
+            each = [max(widths[column::columns]) for column in range(columns)]
+            if sum(each) + em * look["columnspacing"] * (columns - 1) <= self.width_pt - 6:
+                return columns
+        return 1
+
+    def _text_pt(self, words: str, size_pt: float) -> float:
+        text = self.figure.text(0, 0, words, fontsize=size_pt)
+        width = float(text.get_window_extent().width) * 72 / self.figure.dpi
+        text.remove()
+        return width
+
+    def keys(self, entries: Sequence[tuple[str, str]]) -> Any:
+        """A list of what keys in the plot mean, beneath it; makes the figure as much higher as it needs."""
+        from matplotlib.lines import Line2D
+
+        if not entries:
+            return None
+        entries = sorted(entries, key=lambda entry: entry[0].startswith("–"))
+        handles = [Line2D([], [], ls="", label=words) for words, _ in entries]
+        colours = [colour for _, colour in entries]
+        look: dict[str, Any] = {**KEY_LOOK, "fontsize": style.small_pt()}
+        columns = self._columns([words for words, _ in entries], look)
+        look["ncols"] = columns
+        handles, colours = along_rows(handles, columns), along_rows(colours, columns)
+        if self.given is not None:
+            return self._keys_of_axes(handles, colours, look)
+        return self.figure.legend(handles=handles, labelcolor=colours, loc="outside lower left", **look)
+
+    def _keys_of_axes(self, handles: Sequence[Any], colours: Sequence[str], look: dict[str, Any]) -> Any:
+        first = self.given.get_legend()
+        low = self.given.get_tightbbox().y0 - self.given.get_window_extent().y0
+        down = low / self.given.get_window_extent().height
+        listed = self.given.legend(
+            handles=handles, labelcolor=colours, loc="upper left", bbox_to_anchor=(0, down), borderaxespad=0.2, **look
+        )
+        if first is not None:
+            self.given.add_artist(first)
+        return listed
+
+    # ---- height ------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Lay out, so that places in the plot are known in pixels; a free height grows by that of the legends."""
+        if self.given is None and self.grows:
+            legends = [made.get_window_extent().height / self.figure.dpi + PAD_PT / 72 for made in self.figure.legends]
+            self.figure.set_figheight(self.base_in + sum(legends))
+        self.figure.draw_without_rendering()
+        self.check_room()
+
+    def sticks_out(self, text: Any) -> bool:
+        """Whether a text is higher than the page."""
+        box = text.get_window_extent()
+        return self.given is None and bool(box.y0 < 0 or box.y1 > self.figure.bbox.height)
+
+    def check_room(self) -> None:
+        """InputError where the height that was asked for leaves the plot next to nothing."""
+        if self.given is not None or not self.figure.axes:
+            return
+        least = min(axes.get_window_extent().height for axes in self.figure.axes) / self.figure.dpi
+        if least < LEAST_PLOT_IN:
+            have = self.figure.get_figheight()
+            words = f"{have:g} inches leave the plot {max(least, 0):.2g}, it needs {have + LEAST_PLOT_IN - least:.2g} in all"
+            raise InputError(Fault("figure", "height", words))
+
+
+def along_rows(items: Sequence[Any], columns: int) -> list[Any]:
+    """Items in the order in which a legend, which fills its columns one by one, shows them along its rows."""
+    rows = ceil(len(items) / columns)
+    if rows == 1:
+        return list(items)
+    full = len(items) % columns or columns  # matplotlib gives the first columns a row more
+    heights = [rows if c < full else rows - 1 for c in range(columns)]
+    grid = [items[r * columns : (r + 1) * columns] for r in range(rows)]
+    return [grid[r][c] for c, height in enumerate(heights) for r in range(height)]
+
+
+def label(sheet: Sheet, axes: Axes, name: Callable[[], Sequence[tuple[str, str]]]) -> None:
+    """Lay out, name what stands in the plot by ``name``, which returns what its keys mean, and list these beneath.
+
+    Where the figure cannot grow, the list takes room of the plot, which is then labelled again.
+    """
+    sheet.settle()
+    listed = None
+    for _ in range(PASSES):
+        known, before = {*axes.texts, *axes.lines}, _size(axes)
+        entries = name()
+        if listed is not None:
+            listed.remove()
+        listed = sheet.keys(entries)
+        sheet.settle()
+        if max(abs(a - b) for a, b in zip(_size(axes), before, strict=True)) < MOVED_PX:
+            return
+        for artist in {*axes.texts, *axes.lines} - known:
+            artist.remove()
+    name()
+
+
+def _size(axes: Axes) -> tuple[float, float]:
+    """Width and height of a plot in pixels."""
+    box = axes.get_window_extent()
+    return float(box.width), float(box.height)
