@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 SCHEMAS = ("network", "arch", "mapping", "recipe", "sweep")
 LISTS = ("archs", "networks", "dataflows", "formats")
 PLOTS = ("energy", "stalls", "utilization", "pareto", "speedup", "buffers", "gallery")
+MOST_INCHES = 100  # a figure's height
 NARROWEST = 40  # columns that a table needs to say anything
 RESULT = "a folder of simulate --out, or its report.json"
 EXAMPLES = {
@@ -330,9 +331,12 @@ def _positive(text: str) -> int:
 
 
 def _inches(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 100:
-        raise argparse.ArgumentTypeError(f"{text} inches is no height, must be above 0")
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value <= MOST_INCHES:
+        raise argparse.ArgumentTypeError(f'"{text}" is no height, must be inches above 0, at most {MOST_INCHES}')
     return value
 
 

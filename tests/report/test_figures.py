@@ -226,7 +226,7 @@ def test_a_front_is_of_one_network() -> None:
     ]  # fmt: skip
     found = find_points(table, "cycles", "energy_total_pj")
     assert found.fronts == {"small": [0, 1], "large": [3, 4]}
-    figure, _ = plot.pareto(table, label="network")
+    figure, _ = plot.pareto(table, label_by="network")
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
     assert {"Pareto front of small (2)", "Pareto front of large (2)"} <= set(texts)
 
