@@ -172,6 +172,7 @@ def test_a_written_name_must_end_in_a_known_suffix(capsys: pytest.CaptureFixture
     assert "must end in .yaml, .npz or .onnx" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_three_engines_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "few.yaml"
     text = RECIPE.read_text(encoding="utf-8").replace("../../workloads", str(ROOT / "workloads"))

@@ -163,6 +163,7 @@ def control(layer: LayerResult) -> LayerResult:
     return layer.model_copy(update={"effective_macs": 0, "accumulator_overflows": 0})
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(networks(), arrays())
 def test_both_modes_give_the_same_counters(network: Network, arch: Architecture) -> None:

@@ -106,6 +106,7 @@ def check_rows(rows: list[dict[str, Any]], keys: list[str], *arguments: Any, **o
             assert row["reason"] == said, overrides
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=SLOW)
 @given(networks(), st.sampled_from(ENGINES), mappings(), st.data())
 def test_a_point_of_a_sweep_is_what_simulate_says(
@@ -126,6 +127,7 @@ def test_a_point_of_a_sweep_is_what_simulate_says(
     check_rows(table.rows, keys, *inputs, **(options | {"layers": options["layers"] or None}))
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None, suppress_health_check=SLOW)
 @given(networks(), st.sampled_from(ENGINES), mappings(), st.sampled_from(["conv", "fc"]), st.sampled_from([1, 3]))
 def test_a_tiling_is_what_simulate_says(

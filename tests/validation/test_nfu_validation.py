@@ -16,6 +16,7 @@ def test_published_figures(name: str) -> None:
     assert not outside
 
 
+@pytest.mark.slow
 def test_conv5_is_bound_by_memory() -> None:
     rows = {row.what: row for row in run_validations(["diannao"])[0].rows}
     assert rows["CONV5, cycles with memory"].simulated > 2 * rows["CONV5, ideal cycles"].simulated
