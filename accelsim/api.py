@@ -34,11 +34,18 @@ Source = str | Path
 Inputs = Iterable[Source] | Mapping[str, Any]
 
 
-def load_network(source: Source, *, batch: int | None = None, overrides: Mapping[str, Any] | None = None) -> Network:
+def load_network(
+    source: Source, *, batch: int | None = None, overrides: Mapping[str, Any] | None = None,
+    dims: Mapping[str, int] | None = None,
+) -> Network:  # fmt: skip
     """Read a network: a name under ``workloads/`` or a .yaml, .onnx or SCALE-Sim .csv file.
 
-    ``overrides`` are as for ``--set``, e.g. ``{"workload.precision.weight": "int4"}``. Raises `InputError`.
+    ``overrides`` are as for ``--set``, e.g. ``{"workload.precision.weight": "int4"}``. ``dims`` are sizes that
+    an ONNX model leaves open, by their names or as ``INPUT.AXIS``: ``{"sequence": 128, "pixels.2": 224}`` (as overrides:
+    ``workload.dims.sequence``). Raises `InputError`.
     """
+    sizes = {f"workload.dims.{name}": size for name, size in (dims or {}).items()}
+    overrides = {**(overrides or {}), **sizes}
     catalogue.require_roots(overrides, ("workload",))
     return catalogue.load_network(source, batch=batch, overrides=overrides)[0]
 
@@ -112,7 +119,7 @@ def simulate_full(
 
         net = with_measured_densities(net, arrays, seed)
     run = run_ready(net, hardware, fixed, values, seed, command, recorder, arrays, given)
-    named = _model_outputs(network, net, run.outputs) if values else {}
+    named = _model_outputs(network, net, run.outputs, overrides or {}) if values else {}
     return replace(run, notes=(*notes, *run.notes), model_outputs=named)
 
 
@@ -214,13 +221,15 @@ def selected(network: Network, names: Iterable[str]) -> Network:
     return network.select(wanted) if wanted else network
 
 
-def _model_outputs(source: Source | Network, network: Network, outputs: Mapping[str, Array]) -> dict[str, Array]:
+def _model_outputs(
+    source: Source | Network, network: Network, outputs: Mapping[str, Array], overrides: Mapping[str, Any]
+) -> dict[str, Array]:
     """The outputs of an ONNX model as the model has them, beside those of its layers."""
     if isinstance(source, Network) or Path(source).suffix.lower() != ".onnx":
         return {}
     from accelsim.frontends.onnx import model_outputs
 
-    return model_outputs(Path(source), network, outputs)
+    return model_outputs(Path(source), network, outputs, catalogue.dims_of(overrides))
 
 
 def _outputs(runs: Iterable[LayerRun]) -> dict[str, Array]:

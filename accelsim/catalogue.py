@@ -192,12 +192,13 @@ def load_network(
     if suffix == ".onnx":
         from accelsim.frontends.onnx import read_onnx_with_notes
 
-        network, notes = read_onnx_with_notes(path)
+        dims, changes = _dims(changes)
+        network, notes = read_onnx_with_notes(path, dims)
         runtime, changes = _runtime(changes)
         if values:
             from accelsim.frontends.onnx_values import with_values
 
-            network, notes = with_values(network, path, runtime), []
+            network, notes = with_values(network, path, runtime, dims), []
         else:
             network = _with_scales_unread(network)
         return _noted(_changed(network, changes), changes, notes)
@@ -221,6 +222,23 @@ def _read_again(network: Network, changes: Mapping[KeyPath, Any]) -> tuple[Netwo
     if network.origin is not None and _read_yaml(network.origin)[0] == network:
         return _read_yaml(_overridden(network.origin, changes, "workload"))
     return _noted(_changed(network, changes), changes, [])
+
+
+def dims_of(overrides: Overrides) -> dict[str, int]:
+    """The sizes of an ONNX model that ``overrides`` set: ``workload.dims.NAME``."""
+    return _dims(_under(overrides, "workload"))[0]
+
+
+def _dims(changes: Mapping[KeyPath, Any]) -> tuple[dict[str, int], dict[KeyPath, Any]]:
+    """``workload.dims.NAME``, sizes that an ONNX model leaves open (a name may have dots), and the other changes."""
+    dims = {".".join(map(str, keys[1:])): value for keys, value in changes.items() if keys[0] == "dims"}
+    faults = [
+        Fault("--dim", name, f"is {size!r}, must be a whole number of at least 1")
+        for name, size in dims.items() if not isinstance(size, int) or isinstance(size, bool) or size < 1
+    ]  # fmt: skip
+    if faults:
+        raise InputError(faults)
+    return dims, {keys: value for keys, value in changes.items() if keys[0] != "dims"}
 
 
 def _runtime(changes: Mapping[KeyPath, Any]) -> tuple[Any, dict[KeyPath, Any]]:

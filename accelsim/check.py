@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,15 @@ READERS: dict[str, Callable[[Document], Any]] = {
     "accelsim.recipe/1": read_recipe,
     "accelsim.sweep/1": spec_of,
 }
-OTHERS: dict[str, Callable[[Path], Any]] = {".csv": read_scalesim_topology, ".cfg": read_scalesim_cfg, ".onnx": read_onnx}
+OTHERS: dict[str, Callable[[Path], Any]] = {".csv": read_scalesim_topology, ".cfg": read_scalesim_cfg}
 
 
-def check_file(path: Path) -> list[Fault]:
-    """All faults of the file at ``path``; none if it is in order."""
+def check_file(path: Path, dims: Mapping[str, int] | None = None) -> list[Fault]:
+    """All faults of the file at ``path``; none if it is in order. ``dims``: sizes that an ONNX model leaves open."""
     try:
+        if path.suffix.lower() == ".onnx":
+            read_onnx(path, dims)
+            return []
         if (read := OTHERS.get(path.suffix.lower())) is not None:
             read(path)
             return []

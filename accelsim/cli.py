@@ -209,6 +209,7 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], dest="assignments", metavar="KEY=VALUE",
         help="override any key, e.g. compression.prune.density=0.2 or arch.engine.pes=32 (repeatable)",
     )  # fmt: skip
+    _dims(sub)
     sub.add_argument("-o", "--output", required=True, metavar="FILE", help=".yaml (its arrays beside it), .npz or .onnx")
     sub.add_argument("--batch", type=_positive, metavar="N", help="replaces the network's batch")
     sub.add_argument(
@@ -257,6 +258,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("source", metavar="SOURCE",
                      help=".onnx, SCALE-Sim .csv topology or .cfg, or a sparse matrix: .npz, .mtx or .smtx")  # fmt: skip
     sub.add_argument("-o", "--output", required=True, metavar="FILE.yaml", help="the YAML")
+    _dims(sub)
     sub.add_argument("--values", action="store_true", help="write an ONNX model's weights and scales too, to an .npz")
 
     sub = command("validate", _validate, "hold the simulator against published figures")
@@ -265,6 +267,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("check", _check, "print every fault of YAML, ONNX and SCALE-Sim files, with its place")
     sub.add_argument("files", nargs="+", metavar="FILE", help="networks, architectures, mappings, recipes, sweeps; .csv, .cfg")
+    _dims(sub)
 
     sub = command("list", _list, "list what is known by name")
     sub.add_argument("what", metavar="WHAT", choices=LISTS, help=", ".join(LISTS))
@@ -298,6 +301,22 @@ def _work(sub: argparse.ArgumentParser) -> None:
         "--set", action="append", default=[], dest="assignments", metavar="KEY=VALUE",
         help="override any key, e.g. arch.engine.rows=8 or mapping.conv1.tile.K=64 (repeatable)",
     )  # fmt: skip
+    _dims(sub)
+
+
+def _dims(sub: argparse.ArgumentParser) -> None:
+    """Sizes of an ONNX model, which are overrides: NAME=SIZE is ``workload.dims.NAME=SIZE``."""
+    sub.add_argument(
+        "--dim", action="append", default=[], dest="assignments", type=_dim, metavar="NAME=SIZE",
+        help="a size that an ONNX model leaves open, by its name or as INPUT.AXIS=SIZE (repeatable)",
+    )  # fmt: skip
+
+
+def _dim(text: str) -> str:
+    name, _, size = text.rpartition("=")
+    if not name or not size.isdigit() or int(size) < 1:
+        raise argparse.ArgumentTypeError(f"is {text!r}, must be NAME=SIZE or INPUT.AXIS=SIZE, SIZE a whole number of at least 1")
+    return f"workload.dims.{text}"
 
 
 def _space(sub: argparse.ArgumentParser) -> None:
@@ -320,6 +339,7 @@ def _space(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--set", action="append", default=[], dest="assignments", metavar="KEY=VALUE", help="for every point (repeatable)"
     )
+    _dims(sub)
     sub.add_argument("--values", action="store_true", help="let the operands flow through the registers")
     sub.add_argument("--seed", type=_whole, metavar="N", help="of operands that no file gives, and of samplers (default 0)")
 
@@ -657,10 +677,11 @@ def _convert(options: argparse.Namespace) -> None:
     if options.values:
         _convert_with_values(options)
         return
+    from accelsim.catalogue import dims_of, parse_overrides
     from accelsim.frontends.convert import convert_all
     from accelsim.report.files import write_file
 
-    made = convert_all(Path(options.source), Path(options.output))
+    made = convert_all(Path(options.source), Path(options.output), dims_of(parse_overrides(options.assignments)))
     for note in made.notes:
         print(f"note: {note}", file=sys.stderr)
     written = [str(write_file(path, content)) for path, content in made.files.items()]
@@ -668,10 +689,10 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _convert_with_values(options: argparse.Namespace) -> None:
-    from accelsim.catalogue import load_network
+    from accelsim.catalogue import load_network, parse_overrides
     from accelsim.compression.save import save_network
 
-    network, _ = load_network(options.source, values=True)
+    network, _ = load_network(options.source, overrides=parse_overrides(options.assignments), values=True)
     print(f"written: {', '.join(str(path) for path in save_network(network, options.output))}")
 
 
@@ -687,9 +708,11 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> None:
+    from accelsim.catalogue import dims_of, parse_overrides
     from accelsim.check import check_file
 
-    faults = [fault for path in options.files for fault in check_file(Path(path))]
+    dims = dims_of(parse_overrides(options.assignments))
+    faults = [fault for path in options.files for fault in check_file(Path(path), dims)]
     if faults:
         raise InputError(faults)
     print(f"{len(options.files)} {'file is' if len(options.files) == 1 else 'files are'} in order")

@@ -123,7 +123,7 @@ def compress(
     document = None if isinstance(recipe, Recipe) else recipe_document(recipe, overrides or {})
     rules = recipe if isinstance(recipe, Recipe) else read_recipe(_present(document))
     loaded = _loaded(network, batch, overrides or {})
-    result = _compressed(loaded, rules, document, _scales(network, loaded))
+    result = _compressed(loaded, rules, document, _scales(network, loaded, overrides or {}))
     if output is not None:
         result.save(output)
     return result
@@ -141,13 +141,14 @@ def _loaded(network: str | Path | Network, batch: int | None, overrides: Mapping
     return load_network(network, batch=batch, overrides=overrides, values=True)[0]
 
 
-def _scales(source: str | Path | Network, network: Network) -> dict[str, Array]:
+def _scales(source: str | Path | Network, network: Network, overrides: Mapping[str, Any]) -> dict[str, Array]:
     """Batch normalizations' scales, which an ONNX model has and its network no more: they are folded."""
     if isinstance(source, Network) or Path(source).suffix.lower() != ".onnx":
         return {}
+    from accelsim.catalogue import dims_of
     from accelsim.frontends.onnx_values import batch_norm_scales
 
-    return batch_norm_scales(network, Path(source))
+    return batch_norm_scales(network, Path(source), dims_of(overrides))
 
 
 def _compressed(network: Network, recipe: Recipe, document: Document | None, scales: dict[str, Array]) -> Compression:

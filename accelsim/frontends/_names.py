@@ -17,6 +17,10 @@ class NameTable:
         self._taken: set[str] = set()
         self._next: dict[str, int] = {}
 
+    def release(self, name: str) -> None:
+        """Take back a name that was handed out for nothing."""
+        self._taken.discard(name)
+
     def unique(self, text: str, otherwise: str) -> str:
         """A clean name made from ``text``, or from ``otherwise`` where ``text`` has no usable character."""
         base = clean_name(text) or clean_name(otherwise) or "layer"

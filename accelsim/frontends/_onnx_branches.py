@@ -1,9 +1,15 @@
-"""Subgraphs: what they read from outside of them, and an If whose condition is known written out."""
+"""Graphs inside of nodes, and nodes written out as others: what a branch, a loop or a function stands for.
+
+A `Piece` is the nodes that take the place of one. Their inner names get a prefix that no other name has (a name that the
+node makes), so that pieces can be put into the graph, and into each other, as they are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 
 def subgraphs(node: Any) -> list[Any]:
@@ -24,65 +30,91 @@ def reads(node: Any) -> Iterator[str]:
 def captures(node: Any) -> Iterator[str]:
     """What the subgraphs of a node read from outside of them."""
     for graph in subgraphs(node):
-        own = _made_inside(graph)
+        own = made_inside(graph)
         for inner in graph.node:
             yield from (name for name in reads(inner) if name not in own)
         yield from (output.name for output in graph.output if output.name not in own)
 
 
-def _made_inside(graph: Any) -> set[str]:
+def made_inside(graph: Any) -> set[str]:
+    """The names that a graph itself gives: its inputs, constants and results."""
     names = {name for node in graph.node for name in node.output}
     return names | {entry.name for entry in (*graph.input, *graph.initializer)}
 
 
-def chosen_branch(node: Any, condition: bool) -> Any:
-    """The graph that an If runs."""
-    key = "then_branch" if condition else "else_branch"
-    return next((entry.g for entry in node.attribute if entry.name == key), None)
+def graph_attribute(node: Any, key: str) -> Any:
+    """The graph that a node has under ``key``."""
+    return next((entry.g for entry in node.attribute if entry.name == key and entry.HasField("g")), None)
 
 
-def write_out(onnx: Any, graph: Any, chosen: Iterable[tuple[Any, Any]]) -> None:
-    """Put the nodes of the branches that are chosen in the places of their If nodes."""
-    branches = {node.output[0]: branch for node, branch in chosen}
-    nodes = []
-    for node in graph.node:
-        branch = branches.get(node.output[0]) if node.output and node.op_type == "If" else None
-        nodes += [node] if branch is None else _inlined(onnx, graph, node, branch)
-    copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del graph.node[:]
-    graph.node.extend(copies)
-
-
-def _inlined(onnx: Any, graph: Any, node: Any, branch: Any) -> list[Any]:
-    """The nodes of a branch, its inner names made unique and its outputs those of the If."""
-    prefix = f"{node.name or node.output[0]}/"
-    names = {name: f"{prefix}{name}" for name in _made_inside(branch) if name}
-    made = {name for inner in branch.node for name in inner.output}
-    for outer, inner in zip(node.output, branch.output, strict=False):
-        if outer and inner.name in made and names[inner.name].startswith(prefix):
-            names[inner.name] = outer
-    for tensor in branch.initializer:
-        copy = graph.initializer.add()
-        copy.CopyFrom(tensor)
-        copy.name = names[tensor.name]
-    result = [onnx.NodeProto.FromString(inner.SerializeToString()) for inner in branch.node]
-    for inner in result:
-        _rename(inner, names)
-    for outer, inner in zip(node.output, branch.output, strict=False):
-        source = names.get(inner.name, inner.name)
-        if outer and source != outer:
-            result.append(onnx.helper.make_node("Identity", [source], [outer]))
-    return result
-
-
-def _rename(node: Any, names: Mapping[str, str]) -> None:
+def rename(node: Any, names: Mapping[str, str]) -> None:
+    """Give a node's inputs and outputs other names, also where its subgraphs read them."""
     for field in (node.input, node.output):
         for place, name in enumerate(field):
             field[place] = names.get(name, name)
     for graph in subgraphs(node):
-        own = _made_inside(graph)
+        own = made_inside(graph)
         outside = {name: new for name, new in names.items() if name not in own}
         for inner in graph.node:
-            _rename(inner, outside)
+            rename(inner, outside)
         for output in graph.output:
             output.name = outside.get(output.name, output.name)
+
+
+class Piece:
+    """Nodes, and the constants that they read, in the place of the node ``proto``."""
+
+    def __init__(self, onnx: Any, proto: Any) -> None:
+        self.onnx = onnx
+        self.prefix = next((f"{name}/" for name in proto.output if name), "")
+        self.label = proto.name or self.prefix.rstrip("/")
+        self.nodes: list[Any] = []
+        self.tensors: list[Any] = []
+
+    def constant(self, value: Any) -> str:
+        """The name of a constant that holds ``value``."""
+        name = f"{self.prefix}constant{len(self.tensors)}"
+        self.tensors.append(self.onnx.numpy_helper.from_array(np.asarray(value, order="C"), name))
+        return name
+
+    def integers(self, *values: int) -> str:
+        return self.constant(np.asarray(values, np.int64))
+
+    def node(self, op: str, inputs: Sequence[str], outputs: int | Sequence[str] = 1, **attributes: Any) -> list[str]:
+        """Append a node; the names of its outputs, made up where only their number is given."""
+        place = f"{len(self.nodes)}"
+        made = [f"{self.prefix}{op}{place}.{i}" for i in range(outputs)] if isinstance(outputs, int) else list(outputs)
+        name = f"{self.label}/{op}" if not isinstance(outputs, int) else f"{self.label}/{op}{place}"
+        self.nodes.append(self.onnx.helper.make_node(op, list(inputs), made, name=name, **attributes))
+        return made
+
+    def one(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """Append a node; the name of its one output."""
+        return self.node(op, inputs, **attributes)[0]
+
+    def inline(self, graph: Any, given: Sequence[str], prefix: str = "") -> list[str]:
+        """Append the nodes of ``graph``, its inputs being ``given``; what its outputs are called here."""
+        prefix = f"{self.prefix}{prefix}"
+        names = {name: f"{prefix}{name}" for name in made_inside(graph) if name}
+        names |= {entry.name: name for entry, name in zip(graph.input, given, strict=False)}
+        for tensor in graph.initializer:
+            self.tensors.append(self._copy(tensor))
+            self.tensors[-1].name = names[tensor.name]
+        self.copy(graph.node, names)
+        return [names.get(output.name, output.name) for output in graph.output]
+
+    def copy(self, nodes: Iterable[Any], names: Mapping[str, str]) -> None:
+        """Append copies of ``nodes`` under other names."""
+        for node in nodes:
+            self.nodes.append(self._copy(node))
+            rename(self.nodes[-1], names)
+
+    def give(self, sources: Iterable[str], outputs: Iterable[str]) -> None:
+        """Let ``outputs`` be other names of ``sources``."""
+        for source, output in zip(sources, outputs, strict=False):
+            if output and source != output:
+                self.nodes.append(self.onnx.helper.make_node("Identity", [source], [output]))
+
+    @staticmethod
+    def _copy(proto: Any) -> Any:
+        return type(proto).FromString(proto.SerializeToString())

@@ -78,7 +78,14 @@ class Unknown:
     constant: bool
 
 
-Value = Tensor | Constant | Scalar | Unknown
+@dataclass(frozen=True)
+class Sequenced:
+    """A sequence of tensors, by their names; it is gone when what reads it is written out."""
+
+    items: tuple[str, ...]
+
+
+Value = Tensor | Constant | Scalar | Unknown | Sequenced
 
 
 @dataclass(frozen=True)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any
 
 from accelsim.errors import Fault
+from accelsim.frontends._onnx_dims import named
 from accelsim.frontends._onnx_model import Constant, OnnxFile
 from accelsim.workload.ops import Shape
 
 # Which inputs of an operator are trained in every model: a graph's input that is read as nothing else is one of those.
 _TRAINED = {
     "Conv": (1, 2), "ConvInteger": (1,), "QLinearConv": (3, 8), "Gemm": (2,), "PRelu": (1,), "LayerNormalization": (1, 2),
-    "BatchNormalization": (1, 2, 3, 4), "LSTM": (1, 2, 3, 5, 6, 7), "GRU": (1, 2, 3, 5),
+    "BatchNormalization": (1, 2, 3, 4), "LSTM": (1, 2, 3, 7), "GRU": (1, 2, 3), "RNN": (1, 2, 3),
 }  # fmt: skip
 
 
@@ -32,8 +34,8 @@ def graph_inputs(file: OnnxFile, known: Collection[str]) -> GraphInputs:
     used = [entry for entry in file.graph.input if entry.name not in known and file.uses[entry.name]]
     trained = [entry for entry in used if _is_trained(file, entry.name)]
     used = [entry for entry in used if entry not in trained]
-    axes = _sequence_inputs(file)
-    symbol = next((_symbol(entry, axes.get(entry.name, 0)) for entry in used), "")
+    axes = file.sequences
+    symbol = next((_symbol(entry, axes.get(entry.name, 0)) for entry in used if entry.type.tensor_type.shape.dim), "")
     faults: list[Fault] = []
     found = []
     for entry in used:
@@ -41,7 +43,8 @@ def graph_inputs(file: OnnxFile, known: Collection[str]) -> GraphInputs:
         if shape is not None:
             found.append((entry, shape, axes.get(entry.name, 0)))
     weights = [_weights(file, entry, faults) for entry in trained]
-    batch = 1 if not found or _multiplies_inputs(file, {entry.name for entry in used}) else found[0][1][found[0][2]]
+    found.sort(key=lambda entry: not entry[1])  # the batch is not in a scalar
+    batch = 1 if not found or not found[0][1] or _has_no_batch(file, {entry.name for entry in used}) else found[0][1][found[0][2]]
     return GraphInputs(batch, tuple(found), tuple(w for w in weights if w is not None), tuple(faults))
 
 
@@ -65,14 +68,10 @@ def _weights(file: OnnxFile, entry: Any, faults: list[Fault]) -> Constant | None
     return Constant(entry.name, sizes, int(entry.type.tensor_type.elem_type))
 
 
-def _sequence_inputs(file: OnnxFile) -> dict[str, int]:
-    """Inputs read by an LSTM or GRU in ONNX's own layout, steps first: their batch is axis 1."""
-    nodes = (n for n in file.nodes if n.op_type in ("LSTM", "GRU") and n.input)
-    return {n.input[0]: 1 for n in nodes if not any(a.name == "layout" and a.i for a in n.attribute)}
-
-
-def _multiplies_inputs(file: OnnxFile, names: set[str]) -> bool:
-    """Whether a product's operands are both inputs of the graph: no axis of theirs is the batch then."""
+def _has_no_batch(file: OnnxFile, names: set[str]) -> bool:
+    """Whether a product's operands are both inputs of the graph, or a Scan goes along one: no first axis is the batch then."""
+    if names & file.scanned:
+        return True
     products = (n for n in file.nodes if n.op_type in ("MatMul", "Gemm", "MatMulInteger"))
     ranks = {entry.name: len(entry.type.tensor_type.shape.dim) for entry in file.graph.input}
     return any(
@@ -91,17 +90,17 @@ def _shape(file: OnnxFile, entry: Any, axis: int, symbol: str, faults: list[Faul
         return None
     sizes, open_sizes = [], []
     for index, dim in enumerate(entry.type.tensor_type.shape.dim):
-        is_batch = index == axis or (dim.dim_param and dim.dim_param == symbol)
+        is_batch = index == axis or (named(dim) and named(dim) == symbol)
         size = 1 if is_batch and dim.dim_value < 1 else int(dim.dim_value)  # some exporters write 0 or -1
         sizes.append(size)
         if size < 1:
-            open_sizes.append(dim.dim_param or f"axis {index}")
-    if len(sizes) <= axis:
+            open_sizes.append((named(dim) or f"axis {index}", named(dim) or f"{entry.name}.{index}"))
+    if sizes and len(sizes) <= axis:
         fault(f"has the shape {sizes}, which has no batch")
     elif open_sizes:
-        fault(f"has no number for {', '.join(open_sizes)}; set it in the model "
-              "(python -m onnxruntime.tools.make_dynamic_shape_fixed)")  # fmt: skip
-    return None if open_sizes or len(sizes) <= axis else tuple(sizes)
+        asked = " ".join(f"--dim {quote(name)}=SIZE" for _, name in open_sizes)
+        fault(f"has no number for {', '.join(words for words, _ in open_sizes)}; say {asked}")
+    return None if open_sizes or (len(sizes) <= axis and sizes) else tuple(sizes)
 
 
 def _symbol(entry: Any, axis: int) -> str:

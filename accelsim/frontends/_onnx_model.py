@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from accelsim import reading
 from accelsim.errors import Fault, InputError
-from accelsim.frontends._onnx_branches import reads, write_out
+from accelsim.frontends._onnx_branches import Piece, reads, subgraphs
+from accelsim.frontends._onnx_dims import Dims, set_dims, whole_numbers
 from accelsim.workload.ops import Shape
 from accelsim.workload.precision import NumberFormat, parse_format
 
@@ -40,12 +41,15 @@ _CONSTANT_KEYS = {
 
 # Operators whose value may be computed while reading: pure, and bounded by the shapes that inference gives.
 FOLDABLE = frozenset({
-    "Abs", "Add", "And", "Cast", "CastLike", "Ceil", "Clip", "Concat", "ConstantOfShape", "CumSum",
-    "DequantizeLinear", "Div", "Equal", "Exp", "Expand", "Flatten", "Floor", "Gather", "GatherElements",
-    "Greater", "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Log", "Max", "Min", "Mod", "Mul",
-    "Neg", "NonZero", "Not", "Or", "Pow", "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceMin",
-    "ReduceProd", "ReduceSum", "Reshape", "Round", "ScatterND", "Shape", "Sign", "Size", "Slice", "Split",
-    "Sqrt", "Squeeze", "Sub", "Sum", "Tile", "Transpose", "Trilu", "Unsqueeze", "Where", "Xor",
+    "Abs", "Acos", "Add", "And", "ArgMax", "ArgMin", "Asin", "Atan", "BlackmanWindow", "Cast", "CastLike", "Ceil", "Clip",
+    "Compress", "Concat", "ConstantOfShape", "Cos", "Cosh", "CumSum", "DFT", "DepthToSpace", "DequantizeLinear", "Div",
+    "Einsum", "Equal", "Erf", "Exp", "Expand", "EyeLike", "Flatten", "Floor", "Gather", "GatherElements", "GatherND",
+    "Gemm", "Greater", "GreaterOrEqual", "HammingWindow", "HannWindow", "Identity", "IsInf", "IsNaN", "Less", "LessOrEqual",
+    "Log", "MatMul", "Max", "MelWeightMatrix", "Min", "Mod", "Mul", "Neg", "NonZero", "Not", "OneHot", "Or", "Pad", "Pow",
+    "Range", "Reciprocal", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum",
+    "ReduceSumSquare", "Relu", "Reshape", "ReverseSequence", "Round", "ScatterElements", "ScatterND", "Shape", "Sigmoid",
+    "Sign", "Sin", "Sinh", "Size", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Sum", "Tan", "Tanh", "Tile",
+    "TopK", "Transpose", "Trilu", "Unique", "Unsqueeze", "Where", "Xor",
 })  # fmt: skip
 
 
@@ -185,14 +189,25 @@ def first_line(error: BaseException, limit: int = 200) -> str:
 class OnnxFile:
     """A parsed ONNX model: live nodes in order, constants, and who reads what."""
 
-    def __init__(self, path: Path, data: bytes) -> None:
+    def __init__(self, path: Path, data: bytes, dims: Dims | None = None) -> None:
         self.source = str(path)
         self.folder = path.parent
         self.onnx = import_onnx(self.source)
         self.model = self._parse(data)
         self.graph = self.model.graph
+        faults = set_dims(self.onnx, self.graph, dims or {})
+        if faults:
+            raise InputError(faults)
+        self.open_scalars = whole_numbers(self.graph)
         self.opset = self._opset()
         self._index()
+        self.sequences = self._sequences()
+        self.scanned = {name for node in self.nodes if node.op_type == "Scan" for name in node.input}
+
+    def _sequences(self) -> dict[str, int]:
+        """Inputs read by an LSTM, GRU or RNN in ONNX's own layout, steps first: their batch is axis 1."""
+        nodes = (n for n in self.nodes if n.op_type in ("LSTM", "GRU", "RNN") and n.input)
+        return {n.input[0]: 1 for n in nodes if not any(a.name == "layout" and a.i for a in n.attribute)}
 
     def _index(self) -> None:
         """Who makes and reads what."""
@@ -207,10 +222,54 @@ class OnnxFile:
             for name in dict.fromkeys(reads(node)):
                 self.readers.setdefault(name, []).append(node)
 
-    def write_out(self, chosen: Iterable[tuple[Any, Any]]) -> None:
-        """Replace If nodes by the branch that each runs."""
-        write_out(self.onnx, self.graph, chosen)
+    def admit(self, piece: Piece) -> None:
+        """Take the nodes and constants of a piece in, for the rest of this reading."""
+        self.tensors |= {tensor.name: tensor for tensor in piece.tensors}
+        self.graph.initializer.extend(piece.tensors)
+        for node in piece.nodes:
+            self.uses.update(reads(node))
+            self.makers |= dict.fromkeys((name for name in node.output if name), node)
+            for name in dict.fromkeys(reads(node)):
+                self.readers.setdefault(name, []).append(node)
+
+    def write_out(self, nodes: Iterable[Any]) -> None:
+        """Let ``nodes`` be those of the graph, and look at them anew."""
+        copies = [self.onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
+        del self.graph.node[:]
+        self.graph.node.extend(copies)
         self._index()
+
+    def has_function(self, node: Node) -> bool:
+        """Whether ONNX says what ``node`` is in terms of other operators."""
+        schema = self._schema(node.op) if node.domain in ("", "ai.onnx") and not node.is_quantized else None
+        return schema is not None and bool(schema.has_function or schema.has_context_dependent_function)
+
+    def function(self, proto: Any, types: Iterable[tuple[int, Shape] | None]) -> Any:
+        """The function that is ``proto``, its attributes bound; ``types``: of its inputs."""
+        schema = self._schema(proto.op_type)
+        try:
+            function = self._body(schema, proto, types)
+        except Exception as error:  # what the C++ side raises for a node that it cannot write out
+            raise NotModelledError(f"ONNX has no function for it: {first_line(error)}") from None
+        given = {name: entry.default_value for name, entry in schema.attributes.items() if entry.default_value.name}
+        given |= {entry.name: entry for entry in (*function.attribute_proto, *proto.attribute)}
+        for node in function.node:
+            _bind(node, given)
+        return function
+
+    def _body(self, schema: Any, proto: Any, types: Iterable[tuple[int, Shape] | None]) -> Any:
+        versions = schema.function_opset_versions or schema.context_dependent_function_opset_versions
+        version = max([v for v in versions if v <= self.opset], default=min(versions))
+        if schema.function_opset_versions:
+            function = schema.get_function_with_opset_version(version)
+            return type(function).FromString(function.SerializeToString()) if not isinstance(function, bytes) else (
+                self.onnx.FunctionProto.FromString(function))
+        helper = self.onnx.helper
+        typed = [helper.make_tensor_type_proto(*found) if found else self.onnx.TypeProto() for found in types]
+        found = schema.get_context_dependent_function_with_opset_version(
+            version, proto.SerializeToString(), [entry.SerializeToString() for entry in typed]
+        )
+        return self.onnx.FunctionProto.FromString(found)
 
     def fail(self, message: str, key: str = "") -> InputError:
         return InputError(Fault(self.source, key, message))
@@ -402,6 +461,21 @@ class OnnxFile:
                 return [np.asarray(value) for value in ReferenceEvaluator(model).run(None, feeds)]
         except Exception as error:  # the reference raises whatever numpy does
             raise NotModelledError(f"it cannot be computed from its constants: {first_line(error)}") from None
+
+
+def _bind(node: Any, given: Mapping[str, Any]) -> None:
+    """Give a function's node the attributes that it takes from the function's."""
+    bound = []
+    for entry in node.attribute:
+        source = given.get(entry.ref_attr_name) if entry.ref_attr_name else entry
+        if source is not None:
+            bound.append(type(entry).FromString(source.SerializeToString()))
+            bound[-1].name = entry.name
+    del node.attribute[:]
+    node.attribute.extend(bound)
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            _bind(inner, given)
 
 
 def _texts(graph: Any) -> Iterable[Any]:

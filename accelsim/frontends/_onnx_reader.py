@@ -14,8 +14,9 @@ from accelsim.errors import Fault, InputError
 from accelsim.frontends._names import NameTable
 from accelsim.frontends._onnx_absorb import absorbed
 from accelsim.frontends._onnx_arrays import ArrayNames
-from accelsim.frontends._onnx_branches import captures, chosen_branch, subgraphs
-from accelsim.frontends._onnx_call import Call, Layout, Plan, Scalar, Tensor, Unknown, Value
+from accelsim.frontends._onnx_branches import captures, subgraphs
+from accelsim.frontends._onnx_call import Call, Layout, Plan, Scalar, Sequenced, Tensor, Unknown, Value
+from accelsim.frontends._onnx_expand import EXPANDED, SEQUENCES, Expander, sequence_of
 from accelsim.frontends._onnx_inputs import graph_inputs
 from accelsim.frontends._onnx_layers import FP32, INT32, agree, arrays_of, broadcast_by_axis, precision_of, signed
 from accelsim.frontends._onnx_model import (
@@ -50,6 +51,7 @@ from accelsim.workload.precision import Precision
 
 _PRODUCTS = (Conv2d, Linear, Matmul)
 _MOVES = (Reshape, Slice, Transpose)
+_LAYOUTS = (Layout(0), Layout(1), Layout(0, merged=True))  # where a batch of one may be looked for
 _UNKNOWN_OPERATOR = "is not modelled; replace it in the model, or cut it off (onnx.utils.extract_model)"
 
 
@@ -72,7 +74,8 @@ class Reader:
         self.positions: dict[str, int] = {}
         self.names_of_arrays: dict[str, ArrayNames] = {}
         self.faults: list[Fault] = []
-        self.branches: list[tuple[Any, Any]] = []  # If nodes whose condition is known, and what they run
+        self.expander = Expander(file, self.values)
+        self.walk: list[Any] = []  # nodes still to be read, the next one last
         self.absorbed = 0
         self.dynamic = 0
         self.joined: list[str] = []  # inputs that are constants of the model
@@ -80,17 +83,22 @@ class Reader:
         self.ignored: set[str] = set()  # attributes that ONNX does not know
 
     def translate(self) -> None:
-        """Turn every live node into layers; raises `InputError` with all faults, unless ``branches`` are to be written out."""
+        """Turn every live node into layers; raises `InputError` with all faults, unless nodes were written out as others."""
         for name, tensor in self.file.tensors.items():
             self.values[name] = self.file.constant(tensor, name)
         for name, shape in self.file.sparse.items():
             self.values[name] = Constant(name, shape, FLOAT)
         self._graph_inputs()
+        self.expander.batch = self.batch
         if self.faults:
             raise InputError(self.faults)
-        for proto in self.file.nodes:
-            self._node(proto)
-        if self.branches:
+        self.walk, walked = self.file.nodes[::-1], []
+        while self.walk:
+            walked.append(self.walk.pop())
+            if self._node(walked[-1]):
+                walked.pop()
+        if self.expander.made:
+            self.file.write_out(walked)
             return
         if self.faults:
             raise InputError(self.faults)
@@ -124,27 +132,36 @@ class Reader:
 
     def _graph_input(self, entry: Any, shape: Shape, axis: int) -> None:
         elem = int(entry.type.tensor_type.elem_type)
-        layout = next((x for x in (Layout(axis), Layout(0, merged=True)) if x.fits(shape, self.batch)), None)
+        if not shape:
+            self.values[entry.name] = Scalar(elem)
+            return
+        layouts = (Layout(axis), *(Layout(other) for other in range(len(shape))), Layout(0, merged=True))
+        layout = next((x for x in layouts if x.fits(shape, self.batch)), None)
         if layout is None:
-            raise NotModelledError(f"its shape {list(shape)} does not begin with the batch, {self.batch}")
+            raise NotModelledError(f"no axis of its shape {list(shape)} is the batch, {self.batch}")
         name = self.names.unique(entry.name, "input")
         self.inputs[name] = layout.network_shape(shape, self.batch)[1:]
         self.values[entry.name] = Tensor(name, entry.name, shape, layout, elem, number_format(elem))
 
     # --- nodes ---
 
-    def _node(self, proto: Any) -> None:
-        """Take one node in; what is wrong with it goes to the faults, and its outputs become unknown."""
+    def _node(self, proto: Any) -> bool:
+        """Take one node in; what is wrong with it goes to the faults, and its outputs become unknown.
+
+        True where others are to be read in its place.
+        """
         node = self.file.node(proto, next((t for t in (proto.name, *proto.output) if t), proto.op_type))
-        if any(name and name not in self.values for name in node.inputs):
-            missing = next(name for name in node.inputs if name and name not in self.values)
+        missing = next((name for name in node.inputs if name and name not in self.values), None)
+        if missing is not None:
             self._give_up(node, f'reads "{missing}", which nothing before it makes')
-            return
+            return False
         inputs = tuple(self.values[name] if name else None for name in node.inputs)
         if any(isinstance(value, Unknown) for value in inputs):
             self._after_fault(node, inputs)
-            return
+            return False
         try:
+            if self._expanded(proto, node, inputs):
+                return True
             self._known_node(proto, node, inputs)
         except _UnknownOperatorError:
             self._give_up(node, _UNKNOWN_OPERATOR, inputs)
@@ -152,6 +169,23 @@ class Reader:
             self._give_up(node, f"is not modelled: {error}", inputs)
         except ValueError as error:  # pydantic's for a field out of range, an operator's for shapes that do not fit
             self._give_up(node, _plain(error), inputs)
+        return False
+
+    def _expanded(self, proto: Any, node: Node, inputs: tuple[Value | None, ...]) -> bool:
+        """Whether other nodes stand for this one: they are what is read next."""
+        self.file.check_inputs(node)
+        control = node.op in ("If", "Loop", "Scan") or any(isinstance(value, Sequenced) for value in inputs)
+        constant = bool(inputs) and all(isinstance(value, Constant | None) for value in inputs)
+        read_as_it_is = (node.op in RULES or node.op in ALIASES) and node.op not in EXPANDED
+        if read_as_it_is or (constant and not control and node.op != "SplitToSequence"):
+            return False
+        piece = self.expander.expanded(proto, node, inputs)
+        if piece is None:
+            return False
+        self.file.admit(piece)
+        self.values.update({tensor.name: self.file.constant(tensor, tensor.name) for tensor in piece.tensors})
+        self.walk += piece.nodes[::-1]
+        return True
 
     def _give_up(self, node: Node, message: str, inputs: Iterable[Value | None] = ()) -> None:
         self._fault(node.label, message)
@@ -172,14 +206,19 @@ class Reader:
 
     def _is_known(self, node: Node) -> bool:
         plain = node.domain in ("", "ai.onnx") or node.is_quantized
-        return (plain and (node.op in RULES or node.op in ALIASES)) or (
+        others = node.op in EXPANDED or node.op in SEQUENCES or self.file.has_function(node)
+        return others or (plain and (node.op in RULES or node.op in ALIASES)) or (
             node.domain == "com.microsoft" and node.op == "Gelu"
         )
 
     def _known_node(self, proto: Any, node: Node, inputs: tuple[Value | None, ...]) -> None:
-        self.file.check_inputs(node)
         constant = bool(inputs) and all(isinstance(value, Constant | None) for value in inputs)
-        if node.op == "Constant" and not node.domain.startswith("com."):
+        sequence = sequence_of(node, inputs, self._place)
+        if sequence is not None:
+            self.values[node.outputs[0]] = sequence
+        elif any(isinstance(value, Sequenced) for value in inputs):
+            raise NotModelledError("its input is a sequence")
+        elif node.op == "Constant" and not node.domain.startswith("com."):
             self._bind_constant(node.outputs[0], self.file.constant_value(node))
         elif node.op in ("Shape", "Size") and node.inputs:
             self._shape_of(node, inputs)
@@ -207,20 +246,19 @@ class Reader:
             self._layers(node, inputs)
 
     def _with_subgraphs(self, proto: Any, node: Node, inputs: tuple[Value | None, ...]) -> None:
-        """A branch that is known to run is written out; a body folds where it reads nothing but constants."""
-        condition = inputs[0] if node.op == "If" and inputs else None
-        if isinstance(condition, Constant) and condition.value is not None and condition.value.size == 1:
-            branch = chosen_branch(proto, bool(condition.value.reshape(-1)[0]))
-            if branch is not None:
-                self.branches.append((proto, branch))
-                self._unknown(node, constant=True)
-                return
+        """A body folds where it reads nothing but constants."""
         outside = [name for name in captures(proto) if not isinstance(self.values.get(name), Constant)]
         if outside:
             raise NotModelledError(f'it runs a graph of its own that reads "{outside[0]}", which is computed outside of it')
         if not all(isinstance(value, Constant | None) for value in inputs):
             raise _UnknownOperatorError
         self._fold(node, inputs)
+
+    def _place(self, value: Value) -> int:
+        """A position that is known."""
+        if not isinstance(value, Constant) or value.value is None:
+            raise NotModelledError("its position is not known before it runs")
+        return int(value.value.reshape(-1)[0])
 
     # --- constants ---
 
@@ -365,7 +403,46 @@ class Reader:
         return self.file.infer(node, types, data)
 
     def _layers(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
-        """Append the node's layers and bind its outputs."""
+        """Append the node's layers and bind its outputs; what no rule takes with its batch where it is, with it elsewhere."""
+        before, values = len(self.sketches), dict(self.values)
+        try:
+            self._layers_of(node, inputs)
+        except ValueError as error:
+            for layout in _LAYOUTS if self.batch == 1 else ():
+                self._undo(before, values)
+                try:
+                    self._layers_of(node, tuple(self._viewed(value, layout) for value in inputs))
+                    return
+                except ValueError:
+                    continue
+            self._undo(before, values)
+            raise error
+
+    def _undo(self, before: int, values: dict[str, Value]) -> None:
+        """Take back the layers of a node that turned out not to be modelled."""
+        for sketch in self.sketches[before:]:
+            self.names.release(sketch.name)
+            self.positions.pop(sketch.name)
+            self.names_of_arrays.pop(sketch.name, None)
+        del self.sketches[before:]
+        for name in set(self.values) - set(values):
+            del self.values[name]
+
+    def _viewed(self, value: Value | None, layout: Layout) -> Value | None:
+        """A tensor with its batch, a single one, in another place."""
+        if not isinstance(value, Tensor) or value.layout == layout or not layout.fits(value.shape, self.batch):
+            return value
+        shape = layout.network_shape(value.shape, self.batch)
+        if shape == value.layout.network_shape(value.shape, self.batch):
+            return replace(value, layout=layout)
+        name = self.names.unique(f"{value.ref}_view", "view")
+        precision = Precision(weight=signed(value.number), input=value.number, output=value.number)
+        self._append(LayerSketch(name, Reshape(op="reshape", to=shape[1:]), (value.ref,), precision))
+        if value.scales is not None:
+            self.names_of_arrays[name] = ArrayNames(inputs=(value.scales,))
+        return replace(value, ref=name, layout=layout)
+
+    def _layers_of(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
         if node.op == "Concat":
             inputs = self._with_joined_constants(node, inputs)
         types = self._inferred(node, inputs)

@@ -23,19 +23,20 @@ class Conversion:
     files: Mapping[Path, bytes] = field(default_factory=dict)
 
 
-def convert_all(source: Path, target: Path) -> Conversion:
+def convert_all(source: Path, target: Path, dims: Mapping[str, int] | None = None) -> Conversion:
     """`convert`, for sparse matrices too: a .npz, .mtx or .smtx becomes a network of one layer with that weight."""
     if source.suffix.lower() in sparse.SUFFIXES:
         text, files, notes = sparse.read_sparse(source, target)
         return Conversion(text, notes, files)
-    return Conversion(*convert(source, target))
+    return Conversion(*convert(source, target, dims))
 
 
-def convert(source: Path, target: Path) -> tuple[str, list[str]]:
+def convert(source: Path, target: Path, dims: Mapping[str, int] | None = None) -> tuple[str, list[str]]:
     """The YAML text for ``source``, and notes on what the conversion could not carry over.
 
     .onnx and SCALE-Sim's .csv topologies become networks, SCALE-Sim's .cfg an architecture. ``target`` is where the
-    text will stand: file names inside it are relative to that. Raises `InputError`.
+    text will stand: file names inside it are relative to that. ``dims``: sizes that an ONNX model leaves open.
+    Raises `InputError`.
     """
     suffix = source.suffix.lower()
     if suffix == ".cfg":
@@ -46,7 +47,7 @@ def convert(source: Path, target: Path) -> tuple[str, list[str]]:
     if suffix == ".onnx":
         from accelsim.frontends.onnx import read_onnx_with_notes
 
-        network, notes = read_onnx_with_notes(source)
+        network, notes = read_onnx_with_notes(source, dims)
     elif suffix == ".csv":
         from accelsim.frontends.scalesim import read_scalesim_topology
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from accelsim.frontends._onnx_arrays import ArrayNames, ArrayReader, LayerArrays, Quantization
 from accelsim.frontends._onnx_call import Tensor
+from accelsim.frontends._onnx_dims import Dims
 from accelsim.frontends._onnx_model import INTEGERS, Array, OnnxFile, read_bytes
 from accelsim.frontends._onnx_reader import Reader
 from accelsim.workload.fixed_point import real_numbers
@@ -26,20 +27,20 @@ __all__ = [
 ]  # fmt: skip
 
 
-def read_onnx(path: Path) -> Network:
+def read_onnx(path: Path, dims: Dims | None = None) -> Network:
     """Read an ONNX model; raises `InputError` with every fault. Weights stay in the file (`initializers`)."""
-    return read_onnx_with_notes(path)[0]
+    return read_onnx_with_notes(path, dims)[0]
 
 
-def read_onnx_with_notes(path: Path) -> tuple[Network, list[str]]:
+def read_onnx_with_notes(path: Path, dims: Dims | None = None) -> tuple[Network, list[str]]:
     """As `read_onnx`, and a sentence for each thing that a user should know and that is not a fault."""
-    reader = translated(path)
+    reader = translated(path, dims)
     return reader.network(), [f"{path}: {note}" for note in reader.notes()]
 
 
-def initializers(path: Path, layers: Collection[str] | None = None) -> dict[str, LayerArrays]:
+def initializers(path: Path, layers: Collection[str] | None = None, dims: Dims | None = None) -> dict[str, LayerArrays]:
     """Weights, biases, scales and zero points by layer name: of ``layers``, or of all that have any."""
-    reader = translated(path)
+    reader = translated(path, dims)
     arrays = ArrayReader(reader.file, reader.values, reader.trained)
     wanted = reader.names_of_arrays if layers is None else layers
     found = {name: reader.names_of_arrays.get(name, ArrayNames()) for name in wanted}
@@ -51,12 +52,14 @@ def tensor_sources(path: Path) -> dict[str, str]:
     return {name: value.ref for name, value in translated(path).values.items() if isinstance(value, Tensor)}
 
 
-def model_outputs(path: Path, network: Network, outputs: Mapping[str, Array]) -> dict[str, Array]:
+def model_outputs(
+    path: Path, network: Network, outputs: Mapping[str, Array], dims: Dims | None = None
+) -> dict[str, Array]:
     """The outputs of the model by their names in the file, in its types and with its order of axes.
 
     ``outputs`` are those of the layers of ``network``: what is stored as integers and dequantized last is a float here.
     """
-    reader, found = translated(path), {}
+    reader, found = translated(path, dims), {}
     stored = {TensorRef(layer.name, port): layer for layer in network.layers for port in range(len(layer.output_shapes))}
     for name in reader.file.outputs:
         value = reader.values.get(name)
@@ -78,13 +81,15 @@ def _reference(ref: str, network: Network) -> TensorRef:
     return TensorRef(ref) if ref in named else TensorRef(source, int(port))
 
 
-def translated(path: Path) -> Reader:
-    """The model with every node taken in, the branches that are known to run in their places."""
+def translated(path: Path, dims: Dims | None = None) -> Reader:
+    """The model with every node taken in, what is read as other nodes (branches, loops, functions) written out.
+
+    ``dims`` are the sizes that the file leaves open.
+    """
     data = read_bytes(path)
-    file, digest = OnnxFile(path, data), hashlib.sha256(data).hexdigest()
+    file, digest = OnnxFile(path, data, dims), hashlib.sha256(data).hexdigest()
     while True:
         reader = Reader(file, path.stem, digest)
         reader.translate()
-        if not reader.branches:
+        if not reader.expander.made:
             return reader
-        file.write_out(reader.branches)

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from accelsim.errors import Fault, InputError
 from accelsim.frontends._onnx_arrays import dequantized
+from accelsim.frontends._onnx_dims import Dims
 from accelsim.frontends.onnx import LayerArrays, initializers
 from accelsim.frontends.onnx import Quantization as Scales
 from accelsim.workload.fixed_point import fixed_rule
@@ -61,12 +62,12 @@ _INT32 = NumberFormat("int", 32)
 _MONOTONE = ("relu", "relu6", "clip")  # quantizing before them or after them is the same
 
 
-def with_values(network: Network, path: Path, runtime: Runtime = "onnxruntime") -> Network:
+def with_values(network: Network, path: Path, runtime: Runtime = "onnxruntime", dims: Dims | None = None) -> Network:
     """``network``, as read from ``path``, with the file's numbers in its layers; `InputError` where one cannot be had.
 
     ``runtime``: whose integers, where the two differ: *onnxruntime*'s, or those of *reference*, `onnx.reference`.
     """
-    arrays = _arrays(path)
+    arrays = _arrays(path, dims)
     values = _Values(network, arrays, str(path), runtime == "onnxruntime")
     changes = {layer.name: values.layer(layer) for layer in network.layers}
     changes = _batch_norms_folded(network, arrays, changes, values)
@@ -75,9 +76,9 @@ def with_values(network: Network, path: Path, runtime: Runtime = "onnxruntime") 
     return network.with_sketches([replace(s, **changes[s.name]) for s in network.sketches])
 
 
-def batch_norm_scales(network: Network, path: Path) -> dict[str, Array]:
+def batch_norm_scales(network: Network, path: Path, dims: Dims | None = None) -> dict[str, Array]:
     """The scales (gamma) of every batch normalization, by the layer before it."""
-    arrays = _arrays(path)
+    arrays = _arrays(path, dims)
     return {
         layer.inputs[0].source: arrays[layer.name].more["scale"]
         for layer in network.layers
@@ -86,14 +87,14 @@ def batch_norm_scales(network: Network, path: Path) -> dict[str, Array]:
 
 
 @lru_cache(maxsize=2)
-def _arrays_of(path: Path, changed: int) -> Mapping[str, LayerArrays]:
+def _arrays_of(path: Path, changed: int, dims: tuple[tuple[str, int], ...]) -> Mapping[str, LayerArrays]:
     del changed
-    return initializers(path)
+    return initializers(path, dims=dict(dims))
 
 
-def _arrays(path: Path) -> Mapping[str, LayerArrays]:
+def _arrays(path: Path, dims: Dims | None = None) -> Mapping[str, LayerArrays]:
     """The numbers of every layer."""
-    return _arrays_of(path, path.stat().st_mtime_ns)
+    return _arrays_of(path, path.stat().st_mtime_ns, tuple(sorted((dims or {}).items())))
 
 
 @dataclass
