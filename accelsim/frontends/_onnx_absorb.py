@@ -52,7 +52,7 @@ def _operand_shape(constant: Constant, call: Call) -> Shape | None:
     padded = (1,) * (len(x.shape) - len(constant.shape)) + constant.shape
     if len(padded) > len(x.shape):
         return None
-    batch = padded[x.layout.batch_axis]
+    batch = padded[x.layout.batch_axis] if padded else 1  # of a single number
     if batch != 1 and (x.layout.batch_axis or x.layout.merged):
         return None
     return x.layout.network_shape(padded, batch)

@@ -25,12 +25,16 @@ class Layout:
     merged: bool = False
 
     def fits(self, shape: Shape, batch: int) -> bool:
+        if self.merged and not shape:  # a single number
+            return batch == 1
         if len(shape) <= self.batch_axis:
             return False
         return shape[0] % batch == 0 if self.merged else shape[self.batch_axis] == batch
 
     def network_shape(self, shape: Shape, batch: int) -> Shape:
         """``shape`` as accelsim has it."""
+        if not shape:
+            return (batch, 1)
         if self.merged:
             return (batch, shape[0] // batch, *shape[1:])
         return (batch, *shape[: self.batch_axis], *shape[self.batch_axis + 1 :])

@@ -157,12 +157,14 @@ def lrn(call: Call) -> Plan:
 def reduce(name: str) -> Rule:
     def rule(call: Call) -> Plan:
         x, axes = call.tensor(), call.integers(1, "axes")
-        if not axes:
-            if call.number("noop_with_empty_axes", 0):
-                return Plan()
-            raise NotModelledError("it reduces over the batch too")
+        if not axes and call.number("noop_with_empty_axes", 0):
+            return Plan()
+        axes = axes or list(range(len(x.shape)))
         keepdims = bool(call.number("keepdims", 1))
         op = Reduce(op=name, axes=tuple(call.axis(axis) for axis in axes), keepdims=keepdims)
+        if not keepdims and len(axes) == len(x.shape):
+            number = Layout(0, merged=True)
+            return Plan((op, Reshape(op="reshape", to=(1,))), main=0, reads=(x,), layouts=(number,))
         removed = sum(axis % len(x.shape) < x.layout.batch_axis for axis in axes)
         layout = x.layout if keepdims else Layout(x.layout.batch_axis - removed, x.layout.merged)
         return Plan((op,), reads=(x,), layouts=(layout,))

@@ -200,6 +200,16 @@ class Expander:
             node.name = f"{piece.label}/{node.name or node.op_type}"
         return True
 
+    def clip(self, piece: Piece, proto: Any, _: Node, inputs: Sequence[Value | None]) -> bool:
+        """A Clip whose bounds are computed: the larger of two, then the smaller."""
+        if all(isinstance(value, Constant | None) for value in inputs[1:]):
+            return False
+        bounds = [(op, name) for op, name in zip(("Max", "Min"), proto.input[1:], strict=False) if name]
+        name = proto.input[0]
+        for place, (op, bound) in enumerate(bounds):
+            name = piece.node(op, [name, bound], 1 if place + 1 < len(bounds) else [proto.output[0]])[0]
+        return True
+
     def recurrent(self, piece: Piece, proto: Any, node: Node, inputs: Sequence[Value | None]) -> bool:
         used = [bool(name) and self.file.uses[name] > 0 for name in node.outputs]
         return recurrent(piece, proto, node, inputs, used, self.file.opset, self.batch)
@@ -277,6 +287,6 @@ EXPANDED: dict[str, _Expansion] = {
     "SplitToSequence": Expander.split,
     "LSTM": Expander.recurrent, "GRU": Expander.recurrent, "RNN": Expander.recurrent,
     "DynamicQuantizeLSTM": Expander.recurrent, "STFT": Expander.stft, "DFT": Expander.dft,
-    "CastLike": Expander.cast_constant,
+    "CastLike": Expander.cast_constant, "Clip": Expander.clip,
 }  # fmt: skip
 SEQUENCES = frozenset(["SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase"])

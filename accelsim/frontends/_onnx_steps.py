@@ -29,11 +29,12 @@ def recurrent(
     if proto.op_type == "DynamicQuantizeLSTM":
         _quantized(piece, proto)
     elif node.attributes.get("direction") == "bidirectional":
-        _both_ways(piece, proto, node, opset)
+        _both_ways(piece, proto, node, used, opset)
     elif _is_layer(proto.op_type, node, inputs, used, batch):
         return False
     else:
-        _StepByStep.of(piece, proto, node, inputs, opset).write(proto.output)
+        wanted = [name if is_used else "" for name, is_used in zip(proto.output, used, strict=True)]
+        _StepByStep.of(piece, proto, node, inputs, opset).write(wanted)
     return True
 
 
@@ -63,8 +64,8 @@ def _quantized(piece: Piece, proto: Any) -> None:
     piece.nodes[-1].attribute.extend(proto.attribute)
 
 
-def _both_ways(piece: Piece, proto: Any, node: Node, opset: int) -> None:
-    """A node for each direction, their outputs joined."""
+def _both_ways(piece: Piece, proto: Any, node: Node, used: Sequence[bool], opset: int) -> None:
+    """A node for each direction, what is used of their outputs joined."""
     batch_first = node.integer("layout", 0)
     parts: list[list[str]] = [list(proto.input), list(proto.input)]
     for place in _PER_DIRECTION:
@@ -76,24 +77,28 @@ def _both_ways(piece: Piece, proto: Any, node: Node, opset: int) -> None:
         if node.attributes.get(key):
             raise NotModelledError(f"its attribute {key}, and it runs in both directions")
     results = [
-        _one_way(piece, proto, names, way, place)
-        for place, (names, way) in enumerate(zip(parts, ("forward", "reverse"), strict=True))
+        _one_way(piece, proto, names, used, place)
+        for place, names in enumerate(parts)
     ]
     for place, output in enumerate(proto.output):
         axis = (2 if batch_first else 1) if place == 0 else (1 if batch_first else 0)
-        if output:
+        if used[place]:
             piece.node("Concat", [made[place] for made in results], [output], axis=axis)
 
 
-def _one_way(piece: Piece, proto: Any, names: Sequence[str], way: str, place: int) -> list[str]:
-    made = piece.node(proto.op_type, names, len(proto.output), direction=way)
+def _one_way(piece: Piece, proto: Any, names: Sequence[str], used: Sequence[bool], place: int) -> list[str]:
+    """The node of the first or the second direction; the names of its outputs."""
+    way = ("forward", "reverse")[place]
+    made = [f"{piece.prefix}{way}.{i}" if wanted else "" for i, wanted in enumerate(used)]
+    piece.node(proto.op_type, names, made, direction=way)
+    piece.nodes[-1].name = f"{piece.label}/{way}"
     for entry in proto.attribute:
         if entry.name != "direction":
             piece.nodes[-1].attribute.append(entry)
             own = piece.nodes[-1].attribute[-1].strings
             half = len(own) // 2
             own[:] = own[half:] if place else own[:half]
-    return [name if output else "" for name, output in zip(made, proto.output, strict=True)]
+    return made
 
 
 def _split(piece: Piece, name: str, sizes: Sequence[int], axis: int, opset: int) -> list[str]:

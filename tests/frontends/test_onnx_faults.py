@@ -50,7 +50,7 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "linear resize": ('y = Resize<mode="linear">(x, n, k)', IMAGE, {"n": (0,), "k": np.float32([1, 1, 2, 2])}, "mode"),
     "reflecting pad": ('y = Pad<mode="reflect">(x, p)', IMAGE, {"p": I64(0, 0, 1, 1, 0, 0, 1, 1)}, "other than zeros"),
     "pad of ones": ("y = Pad(x, p, one)", IMAGE, {"p": I64(0, 0, 1, 1, 0, 0, 1, 1), "one": np.float32(1)}, "other than zeros"),
-    "batch reduced": ("y = ReduceSum(x)", IMAGE, {}, "it reduces over the batch too"),
+    "batch reduced": ("y = ReduceSum(x)", IMAGE, {}, "it works across the batch"),
     "across the batch": ("y = Softmax<axis=0>(x)", IMAGE, {}, "it works across the batch"),
     "batch mixed in": ("y = Reshape(x, s)", IMAGE, {"s": I64(1, 16, 16, 16)}, "it mixes the batch (2) with other axes"),
     "too many steps": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,26 @@ def test_dft(attributes: str, parts: int, tmp_path: Path) -> None:
     agrees(path, x=NORMAL(1, 8, 3, parts))
 
 
+# --- a batch of one, wherever it is ---
+
+ONE: dict[str, tuple[str, dict[str, Any], int]] = {
+    "one number": ("m = ReduceMax<keepdims=0>(x) y = Sub(x, m)", {}, 18),
+    "one number and a constant": ("m = ReduceMax<keepdims=0>(x) k = Mul(m, c) y = Sub(x, k)", {"c": np.float32(0.5)}, 18),
+    "all axes kept": ("m = ReduceMean(x) y = Sub(x, m)", {}, 18),
+    "squeezed to one number": ("a = MatMul(x, w) s = Squeeze(a) y = Sigmoid(s)", {"w": NORMAL(4, 1)}, 18),
+    "reduced away": ("y = ReduceMax<axes=[0]>(x)", {}, 13),
+    "softmax over it": ("y = Softmax<axis=0>(x)", {}, 18),
+    "clipped by what is computed": ("m = ReduceMax(x) l = Sub(m, c) n = Squeeze(l) y = Clip(x, n)", {"c": np.float32(0.5)}, 18),
+    "moved, and a product": ("t = Transpose<perm=[1, 0]>(x) y = MatMul(t, w)", {"w": NORMAL(1, 3)}, 18),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ONE)
+def test_a_batch_of_one(case: str, tmp_path: Path) -> None:
+    body, weights, opset = ONE[case]
+    agrees(save(tmp_path, model(body, "float[1,4] x", opset=opset, **weights)), x=NORMAL(1, 4))
+
+
 # --- sizes ---
 
 
@@ -292,3 +313,30 @@ def test_a_size_that_is_no_number(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["check", "net.onnx", "--dim", "rows=0"])
     assert "must be NAME=SIZE or INPUT.AXIS=SIZE" in capsys.readouterr().err
+
+
+# --- weights that are not looked at ---
+
+
+def external(name: str, side: int, offset: int) -> onnx.TensorProto:
+    """A square matrix in a file of its own."""
+    tensor = onnx.TensorProto(name=name, data_type=1, dims=[side, side], data_location=onnx.TensorProto.EXTERNAL)
+    for key, value in {"location": "w.bin", "offset": offset, "length": 4 * side * side}.items():
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
+
+
+def test_two_gigabytes_of_weights_are_not_read(tmp_path: Path) -> None:
+    """Of a model whose weights stand beside it only their shapes are wanted in cycles mode."""
+    side = 16384
+    proto = model("a = MatMul(x, w0) t = Transpose<perm=[1, 0]>(w1) y = Gemm(a, t)", f"float[1,{side}] x")
+    proto.graph.initializer.extend(external(f"w{i}", side, i * 4 * side * side) for i in range(2))
+    with (tmp_path / "w.bin").open("wb") as file:
+        file.truncate(8 * side * side)  # sparse: no byte of it is written
+    path = save(tmp_path, proto)
+    tracemalloc.start()
+    network = read_onnx(path)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert network.macs == 2 * side * side
+    assert most < 50e6
