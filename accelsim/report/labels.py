@@ -70,13 +70,13 @@ class Box:
 
     def meets_boxes(self, boxes: Array, gap: float) -> Flags:
         """Which upright boxes are closer than ``gap``: no axis of the two parts them."""
-        own, half = self.bounds(), self.half + gap
-        upright = np.all((boxes[:, :2] < own[2:] + gap) & (boxes[:, 2:] > own[:2] - gap), axis=1)
-        if not self.angle_deg or not upright.any():
-            return np.asarray(upright)
-        corners = self.seen(boxes[:, [0, 1, 0, 3, 2, 1, 2, 3]].reshape(-1, 2)).reshape(-1, 4, 2)
-        turned = np.all((corners.min(axis=1) < half) & (corners.max(axis=1) > -half), axis=1)
-        return np.asarray(upright & turned)
+        left, low, right, high = self.bounds() + gap * np.array([-1, -1, 1, 1])
+        hit = (boxes[:, 0] < right) & (boxes[:, 2] > left) & (boxes[:, 1] < high) & (boxes[:, 3] > low)
+        if self.angle_deg and hit.any():
+            half = self.half + gap
+            corners = self.seen(boxes[hit][:, [0, 1, 0, 3, 2, 1, 2, 3]].reshape(-1, 2)).reshape(-1, 4, 2)
+            hit[hit] = np.all((corners.min(axis=1) < half) & (corners.max(axis=1) > -half), axis=1)
+        return np.asarray(hit)
 
     def meets_lines(self, lines: Array, gap: float) -> Flags:
         """Which segments come closer than ``gap``."""
@@ -100,6 +100,7 @@ class Placer:
         self.frame = axes.get_window_extent()
         self.lines, self.marks, self.words = _lines(axes), _marks(axes), _words(axes)
         self.leaders = np.empty((0, 4))
+        self.known: dict[tuple[float, float], Array] = {}
 
     def put(self, text: str, spots: Iterable[Spot], **look: Any) -> Text | None:
         """Write ``text`` at the first of the spots that is free; None where none is."""
@@ -126,7 +127,10 @@ class Placer:
         return Box(self._at(spot) + np.array(spot.shift_pt) * self.pixels + offset, half, spot.angle_deg)
 
     def _at(self, spot: Spot) -> Array:
-        return np.asarray(self.axes.transData.transform((spot.x, spot.y)), dtype=np.float64)
+        place = spot.x, spot.y
+        if place not in self.known:  # a marker has many spots
+            self.known[place] = np.asarray(self.axes.transData.transform(place), dtype=np.float64)
+        return self.known[place]
 
     def _free(self, box: Box) -> bool:
         gap, (left, low, right, high) = GAP_PT * self.pixels, box.bounds()

@@ -8,7 +8,6 @@ compares them.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from math import log10
@@ -17,15 +16,18 @@ from typing import Any
 from accelsim.report import style
 from accelsim.report.figure_data import energy_stack, stall_stack
 from accelsim.report.model import LayerResult, LevelRecord, Result
+from accelsim.report.page_layers import details, place, plain, timeline, tip
 from accelsim.report.page_parts import SCRIPT, STYLE
 from accelsim.report.roofline_data import Point, layer_points, result_labels
 from accelsim.report.stacked_figure import PLAIN, USES, Fill, component_fills, part_words
 from accelsim.report.table import costs
-from accelsim.report.ticks import tick_label, ticks
+from accelsim.report.ticks import tick_labels, ticks
 from accelsim.report.words import compact, percent, rate, scaled, significant, size
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 NO_LIMIT = 1e99  # what an unbounded figure is sorted by
+Limits = tuple[float, float, float, float]
+"""Of the axes of all rooflines of a page, which can so be compared: x from and to, y from and to."""
 Cells = Sequence[tuple[str, float | str]]
 """What a row shows, and what it is sorted by."""
 
@@ -35,7 +37,7 @@ def to_page(results: Sequence[Result], title: str = "") -> str:
     labels = [f"{result.network} on {result.architecture}" for result in results]
     labels = labels if len(set(labels)) == len(labels) else result_labels(results)
     title = title or (labels[0] if len(results) == 1 else f"{len(results)} results")
-    pairs = enumerate(zip(results, labels, strict=True))
+    pairs, limits = enumerate(zip(results, labels, strict=True)), _limits(results)
     parts = [
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width,initial-scale=1">',
@@ -44,7 +46,7 @@ def to_page(results: Sequence[Result], title: str = "") -> str:
         f'<a class="skip" href="#main">to the results</a><header><h1>{escape(title)}</h1>{_nav(labels)}</header>',
         '<main id="main">',
         *([_comparison(results, labels)] if len(results) > 1 else []),
-        *(_section(result, label, number) for number, (result, label) in pairs),
+        *(_section(result, label, number, limits) for number, (result, label) in pairs),
         f'</main><div id="tip" role="status" hidden></div><script>{SCRIPT}</script></body></html>',
     ]
     return "\n".join(parts) + "\n"
@@ -78,8 +80,13 @@ def _comparison(results: Sequence[Result], labels: Sequence[str]) -> str:
     return f"<section><h2>Side by side</h2>{_table('All results', heads, rows)}</section>"
 
 
-def _section(result: Result, label: str, number: int) -> str:
-    shown = [layer for layer in result.layers if costs(layer)]
+def shown_layers(result: Result) -> list[LayerResult]:
+    """The layers that cost something, in order: their numbers are those of their places."""
+    return [layer for layer in result.layers if costs(layer)]
+
+
+def _section(result: Result, label: str, number: int, limits: Limits) -> str:
+    shown = shown_layers(result)
     free = len(result.layers) - len(shown)
     note = f"<p>{free} layers cost nothing of their own and are left out.</p>" if free else ""
     csv = base64.b64encode(result.to_csv().encode()).decode()
@@ -87,10 +94,12 @@ def _section(result: Result, label: str, number: int) -> str:
     parts = [
         f'<section id="r{number}" aria-labelledby="h{number}"><h2 id="h{number}">{escape(label)}</h2>',
         _cards(result),
-        f"<h3>Roofline</h3>{_roofline(result, label, number)}",
-        f'<div class="two"><div><h3>Where the cycles went</h3>{_stalls(result)}</div>',
+        f"<h3>Roofline</h3>{_roofline(result, label, number, limits)}",
+        f"<h3>Layers over time</h3>{timeline(result, shown, number)}",
+        f'<div class="two"><div><h3>Where the cycles went</h3>{_stalls(result, number)}</div>',
         f"<div><h3>Where the energy went</h3>{_energy(result)}</div></div>",
         f"<h3>Layers</h3>{note}{_layers(result, shown, number)}",
+        f"<details><summary>Every layer: its time, stalls and mapping</summary>{details(result, shown, number)}</details>",
         f'<p><a download="{escape(name)}" href="data:text/csv;base64,{csv}">All counters of all layers (CSV)</a></p>',
         f"<h3>Configuration</h3>{_configuration(result)}",
         f"<details><summary>Sources of the energy figures ({len(result.energy_sources)})</summary>",
@@ -128,9 +137,9 @@ def _off_chip(result: Result) -> int:
 # ---- bars ------------------------------------------------------------------------------------------
 
 
-def _stalls(result: Result) -> str:
+def _stalls(result: Result, number: int) -> str:
     stack = stall_stack([result], "layers")
-    return _bars(stack.bars, stack.parts, USES, "cycles", lambda v: f"{int(v):,}")
+    return _bars(stack.bars, stack.parts, USES, "cycles", lambda v: f"{int(v):,}", number)
 
 
 def _energy(result: Result) -> str:
@@ -147,8 +156,9 @@ def _bars(
     fills: Mapping[str, Fill],
     what: str,
     words: Callable[[float], str],
+    number: int | None = None,
 ) -> str:
-    """A stacked bar a layer, all on one scale; a legend above them."""
+    """A stacked bar a layer, all on one scale; a legend above them. Those of result ``number`` lead to its layers."""
     used = {part: _css(fills, part) for part, values in parts.items() if any(values)}
     totals = [sum(parts[part][i] for part in used) for i in range(len(names))]
     longest = max(totals, default=0) or 1
@@ -157,20 +167,17 @@ def _bars(
     for i, name in enumerate(names):
         pieces = "".join(
             f'<i style="width:{100 * parts[part][i] / longest:.3f}%;background:{ink}" data-tip="'
-            f'{_tip(name, f"{part_words(part)}: {words(parts[part][i])} ({percent(parts[part][i] / totals[i])}%)")}"></i>'
+            f'{tip(name, f"{part_words(part)}: {words(parts[part][i])} ({percent(parts[part][i] / totals[i])}%)")}"></i>'
             for part, ink in used.items()
             if parts[part][i] / longest > 0.0005
         )
-        rows.append(f'<li><b>{escape(name)}</b><span class="bar">{pieces}</span><em>{words(totals[i])}</em></li>')
+        own = "" if number is None else f' id="{place("stalls", number, i)}"'
+        link = escape(name) if number is None else f'<a href="#{place("more", number, i)}">{escape(name)}</a>'
+        rows.append(f'<li{own}><b>{link}</b><span class="bar">{pieces}</span><em>{words(totals[i])}</em></li>')
     return (
         f'<ul class="legend" aria-hidden="true">{"".join(key)}</ul>'
         f'<ul class="bars" tabindex="0" aria-label="{what} of every layer">{"".join(rows)}</ul>'
     )
-
-
-def _tip(*lines: str) -> str:
-    """Lines for the hover box, in an attribute."""
-    return "&#10;".join(escape(line) for line in lines)
 
 
 def _css(fills: Mapping[str, Fill], part: str) -> str:
@@ -186,8 +193,10 @@ def _css(fills: Mapping[str, Fill], part: str) -> str:
 # ---- tables ----------------------------------------------------------------------------------------
 
 
-def _table(caption: str, heads: Sequence[str], rows: Iterable[Cells], ids: Sequence[str] = ()) -> str:
-    """A table whose columns sort by a click; numbers at the right."""
+def _table(
+    caption: str, heads: Sequence[str], rows: Iterable[Cells], ids: Sequence[str] = (), links: Sequence[str] = ()
+) -> str:
+    """A table whose columns sort by a click; numbers at the right. ``links``: where the first cell of each row leads."""
     listed = list(rows)
     numeric = [not isinstance(key, str) for _, key in listed[0]] if listed else [False] * len(heads)
     head = "".join(
@@ -196,7 +205,7 @@ def _table(caption: str, heads: Sequence[str], rows: Iterable[Cells], ids: Seque
         for words, right in zip(heads, numeric, strict=True)
     )
     body = "".join(
-        f"<tr{f' id={ids[number]}' if ids else ''}>{''.join(map(_cell, row, numeric, _first_of(row)))}</tr>"
+        f"<tr{f' id={ids[number]}' if ids else ''}>{''.join(map(_cell, row, numeric, _first_of(row, links, number)))}</tr>"
         for number, row in enumerate(listed)
     )
     return (
@@ -205,15 +214,18 @@ def _table(caption: str, heads: Sequence[str], rows: Iterable[Cells], ids: Seque
     )
 
 
-def _first_of(row: Cells) -> Iterator[bool]:
-    return (place == 0 for place in range(len(row)))
+def _first_of(row: Cells, links: Sequence[str], number: int) -> Iterator[str]:
+    """The link of a row's first cell (``-``: none), nothing for the others."""
+    link = links[number] if links else "-"
+    return (link if at == 0 else "" for at in range(len(row)))
 
 
-def _cell(cell: tuple[str, float | str], right: bool, first: bool) -> str:
+def _cell(cell: tuple[str, float | str], right: bool, first: str) -> str:
     text, key = cell
     tag, scope = ("th", ' scope="row"') if first else ("td", "")
-    look = " class=n" if right else ""
-    return f'<{tag}{scope} data-v="{escape(str(key))}"{look}>{escape(text)}</{tag}>'
+    look, words = " class=n" if right else "", escape(text)
+    words = f'<a href="#{first}">{words}</a>' if first not in ("", "-") else words
+    return f'<{tag}{scope} data-v="{escape(str(key))}"{look}>{words}</{tag}>'
 
 
 def _layers(result: Result, layers: Sequence[LayerResult], number: int) -> str:
@@ -221,8 +233,8 @@ def _layers(result: Result, layers: Sequence[LayerResult], number: int) -> str:
     heads = ["layer", "op", "engine", "cycles", "time", "util.", "main stall", "stalled", "MACs"]
     heads += [f"{far} bytes", "ops/byte", "attained", "of roof", "bound", "limiter", "energy"]
     rows = [_layer_cells(result, layer) for layer in layers]
-    ids = [f"r{number}l{i}" for i in range(len(layers))]
-    return _table(f"Layers of {result.network}, click a heading to sort", heads, rows, ids)
+    ids, links = ([place(kind, number, i) for i in range(len(layers))] for kind in ("row", "more"))
+    return _table(f"Layers of {result.network}, click a heading to sort", heads, rows, ids, links)
 
 
 def _layer_cells(result: Result, layer: LayerResult) -> Cells:
@@ -256,7 +268,7 @@ def _configuration(result: Result) -> str:
     facts: list[tuple[str, str]] = [
         ("network", f"{result.network}, batch {result.batch}"),
         ("architecture", f"{result.architecture}, {compact(result.clock_hz, 'Hz')}"),
-        *((f"engine: {key}", _plain(value)) for key, value in machine.engine.items()),
+        *((f"engine: {key}", plain(value)) for key, value in machine.engine.items()),
         *((f"level: {level.name}", _level(level)) for level in machine.levels),
         ("mode", f"{result.mode}, seed {made.seed}"),
         ("made by", f"accelsim {made.accelsim}, Python {made.python}, numba {made.numba}"),
@@ -275,14 +287,6 @@ def _level(level: LevelRecord) -> str:
     return f"{room}, {words}" + (f", holds {', '.join(level.holds)}" if level.holds else "")
 
 
-def _plain(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
-    if isinstance(value, list):
-        return "; ".join(_plain(item) for item in value)
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def _sources(result: Result) -> str:
     if not result.energy_sources:
         return "<p>No energy was counted.</p>"
@@ -299,29 +303,40 @@ def _source_cell(value: Any) -> tuple[str, float | str]:
 
 # ---- the roofline ----------------------------------------------------------------------------------
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 760, 380, 62, 44, 14, 46
+WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 1000, 420, 62, 44, 14, 46
 
 
-def _roofline(result: Result, label: str, number: int) -> str:
-    points = [point for point in layer_points(result, label) if point.attained_gops > 0]
+def _points(result: Result, label: str = "") -> list[Point]:
+    return [point for point in layer_points(result, label) if point.attained_gops > 0]
+
+
+def _limits(results: Sequence[Result]) -> Limits:
+    roofs = [roof for result in results for roof in result.machine.roofs]
+    points = [point for result in results for point in _points(result)]
+    xs = [p.intensity_ops_per_byte for p in points if p.intensity_ops_per_byte]
+    xs += [roof.ridge_ops_per_byte for roof in roofs if roof.ridge_ops_per_byte]
+    ys = [p.attained_gops for p in points] + [roof.peak_gops for roof in roofs]
+    x, y = (min(xs, default=1.0), max(xs, default=10.0)), (min(ys, default=1.0), max(ys, default=10.0))
+    return x[0] / 2, x[1] * 2.5, y[0] / 2, y[1] * 2
+
+
+def _roofline(result: Result, label: str, number: int, limits: Limits) -> str:
+    points = _points(result, label)
     if not points:
         return "<p>No layer did any work.</p>"
     about = "A disc is a layer, its area its share of time: <b class=compute>bound by compute</b>, "
-    about += "<b class=memory>bound by memory</b>. Point at one for its figures, click it to see its row."
-    return f'<div class="wide" tabindex="0">{_Plot(result, points, number).svg()}</div><p class=about>{about}</p>'
+    about += "<b class=memory>bound by memory</b>. Point at one, or reach it with Tab, for its figures; "
+    about += "click it or press Enter to see its row."
+    plot = _Plot(result, points, number, limits)
+    return f'<div class="wide">{plot.svg()}</div><p class=about>{about}</p>'
 
 
 class _Plot:
     """Log-log axes with the machine's roofs and a disc a layer, its area its share of time."""
 
-    def __init__(self, result: Result, points: Sequence[Point], number: int) -> None:
+    def __init__(self, result: Result, points: Sequence[Point], number: int, limits: Limits) -> None:
         self.result, self.points, self.number = result, points, number
-        machine = result.machine
-        ridges = [roof.ridge_ops_per_byte for roof in machine.roofs if roof.ridge_ops_per_byte]
-        xs = [p.intensity_ops_per_byte for p in points if p.intensity_ops_per_byte] + ridges
-        ys = [p.attained_gops for p in points] + [roof.peak_gops for roof in machine.roofs]
-        self.x_low, self.x_high = min(xs, default=1.0) / 2, max(xs, default=10.0) * 2.5
-        self.y_low, self.y_high = min(ys) / 2, max(ys) * 2
+        self.x_low, self.x_high, self.y_low, self.y_high = limits
 
     def x(self, value: float | None) -> float:
         """Pixels from the left; points without off-chip traffic stand at the right edge."""
@@ -339,18 +354,20 @@ class _Plot:
         name = f"{self.result.network} on {self.result.architecture}"
         words = escape(f"Roofline of {name}; the table of layers has its numbers")
         inside = "".join([*self._axes(), *self._roofs(), *self._discs(), *self._names()])
-        return f'<svg class="roofline" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{words}">{inside}</svg>'
+        return f'<svg class="roofline" viewBox="0 0 {WIDTH} {HEIGHT}" role="group" aria-label="{words}">{inside}</svg>'
 
     def _axes(self) -> Iterator[str]:
         floor, end = HEIGHT - BOTTOM, WIDTH - RIGHT
-        for value in ticks(self.x_low, self.x_high, room=8):
+        xs, ys = ticks(self.x_low, self.x_high, room=8), ticks(self.y_low, self.y_high, room=6)
+        names = dict(zip((*xs, *ys), tick_labels([*xs, *ys]), strict=True))
+        for value in xs:
             at = self.x(value)
             yield f'<path class="grid" d="M{at:.1f} {TOP}V{floor}"/>'
-            yield f'<text x="{at:.1f}" y="{floor + 16}" class="mid">{tick_label(value)}</text>'
-        for value in ticks(self.y_low, self.y_high, room=6):
+            yield f'<text x="{at:.1f}" y="{floor + 16}" class="mid">{names[value]}</text>'
+        for value in ys:
             at = self.y(value)
-            yield f'<path class="grid" d="M{LEFT} {at:.1f}H{end}"/>'
-            yield f'<text x="{LEFT - 6}" y="{at + 4:.1f}" class="end">{tick_label(value)}</text>'
+            yield f'<path class="grid" d="M{LEFT} {at:.1f}H{WIDTH - 4}"/>'
+            yield f'<text x="{LEFT - 6}" y="{at + 4:.1f}" class="end">{names[value]}</text>'
         yield f'<path class="axis" d="M{LEFT} {TOP}V{floor}H{WIDTH - 4}"/>'
         if any(point.intensity_ops_per_byte is None for point in self.points):
             yield f'<path class="grid" d="M{end} {TOP}V{floor}"/>'
@@ -362,14 +379,14 @@ class _Plot:
         bandwidth = self.result.machine.bandwidth_bytes_per_second
         for roof in self.result.machine.roofs:
             ridge, flat = roof.ridge_ops_per_byte, self.y(roof.peak_gops)
-            begin, tip = f"M{LEFT} {flat:.1f}", [f"{roof.name}: {rate(roof.peak_gops)}"]
+            begin, words = f"M{LEFT} {flat:.1f}", [f"{roof.name}: {rate(roof.peak_gops)}"]
             if ridge and ridge > self.x_low:
                 low = max(self.x_low, ridge * self.y_low / roof.peak_gops)
                 slope = self.y(roof.peak_gops * low / ridge)
                 begin = f"M{self.x(low):.1f} {slope:.1f}L{self.x(ridge):.1f} {flat:.1f}"
-                tip.append(f"ridge {significant(ridge)} op/B")
-            tip += [f"{self.result.machine.off_chip} {compact(bandwidth, 'B/s')}"] if bandwidth else []
-            yield f'<path class="roof" d="{begin}H{WIDTH - 4}" data-tip="{_tip(*tip)}"/>'
+                words.append(f"ridge {significant(ridge)} op/B")
+            words += [f"{self.result.machine.off_chip} {compact(bandwidth, 'B/s')}"] if bandwidth else []
+            yield f'<path class="roof" d="{begin}H{WIDTH - 4}" data-tip="{tip(*words)}"/>'
 
     def _names(self) -> Iterator[str]:
         """What the roofs are called, over the discs."""
@@ -382,13 +399,14 @@ class _Plot:
             yield f'<text x="{LEFT + 8}" y="{TOP + 12}">{escape(words)}</text>'
 
     def _discs(self) -> Iterator[str]:
-        rows = {layer.name: i for i, layer in enumerate(filter(costs, self.result.layers))}
+        rows = {layer.name: i for i, layer in enumerate(shown_layers(self.result))}
         for point in sorted(self.points, key=lambda p: -p.share_of_time):
             x, y = self.x(point.intensity_ops_per_byte), self.y(point.attained_gops)
             radius = max(3, 26 * point.share_of_time**0.5)
-            row = f"r{self.number}l{rows.get(point.layer, '')}"
+            words = tip(*_point_words(point))
+            row = f' data-row="{place("row", self.number, rows[point.layer])}"' if point.layer in rows else ""
             yield f'<circle class="{point.bound}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" '
-            yield f'data-tip="{_tip(*_point_words(point))}" data-row="{row}"/>'
+            yield f'tabindex="0" role="button" aria-label="{words}" data-tip="{words}"{row}/>'
 
 
 def _point_words(point: Point) -> list[str]:

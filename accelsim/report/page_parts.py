@@ -34,13 +34,18 @@ details .scroll{margin-top:8px}details td{white-space:normal;min-width:6em;verti
 .facts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(340px,100%),1fr));gap:2px 24px;font-size:.85rem;margin:0}
 .facts div{display:flex;gap:10px;border-bottom:1px solid var(--line);padding:3px 0}
 .facts dt{color:var(--muted);flex:0 0 11em}.facts dd{margin:0;overflow-wrap:anywhere}
-.wide{overflow-x:auto}.roofline{width:100%;min-width:600px;max-width:900px;height:auto}
+.wide{overflow-x:auto}.roofline{width:100%;min-width:600px;height:auto;display:block}
+.timeline{display:flex;height:1.6em;border:1px solid var(--line)}.timeline a{display:block;min-width:0;
+box-shadow:inset -1px 0 var(--paper)}.timeline .compute{background:var(--compute)}
+.timeline .memory{background:repeating-linear-gradient(45deg,var(--memory) 0 4px,var(--soft) 4px 6px)}
+.folds{columns:auto 30em;margin:8px 0}.folds details{break-inside:avoid;padding:2px 8px}.folds p{margin:2px 0}
+:target{background:var(--hit)}
 .roofline text{pointer-events:none;font-size:12px;fill:var(--muted);paint-order:stroke;stroke:var(--paper);stroke-width:3px}
 .about{font-size:.85rem;color:var(--muted);margin:4px 0}b.compute{color:var(--compute)}b.memory{color:var(--memory)}
 .mid{text-anchor:middle}.end{text-anchor:end}.grid{stroke:var(--line);stroke-width:1}.axis{stroke:var(--ink);fill:none}
 .roof{fill:none;stroke:var(--ink);stroke-width:1.8}circle{stroke-width:1.2;fill-opacity:.45}
 circle.compute{fill:var(--compute);stroke:var(--compute)}circle.memory{fill:var(--memory);stroke:var(--memory)}
-circle:hover{fill-opacity:.9}
+circle:hover,circle:focus{fill-opacity:.9;stroke:var(--ink);stroke-width:2.5;outline:none}
 #tip{position:fixed;pointer-events:none;white-space:pre-line;background:var(--ink);color:var(--paper);padding:6px 10px;
 border-radius:6px;font-size:.82rem;max-width:26em;z-index:9}
 @media print{.scroll,.bars{max-height:none}thead button::after{content:""!important}}
@@ -49,16 +54,29 @@ border-radius:6px;font-size:.82rem;max-width:26em;z-index:9}
 SCRIPT = """
 const tip=document.getElementById("tip");let hit=null;
 function mark(row){if(hit)hit.classList.remove("hit");hit=row?document.getElementById(row):null;if(hit)hit.classList.add("hit")}
-document.addEventListener("pointermove",event=>{
-  const on=event.target.closest("[data-tip]");
+function show(on,x,y){
   tip.hidden=!on;mark(on&&on.dataset.row);if(!on)return;
   tip.textContent=on.dataset.tip;
-  const x=event.clientX+14,y=event.clientY+14;
-  tip.style.left=Math.min(x,innerWidth-tip.offsetWidth-8)+"px";
-  tip.style.top=(y+tip.offsetHeight>innerHeight?y-tip.offsetHeight-28:y)+"px"});
-document.addEventListener("click",event=>{
-  const on=event.target.closest("circle[data-row]"),row=on&&document.getElementById(on.dataset.row);
-  if(row){row.scrollIntoView({block:"center"});mark(on.dataset.row)}});
+  tip.style.left=Math.max(0,Math.min(x+14,innerWidth-tip.offsetWidth-8))+"px";
+  tip.style.top=(y+14+tip.offsetHeight>innerHeight?y-tip.offsetHeight-14:y+14)+"px"}
+document.addEventListener("pointermove",event=>show(event.target.closest("[data-tip]"),event.clientX,event.clientY));
+document.addEventListener("focusin",event=>{
+  const on=event.target.closest("[data-tip]"),box=event.target.getBoundingClientRect();
+  show(on,box.x+box.width/2,box.y+box.height/2)});
+document.addEventListener("focusout",()=>show(null));
+function go(on){
+  const row=on&&document.getElementById(on.dataset.row);
+  if(row){row.scrollIntoView({block:"center"});mark(on.dataset.row)}}
+document.addEventListener("click",event=>go(event.target.closest("circle[data-row]")));
+document.addEventListener("keydown",event=>{
+  if(event.key==="Escape")show(null);
+  if(event.key==="Enter")go(event.target.closest("circle[data-row]"))});
+function unfold(){
+  let on=location.hash&&document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if(!on)return;
+  for(let fold=on.closest("details");fold;fold=fold.parentElement.closest("details"))fold.open=true;
+  on.scrollIntoView({block:"center"})}
+addEventListener("hashchange",unfold);unfold();
 for(const head of document.querySelectorAll("table.sortable thead th")){
   head.firstElementChild.addEventListener("click",()=>{
     const table=head.closest("table"),at=head.cellIndex,body=table.tBodies[0];

@@ -32,6 +32,16 @@ def tick_label(value: float) -> str:
     """Plain numbers up to 10,000, powers of ten beyond: for text, where each number stands for itself."""
     if 1e-3 <= value < 99_999:
         return f"{value:,.10g}"
+    return power_label(value)
+
+
+def tick_labels(values: Sequence[float]) -> list[str]:
+    """Ticks of an axis of the report page, all in one style."""
+    return [power_label(value) if as_powers(values) else tick_label(value) for value in values]
+
+
+def power_label(value: float) -> str:
+    """``1000.0`` -> ``10³``."""
     return f"10{str(round(log10(value))).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 

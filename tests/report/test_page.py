@@ -63,7 +63,7 @@ def test_is_well_formed_and_needs_nothing_else(text: str) -> None:
 
 def test_holds_all_figures(text: str, resnet50: Result) -> None:
     assert f"{resnet50.totals.cycles:,}" in text
-    assert ">fc</th>" in text
+    assert ">fc</a></th>" in text
     assert "engine: rows" in text
     assert "level: unified_buffer" in text
     assert "Sources of the energy figures" in text
@@ -131,6 +131,40 @@ def test_pointing_at_a_disc_tells_its_layer(browser: Browser) -> None:
     assert browser.run("document.querySelectorAll('tr.hit').length") == 1
     browser.move_to(2, 2)
     assert browser.run("document.getElementById('tip').hidden") is True
+
+
+@pytest.mark.usefixtures("page")
+def test_the_keyboard_reaches_a_discs_figures(browser: Browser) -> None:
+    browser.run("document.querySelector('#r0 circle').focus()")
+    assert browser.run("document.getElementById('tip').hidden") is False
+    assert "of its roof" in browser.run("document.getElementById('tip').textContent")
+    assert browser.run("document.querySelectorAll('tr.hit').length") == 1
+    browser.run("document.activeElement.dispatchEvent(new KeyboardEvent('keydown',{key:'Escape',bubbles:true}))")
+    assert browser.run("document.getElementById('tip').hidden") is True
+
+
+@pytest.mark.usefixtures("page")
+def test_a_layer_leads_to_its_stalls_time_and_mapping(browser: Browser) -> None:
+    browser.run("document.querySelector('#r0r0 th a').click()")
+    assert browser.run("location.hash") == "#r0m0"
+    browser.run("new Promise(done=>setTimeout(done,50))")
+    assert browser.run("document.getElementById('r0m0').open") is True
+    assert "mapping: tile" in browser.run("document.getElementById('r0m0').textContent")
+    links = browser.run("[...document.querySelectorAll('#r0m0 a')].map(a=>a.getAttribute('href'))")
+    assert links == ["#r0r0", "#r0s0", "#r0t0"]
+    name = browser.run("document.querySelector('#r0r0 th').textContent")
+    assert name in browser.run("document.getElementById('r0s0').textContent")
+    assert name in browser.run("document.getElementById('r0t0').getAttribute('aria-label')")
+
+
+@pytest.mark.usefixtures("page")
+def test_the_rooflines_of_a_page_share_their_axes_and_fill_it(browser: Browser) -> None:
+    grid = "[...document.querySelectorAll('#r{} svg path.grid')].map(p=>p.getAttribute('d')).slice(0,6)"
+    assert browser.run(grid.format(0)) == browser.run(grid.format(1))
+    share = browser.run(
+        "document.querySelector('#r0 svg').getBoundingClientRect().width/document.querySelector('#r0').clientWidth"
+    )
+    assert share > 0.95
 
 
 def test_fetches_nothing_and_fails_nowhere(browser: Browser, page: Path) -> None:
