@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import shlex
 import shutil
 import sys
 import tempfile
@@ -530,6 +531,81 @@ def zhang_tilings() -> Figure:
     return accelsim.plot.tilings(layers, "zhang2015", "conv5")[0]
 
 
+# ---- the gallery ------------------------------------------------------------------------------------------
+
+NINE = " ".join(f"{net}-{arch}" for net in ("mobilenet_v1", "resnet50", "vgg16")
+                for arch in ("eyeriss_like", "gemmini_16x16", "tpu_v1"))  # fmt: skip
+RESNETS = "resnet50-eyeriss_like resnet50-gemmini_16x16 resnet50-tpu_v1"
+BATCHES = (1, 4, 16, 64)
+SIZES = '"arch.memory.unified_buffer.size=pow2:256 KiB:16 MiB"'
+SHAPES = "--vary arch.engine.rows=pow2:32:256 --vary arch.engine.cols=pow2:32:256"
+BEFORE = (  # commands that make what the gallery draws
+    "simulate mobilenet_v1 --arch gemmini_16x16 --trace trace.json",
+    *(f"simulate alexnet --arch tpu_v1 --batch {batch} --out batch{batch}" for batch in BATCHES),
+    f"sweep vgg16 resnet18 mobilenet_v1 --arch tpu_v1 --vary {SIZES} --out sizes.csv",
+    f"sweep resnet18 mobilenet_v1 --arch tpu_v1 {SHAPES} --out shapes.csv",
+)
+GALLERY: dict[str, tuple[str, str]] = {
+    "layers": ("Layers of one network; its area is a layer's share of the time", "roofline resnet50-tpu_v1"),
+    "networks": ("Nine results on three machines, in one column", f"roofline {NINE} --show networks"),
+    "machines": ("Layers of one network on three machines, in both columns", f"roofline {RESNETS} --width double"),
+    "percent": ("How much of its roof each result attains",
+                f"roofline {RESNETS} --show networks --percent --name-layers 1 --label Eyeriss --label Gemmini --label TPU"),
+    "levels": ("A roof a memory level", "roofline resnet50-gemmini_16x16 mobilenet_v1-gemmini_16x16 --show levels"),
+    "trajectory": ("Two layers from batch to batch",
+                   "roofline batch1 batch4 batch16 batch64 --layer conv3 --layer fc6 --join"
+                   " --label 'batch 1' --label 'batch 4' --label 'batch 16' --label 'batch 64'"),
+    "roofs": ("Machines alone", "roofline --machine tpu_v1 --machine gemmini_16x16 --machine haswell --machine k80"),
+    "tilings": ("Every legal tiling of a layer, the chosen one marked", "tilings alexnet --arch zhang2015 --layer conv5"),
+    "energy": ("Energy of nine results by component", f"plot energy {NINE} --width double"),
+    "energy_layers": ("Energy of each layer", "plot energy vgg16-tpu_v1 --width double"),
+    "stalls": ("What the cycles were for", f"plot stalls {NINE}"),
+    "stalls_layers": ("What each layer's cycles were for", "plot stalls vgg16-tpu_v1"),
+    "utilization": ("Utilization, layers as wide as their share of the time", f"plot utilization {RESNETS} --over-time"),
+    "heat_map": ("PEs at work over time", "plot utilization trace.json --width double --height 2.6"),
+    "speedup": ("Speed-ups, and their geometric mean", f"plot speedup {NINE} --baseline eyeriss_like"),
+    "pareto": ("A design space, and the front of each network",
+               "plot pareto shapes.csv -x seconds -y energy_total_pj --label-by arch.engine.rows"),
+    "buffers": ("Off-chip traffic over the size of a level", "plot buffers sizes.csv"),
+}  # fmt: skip
+
+
+def gallery() -> dict[Path, bytes]:
+    """The gallery's pictures, each made by the command that its page shows, and the page."""
+    made = {}
+    with _examples():
+        for result in gallery_results():
+            result.write(f"{result.network}-{result.architecture}")
+        for line in BEFORE:
+            _quietly(line)
+        for name, (_, line) in GALLERY.items():
+            _quietly(f"{line} -o {name}.svg")
+            made[DOCS / "figures" / "gallery" / f"{name}.svg"] = Path(f"{name}.svg").read_bytes()
+    return {**made, DOCS / "gallery.md": gallery_page().encode()}
+
+
+def _quietly(line: str) -> None:
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        assert cli.main(shlex.split(line)) == 0, line
+
+
+def gallery_page() -> str:
+    """Every figure under the command that makes it."""
+    before = "\n".join(f"accelsim {line}" for line in BEFORE)
+    parts = [
+        "# Gallery", "Each figure is what the command beneath it draws. `accelsim plot gallery RESULT... -o FOLDER` makes such a",
+        "page of results of your own. How to bring one into a paper: [camera-ready figures](how-to/camera_ready.md).", "",
+        "```sh", "for n in mobilenet_v1 resnet50 vgg16; do",
+        "  for a in eyeriss_like gemmini_16x16 tpu_v1; do accelsim simulate $n --arch $a --out $n-$a; done", "done",
+        before, "```",
+    ]  # fmt: skip
+    for name, (words, line) in GALLERY.items():
+        shown = line.replace(NINE, "mobilenet_v1-* resnet50-* vgg16-*").replace(RESNETS, "resnet50-*")
+        parts += ["", f"## {words}", "", f"![{words}](figures/gallery/{name}.svg)", "", "```sh",
+                  f"accelsim {shown} -o {name}.pdf", "```"]  # fmt: skip
+    return "\n".join(parts) + "\n"
+
+
 FIGURES: dict[str, Callable[[], Figure]] = {
     "os_cycle": output_stationary,
     "ws_cycle": weight_stationary,
@@ -652,6 +728,7 @@ def files() -> dict[Path, bytes]:
     made = {}
     for name, draw in FIGURES.items():
         made[DOCS / "figures" / f"{name}.svg"] = render(draw(), "svg")
+    made |= gallery()
     outputs = excerpts()
     for name, text in outputs.items():
         made[DOCS / "excerpts" / f"{name}.txt"] = text.encode()
@@ -665,6 +742,7 @@ def main() -> int:
     )
     parser.add_argument("--check", action="store_true", help="write nothing, name what would change")
     parser.add_argument("--png", metavar="DIR", help="only draw the figures, as PNG, into DIR (to look at)")
+    parser.add_argument("--gallery", action="store_true", help="only the gallery and its page")
     arguments = parser.parse_args()
     if arguments.png:
         folder = Path(arguments.png)
@@ -672,7 +750,8 @@ def main() -> int:
         for name, draw in FIGURES.items():
             (folder / f"{name}.png").write_bytes(render(draw(), "png"))
         return 0
-    changed = {p: content for p, content in files().items() if not p.is_file() or p.read_bytes() != content}
+    made = gallery() if arguments.gallery else files()
+    changed = {p: content for p, content in made.items() if not p.is_file() or p.read_bytes() != content}
     for path, content in changed.items():
         print(("would change: " if arguments.check else "written: ") + str(path.relative_to(ROOT)))
         if not arguments.check:

@@ -182,6 +182,22 @@ def test_files_of_every_kind(suffix: str, tmp_path: Any) -> None:
     assert {".eps": b"/FontType 42", ".pgf": b"\\begin{pgfpicture}"}.get(suffix, b"") in first
 
 
+@pytest.mark.parametrize("width", ["single", "double", "slide"])
+@pytest.mark.parametrize(("count", "machines"), [(3, 1), (4, 4), (9, 3), (12, 4)])
+def test_no_word_of_bars_covers_anything(count: int, machines: int, width: Any) -> None:
+    results = [made(*r) for r in spread(count, machines)]
+    assert problems(plot.stalls(results, width=width, title="A title")[0]) == []
+    assert problems(plot.energy(results, width=width)[0]) == []
+    if machines > 1:
+        assert problems(plot.speedup(results, width=width)[0]) == []
+
+
+@pytest.mark.parametrize("network", [2, 4, 9])  # 16, 5 and 8 layers
+def test_no_name_of_a_layer_covers_another(network: int) -> None:
+    for draw_one in (plot.stalls, plot.utilization):
+        assert problems(draw_one([made(network, 1)])[0]) == []
+
+
 # ---- the placer ------------------------------------------------------------------------------------
 
 
