@@ -19,7 +19,7 @@ from accelsim.report.labels import Placer, Spot
 from accelsim.report.roofline_labels import NAMED_SHARE, braced
 from accelsim.report.roofline_scene import compose
 
-QUICK = (6, 8, 42)  # the others are slow
+QUICK = (6, 42)  # the others are slow
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +83,7 @@ def test_roofs_have_their_machines_colours_and_names() -> None:
         assert line.get_color() == scene.looks.machines[roof.machine].colour
 
 
-@pytest.mark.parametrize("count", [1, 4, 9, 12])
+@pytest.mark.parametrize("count", [1, pytest.param(4, marks=pytest.mark.slow), pytest.param(12, marks=pytest.mark.slow)])
 def test_ticks_have_one_style(count: int) -> None:
     figure, axes = plot.roofline([made(*r) for r in spread(count, min(count, 4))])
     figure.draw_without_rendering()
@@ -173,7 +173,7 @@ def test_a_height_is_the_figures() -> None:
         plot.roofline([made(0, 0)], height_in=0.8)
 
 
-@pytest.mark.parametrize("suffix", [".pdf", ".eps", ".pgf", ".svg", ".png"])
+@pytest.mark.parametrize("suffix", [".pgf", ".svg", ".png", *(pytest.param(s, marks=pytest.mark.slow) for s in (".pdf", ".eps"))])
 def test_files_of_every_kind(suffix: str, tmp_path: Any) -> None:
     figure, _ = plot.roofline([made(0, 0)], show="networks")
     first, second = (plot.save(figure, tmp_path / f"{i}{suffix}").read_bytes() for i in range(2))
@@ -182,6 +182,7 @@ def test_files_of_every_kind(suffix: str, tmp_path: Any) -> None:
     assert {".eps": b"/FontType 42", ".pgf": b"\\begin{pgfpicture}"}.get(suffix, b"") in first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", ["single", "double", "slide"])
 @pytest.mark.parametrize(("count", "machines"), [(3, 1), (4, 4), (9, 3), (12, 4)])
 def test_no_word_of_bars_covers_anything(count: int, machines: int, width: Any) -> None:
