@@ -111,8 +111,8 @@ def simulate_full(
     """
     if seed < 0:
         raise InputError(Fault("seed", "", f"is {seed}, must be a whole number of at least 0"))
-    given = given_inputs(inputs)
-    net, hardware, fixed, notes = prepare(network, arch, batch, layers, mapping, overrides or {}, values, given)
+    given, weights = _weights_apart(network, given_inputs(inputs), overrides or {})
+    net, hardware, fixed, notes = prepare(network, arch, batch, layers, mapping, overrides or {}, values, given, weights)
     arrays = given.inputs(net) if given is not None else None
     if arrays is not None and not values and hardware.engine.kind != "sparse":
         from accelsim.workload.densities import with_measured_densities
@@ -158,7 +158,7 @@ def given_inputs(inputs: Inputs | None) -> Given | None:
 def prepare(
     network: Source | Network, arch: Source | Architecture, batch: int | None, layers: Iterable[str] | None,
     mapping: Source | MappingFile | None, overrides: Mapping[str, Any], values: bool = False,
-    given: Given | None = None,
+    given: Given | None = None, weights: Mapping[str, Array] | None = None,
 ) -> tuple[Network, Architecture, MappingFile, list[str]]:  # fmt: skip
     """Read everything; faults of all files are gathered and raised together."""
     faults = [
@@ -170,7 +170,7 @@ def prepare(
     net, hardware, fixed, notes = None, None, None, list[str]()
     try:
         net, notes = catalogue.load_network(
-            network, batch=batch, overrides=overrides, values=values or given is not None
+            network, batch=batch, overrides=overrides, values=values or given is not None, weights=weights
         )
         if given is not None and batch is None:
             net = _with_batch(net, given.batch_for(net))
@@ -202,6 +202,22 @@ def ready(
     whole, how = expanded(network)
     mapping = mapping.for_parts(network)
     return whole, mapping, [*notes, *how, *check_meaning(whole, arch, mapping)]
+
+
+def _weights_apart(
+    source: Source | Network, given: Given | None, overrides: Mapping[str, Any]
+) -> tuple[Given | None, dict[str, Array]]:
+    """What is given for those inputs of an ONNX model that are its weights, and what is left."""
+    if given is None or isinstance(source, Network) or Path(source).suffix.lower() != ".onnx":
+        return given, {}
+    from accelsim.frontends.onnx import trained_inputs
+
+    try:
+        names = set(trained_inputs(Path(source), catalogue.dims_of(overrides))) & set(given.arrays)
+    except InputError:  # which the reading of everything tells, with the faults of the rest
+        return given, {}
+    rest = {name: array for name, array in given.arrays.items() if name not in names}
+    return replace(given, arrays=rest), {name: given.arrays[name] for name in names}
 
 
 def _with_batch(network: Network, batch: int) -> Network:

@@ -172,11 +172,12 @@ def check_mapping_names(mapping: MappingFile, network: Network, source: str) -> 
 
 
 def load_network(
-    source: str | Path | Network, *, batch: int | None = None, overrides: Overrides | None = None, values: bool = False
-) -> tuple[Network, list[str]]:
+    source: str | Path | Network, *, batch: int | None = None, overrides: Overrides | None = None, values: bool = False,
+    weights: Mapping[str, Any] | None = None,
+) -> tuple[Network, list[str]]:  # fmt: skip
     """A network by name or path (.yaml, .onnx, SCALE-Sim .csv) or one that was read before, and notes about how it was read.
 
-    With ``values`` an ONNX model's numbers are in its layers.
+    With ``values`` an ONNX model's numbers are in its layers; ``weights`` are those of its inputs that are weights.
     """
     changes = _under(overrides or {}, "workload")
     if batch is not None:
@@ -193,12 +194,12 @@ def load_network(
         from accelsim.frontends.onnx import read_onnx_with_notes
 
         dims, changes = _dims(changes)
-        network, notes = read_onnx_with_notes(path, dims)
+        network, notes = read_onnx_with_notes(path, dims, weights)
         runtime, changes = _runtime(changes)
         if values:
             from accelsim.frontends.onnx_values import with_values
 
-            network, notes = with_values(network, path, runtime, dims), []
+            network, notes = with_values(network, path, runtime, dims, weights), []
         else:
             network = _with_scales_unread(network)
         return _noted(_changed(network, changes), changes, notes)

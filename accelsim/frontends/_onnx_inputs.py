@@ -27,6 +27,7 @@ class GraphInputs:
     tensors: tuple[tuple[Any, Shape, int], ...] = ()
     trained: tuple[Constant, ...] = ()
     faults: tuple[Fault, ...] = field(default=())
+    open: tuple[str, ...] = ()  # those at fault
 
 
 def graph_inputs(file: OnnxFile, known: Collection[str]) -> GraphInputs:
@@ -45,7 +46,10 @@ def graph_inputs(file: OnnxFile, known: Collection[str]) -> GraphInputs:
     weights = [_weights(file, entry, faults) for entry in trained]
     found.sort(key=lambda entry: not entry[1])  # the batch is not in a scalar
     batch = 1 if not found or not found[0][1] or _has_no_batch(file, {entry.name for entry in used}) else found[0][1][found[0][2]]
-    return GraphInputs(batch, tuple(found), tuple(w for w in weights if w is not None), tuple(faults))
+    known_weights = [w for w in weights if w is not None]
+    read = {entry.name for entry, _, _ in found} | {weight.name for weight in known_weights}
+    wrong = tuple(entry.name for entry in (*used, *trained) if entry.name not in read)
+    return GraphInputs(batch, tuple(found), tuple(known_weights), tuple(faults), wrong)
 
 
 def _is_trained(file: OnnxFile, name: str) -> bool:

@@ -189,13 +189,16 @@ def first_line(error: BaseException, limit: int = 200) -> str:
 class OnnxFile:
     """A parsed ONNX model: live nodes in order, constants, and who reads what."""
 
-    def __init__(self, path: Path, data: bytes, dims: Dims | None = None) -> None:
+    def __init__(
+        self, path: Path, data: bytes, dims: Dims | None = None, weights: Mapping[str, Array] | None = None
+    ) -> None:
         self.source = str(path)
         self.folder = path.parent
         self.onnx = import_onnx(self.source)
         self.model = self._parse(data)
         self.graph = self.model.graph
         faults = set_dims(self.onnx, self.graph, dims or {})
+        faults += self._given(weights or {})
         if faults:
             raise InputError(faults)
         self.open_scalars = whole_numbers(self.graph)
@@ -203,6 +206,21 @@ class OnnxFile:
         self._index()
         self.sequences = self._sequences()
         self.scanned = {name for node in self.nodes if node.op_type == "Scan" for name in node.input}
+
+    def _given(self, weights: Mapping[str, Array]) -> list[Fault]:
+        """Make constants of inputs whose values are given: weights that come from outside."""
+        faults = []
+        for entry in self.graph.input:
+            shape = tuple(dim.dim_value for dim in entry.type.tensor_type.shape.dim)
+            array = weights.get(entry.name)
+            if array is None:
+                continue
+            if any(size > 0 and size != own for size, own in zip(shape, array.shape, strict=False)) or len(shape) != array.ndim:
+                message = f"has the shape {list(array.shape)}, must have {list(shape)}"
+                faults.append(Fault("--input", entry.name, message))
+            kind = self.onnx.helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type)
+            self.graph.initializer.append(self.onnx.numpy_helper.from_array(array.astype(kind), entry.name))
+        return faults
 
     def _sequences(self) -> dict[str, int]:
         """Inputs read by an LSTM, GRU or RNN in ONNX's own layout, steps first: their batch is axis 1."""

@@ -90,8 +90,6 @@ class Reader:
             self.values[name] = Constant(name, shape, FLOAT)
         self._graph_inputs()
         self.expander.batch = self.batch
-        if self.faults:
-            raise InputError(self.faults)
         self.walk, walked = self.file.nodes[::-1], []
         while self.walk:
             walked.append(self.walk.pop())
@@ -124,11 +122,14 @@ class Reader:
         for constant in found.trained:
             self.values[constant.name] = constant
             self.trained.append(constant.name)
+        for name in found.open:
+            self.values[name] = Unknown(constant=False)
         for entry, shape, axis in found.tensors:
             try:
                 self._graph_input(entry, shape, axis)
             except NotModelledError as error:
                 self._fault(f'input "{entry.name}"', f"is not modelled: {error}")
+                self.values[entry.name] = Unknown(constant=False)
 
     def _graph_input(self, entry: Any, shape: Shape, axis: int) -> None:
         elem = int(entry.type.tensor_type.elem_type)

@@ -24,7 +24,10 @@ from accelsim.workload.network import Network, TensorRef
 
 __all__ = [
     "LayerArrays", "Quantization", "initializers", "model_outputs", "read_onnx", "read_onnx_with_notes", "tensor_sources",
+    "trained_inputs",
 ]  # fmt: skip
+
+Weights = Mapping[str, Array]
 
 
 def read_onnx(path: Path, dims: Dims | None = None) -> Network:
@@ -32,19 +35,28 @@ def read_onnx(path: Path, dims: Dims | None = None) -> Network:
     return read_onnx_with_notes(path, dims)[0]
 
 
-def read_onnx_with_notes(path: Path, dims: Dims | None = None) -> tuple[Network, list[str]]:
+def read_onnx_with_notes(
+    path: Path, dims: Dims | None = None, weights: Weights | None = None
+) -> tuple[Network, list[str]]:
     """As `read_onnx`, and a sentence for each thing that a user should know and that is not a fault."""
-    reader = translated(path, dims)
+    reader = translated(path, dims, weights)
     return reader.network(), [f"{path}: {note}" for note in reader.notes()]
 
 
-def initializers(path: Path, layers: Collection[str] | None = None, dims: Dims | None = None) -> dict[str, LayerArrays]:
+def initializers(
+    path: Path, layers: Collection[str] | None = None, dims: Dims | None = None, weights: Weights | None = None
+) -> dict[str, LayerArrays]:
     """Weights, biases, scales and zero points by layer name: of ``layers``, or of all that have any."""
-    reader = translated(path, dims)
+    reader = translated(path, dims, weights)
     arrays = ArrayReader(reader.file, reader.values, reader.trained)
     wanted = reader.names_of_arrays if layers is None else layers
     found = {name: reader.names_of_arrays.get(name, ArrayNames()) for name in wanted}
     return {name: arrays.layer(names) for name, names in found.items() if names != ArrayNames()}
+
+
+def trained_inputs(path: Path, dims: Dims | None = None) -> list[str]:
+    """The inputs of the graph that are weights: what every reader of them takes for its weights."""
+    return translated(path, dims).trained
 
 
 def tensor_sources(path: Path) -> dict[str, str]:
@@ -81,13 +93,13 @@ def _reference(ref: str, network: Network) -> TensorRef:
     return TensorRef(ref) if ref in named else TensorRef(source, int(port))
 
 
-def translated(path: Path, dims: Dims | None = None) -> Reader:
+def translated(path: Path, dims: Dims | None = None, weights: Weights | None = None) -> Reader:
     """The model with every node taken in, what is read as other nodes (branches, loops, functions) written out.
 
-    ``dims`` are the sizes that the file leaves open.
+    ``dims`` are the sizes that the file leaves open, ``weights`` the values of inputs that are such.
     """
     data = read_bytes(path)
-    file, digest = OnnxFile(path, data, dims), hashlib.sha256(data).hexdigest()
+    file, digest = OnnxFile(path, data, dims, weights), hashlib.sha256(data).hexdigest()
     while True:
         reader = Reader(file, path.stem, digest)
         reader.translate()

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from accelsim.errors import Fault, InputError
 from accelsim.frontends._onnx_arrays import dequantized
 from accelsim.frontends._onnx_dims import Dims
-from accelsim.frontends.onnx import LayerArrays, initializers
+from accelsim.frontends.onnx import LayerArrays, Weights, initializers
 from accelsim.frontends.onnx import Quantization as Scales
 from accelsim.workload.fixed_point import fixed_rule
 from accelsim.workload.fused import has_kernel
@@ -62,12 +62,14 @@ _INT32 = NumberFormat("int", 32)
 _MONOTONE = ("relu", "relu6", "clip")  # quantizing before them or after them is the same
 
 
-def with_values(network: Network, path: Path, runtime: Runtime = "onnxruntime", dims: Dims | None = None) -> Network:
+def with_values(
+    network: Network, path: Path, runtime: Runtime = "onnxruntime", dims: Dims | None = None, weights: Weights | None = None
+) -> Network:
     """``network``, as read from ``path``, with the file's numbers in its layers; `InputError` where one cannot be had.
 
     ``runtime``: whose integers, where the two differ: *onnxruntime*'s, or those of *reference*, `onnx.reference`.
     """
-    arrays = _arrays(path, dims)
+    arrays = initializers(path, dims=dims, weights=weights) if weights else _arrays(path, dims)
     values = _Values(network, arrays, str(path), runtime == "onnxruntime")
     changes = {layer.name: values.layer(layer) for layer in network.layers}
     changes = _batch_norms_folded(network, arrays, changes, values)

@@ -13,6 +13,7 @@ import pytest
 from onnx import helper, numpy_helper, parser
 from onnx_models import model, save
 
+from accelsim.api import simulate_full
 from accelsim.catalogue import load_network
 from accelsim.cli import main
 from accelsim.errors import InputError
@@ -315,7 +316,26 @@ def test_a_size_that_is_no_number(capsys: pytest.CaptureFixture[str]) -> None:
     assert "must be NAME=SIZE or INPUT.AXIS=SIZE" in capsys.readouterr().err
 
 
-# --- weights that are not looked at ---
+# --- weights that come in, and weights that are not looked at ---
+
+
+def test_weights_that_come_in(tmp_path: Path) -> None:
+    """An input that every reader takes for its weights is given as any other."""
+    path = save(tmp_path, model("y = Conv(x, w)", "float[1,3,6,6] x, float[4,3,3,3] w"))
+    x, w = NORMAL(1, 3, 6, 6), NORMAL(4, 3, 3, 3)
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    run = simulate_full(path, "zhang2015", values=True, inputs={"x": x, "w": w})
+    np.testing.assert_allclose(run.model_outputs["y"], session.run(None, {"x": x, "w": w})[0], atol=1e-4)
+    with pytest.raises(InputError, match=r"w: has the shape \[4, 3, 1, 1\], must have \[4, 3, 3, 3\]"):
+        simulate_full(path, "zhang2015", values=True, inputs={"x": x, "w": w[:, :, :1, :1]})
+
+
+def test_open_sizes_hide_no_other_fault(tmp_path: Path) -> None:
+    """The sizes, and what is not modelled behind them, at once."""
+    path = save(tmp_path, model("a = Relu(x) b = Det(a) y = Conv<channels_last=1>(a, w)", "float[1,3,h,w2] x", w=(4, 3, 3, 3)))
+    with pytest.raises(InputError) as caught:
+        read_onnx(path)
+    assert [fault.key.split(" (")[0] for fault in caught.value.faults] == ['input "x"', 'node "y"']
 
 
 def external(name: str, side: int, offset: int) -> onnx.TensorProto:
