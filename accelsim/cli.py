@@ -527,19 +527,20 @@ def _drawn(options: argparse.Namespace) -> tuple[Any, Callable[[], str]]:
     from accelsim import plot
 
     kind, paths, labels, look = options.kind, options.results, options.label, _look(options)
-    if labels is not None and kind not in ("energy", "stalls", "utilization"):
-        raise InputError(Fault("--label", labels[0], f"plot {kind} names no results, must be left out"))
     if kind == "utilization" and len(paths) == 1 and _is_trace(paths[0]):
+        if labels is not None:
+            raise InputError(Fault("--label", labels[0], "a trace is one run, must be left out"))
         return plot.heat_map(paths[0], **look)[0], lambda: plot.heat_map_csv(paths[0])
     table: Any = paths[0] if len(paths) == 1 and paths[0].endswith(".csv") else _read_results(paths)
     if kind == "pareto":
-        figure, _ = plot.pareto(table, options.x, options.y, label_by=options.label_by, **look)
-        return figure, lambda: plot.pareto_csv(table, options.x, options.y)
+        figure, _ = plot.pareto(table, options.x, options.y, label_by=options.label_by, labels=labels, **look)
+        return figure, lambda: plot.pareto_csv(table, options.x, options.y, labels)
     if kind == "buffers":
-        return plot.buffers(table, level=options.level, **look)[0], lambda: plot.buffers_csv(table, options.level)
+        figure, _ = plot.buffers(table, level=options.level, labels=labels, **look)
+        return figure, lambda: plot.buffers_csv(table, options.level, labels=labels)
     if kind == "speedup":
-        figure, _ = plot.speedup(table, baseline=options.baseline, **look)
-        return figure, lambda: plot.speedup_csv(table, options.baseline)
+        figure, _ = plot.speedup(table, baseline=options.baseline, labels=labels, **look)
+        return figure, lambda: plot.speedup_csv(table, options.baseline, labels)
     if kind == "utilization":
         figure, _ = plot.utilization(table, over_time=options.over_time, labels=labels, **look)
         return figure, lambda: plot.utilization_csv(table, labels)

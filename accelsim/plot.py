@@ -23,6 +23,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from accelsim.errors import Fault, InputError
 from accelsim.report import figure_data
 from accelsim.report.figure_data import Shown as Bars
 from accelsim.report.model import Result
@@ -198,6 +199,7 @@ def pareto(
     y: str = "energy_total_pj",
     *,
     label_by: str | None = None,
+    labels: Sequence[str] | None = None,
     width: Width | float = "single",
     height_in: float | None = None,
     title: str = "",
@@ -207,13 +209,13 @@ def pareto(
     """Two columns of results or of a sweep's CSV against one another, and the Pareto front of each network.
 
     Smaller is better but for columns such as ``utilization``; ``max:KEY`` and ``min:KEY`` say so. ``label_by``
-    is the column that names the points of the fronts.
+    is the column that names the points of the fronts; ``labels`` of results are such a column, ``label``.
     """
     from accelsim.report.points_figure import draw_pareto, find_points
 
-    points = find_points(_rows(table), x, y)
+    points = find_points(_rows(table, labels), x, y)
     with _sheet(width, height_in, title, ax) as sheet:
-        return draw_pareto(points, label=label_by, colours=colours, sheet=sheet)
+        return draw_pareto(points, label=label_by or ("label" if labels else None), colours=colours, sheet=sheet)
 
 
 def tilings(
@@ -257,16 +259,20 @@ def speedup(
     results: Sequence[Result],
     *,
     baseline: str | None = None,
+    labels: Sequence[str] | None = None,
     width: Width | float = "single",
     height_in: float | None = None,
     title: str = "",
     colours: Colours = None,
     ax: Any = None,
 ) -> tuple[Figure, Axes]:
-    """Speed-ups over the ``baseline`` architecture (the first result's), and their geometric mean."""
+    """Speed-ups over the ``baseline`` architecture (the first result's), and their geometric mean.
+
+    ``labels``: a result each, what its machine is called.
+    """
     from accelsim.report.speedup_figure import draw_speedups
 
-    data = figure_data.speedups(_listed(results), baseline)
+    data = figure_data.speedups(figure_data.on_machines(_listed(results), labels), baseline)
     with _sheet(width, height_in, title, ax) as sheet:
         return draw_speedups(data, colours=colours, sheet=sheet)
 
@@ -276,16 +282,17 @@ def buffers(
     *,
     level: str | None = None,
     traffic: str | None = None,
+    labels: Sequence[str] | None = None,
     width: Width | float = "single",
     height_in: float | None = None,
     title: str = "",
     colours: Colours = None,
     ax: Any = None,
 ) -> tuple[Figure, Axes]:
-    """Traffic (of the far end, or of the level ``traffic``) over the size of ``level``, a line a network."""
+    """Traffic (of the far end, or of the level ``traffic``) over the size of ``level``, a line a network (or label)."""
     from accelsim.report.points_figure import buffer_lines, draw_buffers, find_sizes
 
-    rows = _rows(table)
+    rows = _rows(table, labels)
     sizes, far = find_sizes(rows, level, traffic)
     lines = buffer_lines(rows, sizes, far)
     with _sheet(width, height_in, title, ax) as sheet:
@@ -322,11 +329,13 @@ def heat_map_csv(trace: Traced) -> str:
     return to_csv(heat_map_rows(_about(trace)))
 
 
-def pareto_csv(table: Table, x: str = "cycles", y: str = "energy_total_pj") -> str:
+def pareto_csv(
+    table: Table, x: str = "cycles", y: str = "energy_total_pj", labels: Sequence[str] | None = None
+) -> str:
     """The data of `pareto`: the table's rows, and whether each is on the front."""
     from accelsim.report.points_figure import find_points
 
-    return to_csv(find_points(_rows(table), x, y).table())
+    return to_csv(find_points(_rows(table, labels), x, y).table())
 
 
 def tilings_csv(
@@ -339,16 +348,18 @@ def tilings_csv(
     return tilings_figure.tilings_csv(_layer_tilings(network, arch, layer, mapping, overrides))
 
 
-def speedup_csv(results: Sequence[Result], baseline: str | None = None) -> str:
+def speedup_csv(results: Sequence[Result], baseline: str | None = None, labels: Sequence[str] | None = None) -> str:
     """The data of `speedup`: a row a network and machine, then the geometric means."""
-    return to_csv(figure_data.speedups(_listed(results), baseline).rows())
+    return to_csv(figure_data.speedups(figure_data.on_machines(_listed(results), labels), baseline).rows())
 
 
-def buffers_csv(table: Table, level: str | None = None, traffic: str | None = None) -> str:
+def buffers_csv(
+    table: Table, level: str | None = None, traffic: str | None = None, labels: Sequence[str] | None = None
+) -> str:
     """The data of `buffers`: a row a point, in bytes."""
     from accelsim.report.points_figure import buffer_lines, find_sizes
 
-    rows = _rows(table)
+    rows = _rows(table, labels)
     sizes, far = find_sizes(rows, level, traffic)
     return to_csv(
         [
@@ -394,12 +405,14 @@ def _bars(results: Sequence[Result]) -> Bars:
     return "layers" if len(results) == 1 else "networks"
 
 
-def _rows(table: Table) -> Sequence[Mapping[str, Cell]]:
+def _rows(table: Table, labels: Sequence[str] | None = None) -> Sequence[Mapping[str, Cell]]:
     if isinstance(table, str | Path):
+        if labels is not None:
+            raise InputError(Fault("--label", ", ".join(labels), "the rows of a table have their names, must be left out"))
         return figure_data.read_table(table)
     listed: list[Any] = [table] if isinstance(table, Result) else list(table)
     results = [row for row in listed if isinstance(row, Result)]
-    return figure_data.result_rows(results) if results else listed
+    return figure_data.result_rows(results, labels) if results else listed
 
 
 def _about(trace: Traced) -> Mapping[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, fsum, log
 from pathlib import Path
@@ -199,9 +199,19 @@ def _seconds(results: Sequence[Result]) -> dict[tuple[str, str], float]:
 # ---- tables: results, or the CSV of a sweep --------------------------------------------------------
 
 
-def result_rows(results: Iterable[Result]) -> list[dict[str, Cell]]:
-    """A row a result: what was run, its totals, and the size of every level."""
-    return [{**settings(result), **total_counters(result.totals), **level_sizes(result)} for result in results]
+def result_rows(results: Sequence[Result], labels: Sequence[str] | None = None) -> list[dict[str, Cell]]:
+    """A row a result: what was run, its totals, and the size of every level; ``label`` where labels are given."""
+    rows = [{**settings(result), **total_counters(result.totals), **level_sizes(result)} for result in results]
+    names = checked_labels(results, labels)
+    return [{"label": name, **row} for name, row in zip(names, rows, strict=True)] if names else rows
+
+
+def on_machines(results: Sequence[Result], labels: Sequence[str] | None) -> Sequence[Result]:
+    """Results whose machines are called by labels, one a result."""
+    names = checked_labels(results, labels)
+    if names is None:
+        return results
+    return [result.model_copy(update={"architecture": name}) for result, name in zip(results, names, strict=True)]
 
 
 def level_sizes(result: Result) -> dict[str, Cell]:

@@ -248,7 +248,7 @@ def buffer_lines(rows: Rows, sizes: str, level: str) -> dict[str, list[tuple[flo
         if at is None or any(not isinstance(m, int | float) for m in moved):
             continue
         total = sum(float(m) for m in moved if isinstance(m, int | float))
-        lines.setdefault(str(row.get("network", "")), []).append((float(at), total))
+        lines.setdefault(str(row.get("label", row.get("network", ""))), []).append((float(at), total))
     if not lines:
         raise InputError(Fault("plot buffers", sizes, f"no row has it and the traffic of {level}"))
     return {name: sorted(points) for name, points in lines.items()}

@@ -113,12 +113,13 @@ def _place(order: Sequence[str], word: str) -> int:
 
 
 def to_csv(rows: list[dict[str, Cell]]) -> str:
-    """Rows of equal keys as CSV with a header; None is an empty cell. Floats are written so that they read
-    back exactly.
+    """Rows as CSV with a header of all their keys; None, or a key that a row lacks, is an empty cell. Floats are written so
+    that they read back exactly.
     """
     text = io.StringIO()
     if rows:
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+        keys = list(dict.fromkeys(key for row in rows for key in row))
+        writer = csv.DictWriter(text, fieldnames=keys, lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
     return text.getvalue()

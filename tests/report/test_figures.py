@@ -262,6 +262,13 @@ def test_tables_come_from_csv_too(tmp_path: Path) -> None:
         plot.pareto(path, x="note")
 
 
+def test_results_of_unlike_machines_are_one_table(resnet50: Result) -> None:
+    energy = {**resnet50.totals.energy_pj, "scratchpad": 1.0}
+    other = resnet50.model_copy(update={"totals": resnet50.totals.model_copy(update={"energy_pj": energy})})
+    found = rows(plot.pareto_csv([resnet50, other], labels=["plain", "more"]))
+    assert [(row["label"], row["energy_scratchpad_pj"]) for row in found] == [("plain", ""), ("more", "1.0")]
+
+
 def test_buffers_find_the_level_that_differs(resnet50: Result) -> None:
     def sized(size_bytes: int) -> Result:
         levels = [level.model_copy() for level in resnet50.machine.levels]

@@ -129,6 +129,11 @@ def test_labels_are_one_a_result() -> None:
     for wrong in (plot.roofline, plot.stalls, plot.energy, plot.utilization):
         with pytest.raises(InputError, match="--label: one: 1 given, must be one a result, 2"):
             wrong([made(0, 0), made(1, 0)], labels=["one"])
+    _, axes = plot.speedup([made(0, 0), made(0, 1)], labels=["old", "new"])
+    assert axes.get_ylabel() == "Speed-up over old (×)"
+    _, axes = plot.pareto([made(0, 0), made(0, 1)], labels=["left", "right"])
+    assert {text.get_text() for text in axes.texts} <= {"left", "right"}
+    assert axes.texts
     rows = list(csv.DictReader(io.StringIO(plot.roofline_csv([made(0, 0)], labels=["mine"]))))
     assert {row["network"] for row in rows if row["kind"] == "network"} == {"mine"}
 
