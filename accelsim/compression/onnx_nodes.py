@@ -29,6 +29,7 @@ from accelsim.workload.ops import (
     Slice,
     Softmax,
     Split,
+    Take,
     Transpose,
     Upsample,
 )
@@ -248,6 +249,12 @@ def _slice(graph: Graph, layer: Layer, inputs: list[str]) -> str:
     return graph.node("Slice", inputs + names, layer.name)
 
 
+def _take(graph: Graph, layer: Layer, inputs: list[str]) -> str:
+    assert isinstance(layer.op, Take)
+    indices = graph.constant(f"{layer.name}_indices", np.array(layer.op.indices, np.int64))
+    return graph.node("Gather", [*inputs, indices], layer.name, axis=layer.op.axis)
+
+
 def _transpose(graph: Graph, layer: Layer, inputs: list[str]) -> str:
     assert isinstance(layer.op, Transpose)
     return graph.node("Transpose", inputs, layer.name, perm=[0, *layer.op.perm])
@@ -273,5 +280,6 @@ MAKERS: dict[type[Op], Callable[[Graph, Layer, list[str]], str | list[str]]] = {
     Conv2d: _conv, Linear: _linear, Matmul: _matmul, Pool2d: _pool, GlobalPool: _global_pool, Activation: _activation,
     Elementwise: _elementwise, LayerNorm: _normalization, BatchNorm: _normalization, Reduce: _reduce,
     LocalResponseNorm: _response, Softmax: _softmax, Reshape: _reshape, Concat: _concat, Split: _split, Slice: _slice,
+    Take: _take,
     Transpose: _transpose, Upsample: _upsample, Pad: _pad,
 }  # fmt: skip

@@ -42,12 +42,13 @@ from accelsim.workload.ops import (
     Slice,
     Softmax,
     Split,
+    Take,
     Transpose,
     Upsample,
 )
 from accelsim.workload.precision import NumberFormat, Precision
 
-_MOVES = (BatchNorm, Reshape, Slice, Split, Transpose, Upsample)
+_MOVES = (BatchNorm, Reshape, Slice, Split, Take, Transpose, Upsample)
 _INT32 = NumberFormat("int", 32)
 
 

@@ -210,6 +210,18 @@ class Expander:
             name = piece.node(op, [name, bound], 1 if place + 1 < len(bounds) else [proto.output[0]])[0]
         return True
 
+    def left_constant(self, piece: Piece, proto: Any, _: Node, inputs: Sequence[Value | None]) -> bool:
+        """A constant matrix times a tensor: the tensor turned, times the matrix turned, and turned back."""
+        first, second = inputs[0], inputs[1]
+        if not isinstance(first, Constant) or not isinstance(second, Tensor) or len(first.shape) != 2 or len(second.shape) < 2:
+            return False
+        swapped = list(range(len(second.shape)))
+        swapped[-2:] = swapped[:-3:-1]
+        matrix = piece.one("Transpose", proto.input[0], perm=[1, 0])
+        turned = piece.one("Transpose", proto.input[1], perm=swapped)
+        piece.node("Transpose", [piece.one("MatMul", turned, matrix)], [proto.output[0]], perm=swapped)
+        return True
+
     def recurrent(self, piece: Piece, proto: Any, node: Node, inputs: Sequence[Value | None]) -> bool:
         used = [bool(name) and self.file.uses[name] > 0 for name in node.outputs]
         return recurrent(piece, proto, node, inputs, used, self.file.opset, self.batch)
@@ -288,5 +300,6 @@ EXPANDED: dict[str, _Expansion] = {
     "LSTM": Expander.recurrent, "GRU": Expander.recurrent, "RNN": Expander.recurrent,
     "DynamicQuantizeLSTM": Expander.recurrent, "STFT": Expander.stft, "DFT": Expander.dft,
     "CastLike": Expander.cast_constant, "Clip": Expander.clip,
+    "MatMul": Expander.left_constant,
 }  # fmt: skip
 SEQUENCES = frozenset(["SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase"])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 
 from accelsim.frontends._onnx_call import Call, Layout, Plan, Tensor
 from accelsim.frontends._onnx_model import Constant, NotModelledError
-from accelsim.workload.ops import Concat, Embedding, Op, Reshape, Shape, Slice, Split, Transpose
+from accelsim.workload.ops import Concat, Embedding, Op, Reshape, Shape, Slice, Split, Take, Transpose
 
 
 def concat(call: Call) -> Plan:
@@ -31,12 +32,14 @@ def slice_(call: Call) -> Plan:
         raise NotModelledError("its starts, ends, axes and steps differ in number")
     ops: list[Op] = []
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        if step < 1:
-            raise NotModelledError(f"its step is {step}")
+        if step == 0:
+            raise NotModelledError("its step is 0")
         if not -len(x.shape) <= axis < len(x.shape):
             raise NotModelledError(f"its axis is {axis}, its input has {len(x.shape)} axes")
         taken = range(*slice(start, end, step).indices(x.shape[axis]))
-        if len(taken) < x.shape[axis]:
+        if step < 0 and len(taken):
+            ops.append(Take(op="take", axis=call.axis(axis), indices=tuple(taken)))
+        elif len(taken) < x.shape[axis]:
             ops.append(Slice(op="slice", axis=call.axis(axis), start=taken.start, size=len(taken), step=step))
     return Plan(tuple(ops), reads=(x,))
 
@@ -124,10 +127,10 @@ def gather(call: Call) -> Plan:
     target, size = call.axis(axis), x.shape[axis]
     chosen = [int(i) % size for i in indices.reshape(-1)]
     step = chosen[1] - chosen[0] if len(chosen) > 1 else 1
-    if step < 1 or chosen != list(range(chosen[0], chosen[0] + step * len(chosen), step)):
-        raise NotModelledError("its indices are not evenly spaced")
     ops: list[Op] = []
-    if len(chosen) < size:
+    if step < 1 or chosen != list(range(chosen[0], chosen[0] + step * len(chosen), step)):
+        ops.append(Take(op="take", axis=target, indices=tuple(chosen)))
+    elif len(chosen) < size:
         ops.append(Slice(op="slice", axis=target, start=chosen[0], size=len(chosen), step=step))
     shape = list(x.layout.network_shape(x.shape, call.batch))
     shape[target : target + 1] = indices.shape
@@ -139,8 +142,28 @@ def gather(call: Call) -> Plan:
 
 
 def expand(call: Call) -> Plan:
-    if call.shape() != call.tensor().shape:
-        raise NotModelledError(f"it repeats {list(call.tensor().shape)} to {list(call.shape())}")
-    return Plan(reads=(call.tensor(),))
+    """An axis of one element repeats it."""
+    out = call.shape()
+    return _repeated(call, out, {axis: size for axis, size in enumerate(out) if size != 1})
 
 
+def tile(call: Call) -> Plan:
+    """An axis repeats all that it has."""
+    x, times = call.tensor(), call.integers(1, "repeats")
+    if call.opset < 6 or times is None or len(times) != len(x.shape):
+        raise NotModelledError("its repeats are missing, or those of opset 1")
+    return _repeated(call, x.shape, {axis: size * n for axis, (size, n) in enumerate(zip(x.shape, times, strict=True))})
+
+
+def _repeated(call: Call, out: Shape, sizes: Mapping[int, int]) -> Plan:
+    """Axes made as long as ``sizes`` says by what they have, again and again; of rank ``out``, new axes first."""
+    x = call.tensor()
+    new = len(out) - len(x.shape)
+    shape, layout = (1,) * new + x.shape, x.layout if x.layout.merged else Layout(x.layout.batch_axis + new)
+    before, after = (y.network_shape(z, call.batch) for y, z in ((x.layout, x.shape), (layout, shape)))
+    ops: list[Op] = [Reshape(op="reshape", to=after[1:])] if before != after else []
+    for axis, size in sizes.items():
+        if size > shape[axis]:
+            indices = tuple(range(shape[axis])) * (size // shape[axis])
+            ops.append(Take(op="take", axis=layout.axis(axis, len(shape), call.batch), indices=indices))
+    return Plan(tuple(ops), reads=(x,), layouts=(layout,))

@@ -119,7 +119,7 @@ OPERATORS: dict[str, Operator] = {
     "Reshape": Operator(moves.reshape, 2, infers="allowzero shape"), "Flatten": Operator(moves.reshape, infers="axis"),
     "Squeeze": Operator(moves.squeeze, 2, reads="axes"), "Unsqueeze": Operator(moves.unsqueeze, 2, reads="axes"),
     "Transpose": Operator(moves.transpose, reads="perm"), "Gather": Operator(moves.gather, 2, reads="axis"),
-    "Expand": Operator(moves.expand, 2),
+    "Expand": Operator(moves.expand, 2), "Tile": Operator(moves.tile, 3),
     # other names of their input, and its number formats
     "Identity": Operator(), "Dropout": Operator(inputs=3, idle="is_test ratio seed"),
     "Cast": Operator(reads="to", idle="round_mode saturate"),  # how a float of 8 bits is rounded: it has none to give

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
 from accelsim.frontends._onnx_call import Call, Plan, Rule
 from accelsim.frontends._onnx_model import Constant, NotModelledError
 from accelsim.units import ceil_div
-from accelsim.workload.ops import Conv2d, GlobalPool, Op, Pad, Pool2d, Reshape
+from accelsim.workload.ops import Conv2d, GlobalPool, Op, Pad, Pool2d, Reshape, Shape, Slice, Take
 
 
 def _pads(
@@ -114,29 +115,54 @@ def global_pool(name: str) -> Rule:
     return lambda _: Plan((GlobalPool(op=name),))
 
 
+_TAKEN = ("reflect", "edge", "wrap")  # modes that repeat what is there
+
+
 def pad(call: Call) -> Plan:
-    x, axes = call.tensor(), call.integers(3, "axes")
+    """Zeros around an image in one go, along other axes one after another; what repeats elements takes them."""
+    x, axes, mode = call.tensor(), call.integers(3, "axes"), call.text("mode", "constant")
     pads = call.integers(1, "pads") or call.integers(1, "paddings")  # opset 1
-    if pads is None or call.text("mode", "constant") != "constant":
-        raise NotModelledError("it pads with other than zeros" if pads else "its pads are missing")
+    if pads is None or mode not in ("constant", *_TAKEN):
+        raise NotModelledError("its pads are missing" if pads is None else f"its mode is {mode!r:.40}")
     rank = len(x.shape)
     moved = [axis % rank for axis in axes] if axes else list(range(rank))
     if len(pads) != 2 * len(moved):
         raise NotModelledError(f"it has {len(pads)} pads for {len(moved)} axes")
-    by_axis = {
-        axis: (pads[i], pads[i + len(moved)])
-        for i, axis in enumerate(moved)
-        if pads[i] or pads[i + len(moved)]
-    }
-    if not by_axis:
-        return Plan(reads=(x,))
+    pairs = zip(pads[: len(moved)], pads[len(moved) :], strict=True)
+    by_axis = {axis: pair for axis, pair in zip(moved, pairs, strict=True) if any(pair)}
     fill = call.value(2, "its value") if call.input(2) is not None else call.attribute("value", 0)
-    if fill is not None and np.any(np.asarray(fill) != call.zero):
+    if by_axis and mode == "constant" and fill is not None and np.any(np.asarray(fill) != call.zero):
         raise NotModelledError("it pads with other than zeros" + (f" (here {call.zero})" if call.zero else ""))
-    if rank != 4 or not set(by_axis) <= {2, 3} or min(min(pair) for pair in by_axis.values()) < 0:
-        raise NotModelledError(
-            f"it pads by {pads}; zeros around the height and width of an image are modelled"
-        )
-    return Plan((Pad(op="pad", pad=(*by_axis.get(2, (0, 0)), *by_axis.get(3, (0, 0)))),), reads=(x,))
+    around = [pad for axis in (2, 3) for pad in by_axis.get(axis, (0, 0))]
+    if mode == "constant" and rank == 4 and set(by_axis) <= {2, 3} and min(around) >= 0 and any(around):
+        return Plan((Pad(op="pad", pad=(around[0], around[1], around[2], around[3])),), reads=(x,))
+    ops: list[Op] = []
+    shape = x.layout.network_shape(x.shape, call.batch)
+    for axis, pair in by_axis.items():
+        further = _padded(shape, call.axis(axis), pair, mode)
+        ops, shape = [*ops, *further], _after(shape, further)
+    return Plan(tuple(ops), reads=(x,))
 
 
+def _after(shape: Shape, ops: list[Op]) -> Shape:
+    for op in ops:
+        shape = op.output_shapes((shape,))[0]
+    return shape
+
+
+def _padded(shape: Shape, axis: int, pair: tuple[int, int], mode: str) -> list[Op]:
+    """One axis made longer at its ends, or shorter where a pad is negative."""
+    cut, more = [max(0, -pad) for pad in pair], [max(0, pad) for pad in pair]
+    size = shape[axis] - sum(cut)
+    if size < 1:
+        raise NotModelledError(f"it cuts {cut} off an axis of {shape[axis]}")
+    ops: list[Op] = [Slice(op="slice", axis=axis, start=cut[0], size=size)] if any(cut) else []
+    if not any(more):
+        return ops
+    if mode in _TAKEN:
+        places = np.pad(np.arange(size), more, mode=mode)  # type: ignore[call-overload]
+        return [*ops, Take(op="take", axis=axis, indices=tuple(places.tolist()))]
+    image = (prod(shape[1:axis]), size, prod(shape[axis + 1 :]))  # zeros are put above and below an image
+    after = (*shape[1:axis], size + sum(more), *shape[axis + 1 :])
+    around = Pad(op="pad", pad=(more[0], more[1], 0, 0))
+    return [*ops, Reshape(op="reshape", to=image), around, Reshape(op="reshape", to=after)]

@@ -46,6 +46,7 @@ from accelsim.workload.ops import (
     Reshape,
     Slice,
     Split,
+    Take,
     Transpose,
     Upsample,
 )
@@ -56,7 +57,7 @@ _DYNAMIC = (
     "has an input whose scale is computed while it runs: run it without --values, or quantize the model with fixed "
     "scales (onnxruntime.quantization.quantize_static)"
 )
-_MOVES = (Reshape, Slice, Split, Transpose, Upsample)
+_MOVES = (Reshape, Slice, Split, Take, Transpose, Upsample)
 Runtime = Literal["onnxruntime", "reference"]
 _INT32 = NumberFormat("int", 32)
 _MONOTONE = ("relu", "relu6", "clip")  # quantizing before them or after them is the same

@@ -47,7 +47,7 @@ transform_input            the transformed tiles of q less the zero point, exact
 transform_output           the tiles that the sums give, and the bias, requantized as an accumulator
 concat, split, slice,      the elements as they are; pad adds zeros, upsample repeats
 reshape, flatten, pad,
-transpose, upsample
+transpose, upsample, take
 ========================== ==================================================================================
 
 **Floats**, where an input or the output has a float format of any width: the same functions in float32, operands
@@ -104,6 +104,7 @@ from accelsim.workload.ops import (
     Slice,
     Softmax,
     Split,
+    Take,
     TransformInput,
     TransformOutput,
     Transpose,
@@ -530,6 +531,11 @@ def _slice(layer: Layer, inputs: Results) -> Results:
     return (np.take(inputs[0], places, axis=op.axis),)
 
 
+def _take(layer: Layer, inputs: Results) -> Results:
+    assert isinstance(layer.op, Take)
+    return (np.take(inputs[0], layer.op.indices, axis=layer.op.axis),)
+
+
 def _reshape(layer: Layer, inputs: Results) -> Results:
     return (inputs[0].reshape(layer.output_shapes[0]),)
 
@@ -590,12 +596,13 @@ _MOVES: dict[type[Op], Callable[[Layer, Results], Results]] = {
     Concat: _concat,
     Split: _split,
     Slice: _slice,
+    Take: _take,
     Reshape: _reshape,
     Transpose: _transpose,
     Upsample: _upsample,
     Pad: _pad,
 }
-_KEEPS = frozenset({BatchNorm, Concat, Split, Slice, Reshape, Transpose, Upsample})  # results are among the inputs
+_KEEPS = frozenset({BatchNorm, Concat, Split, Slice, Take, Reshape, Transpose, Upsample})  # results are among the inputs
 _RULES: dict[type[Op], Callable[[Layer, Results, bool], Results]] = {
     Pool2d: _pool,
     GlobalPool: _global_pool,

@@ -511,6 +511,20 @@ class Slice(Op):
         return ((*inputs[0][:axis], self.size, *inputs[0][axis + 1 :]),)
 
 
+class Take(Op):
+    """The elements at ``indices`` along ``axis``, in that order and as often as they stand there. The data really moves."""
+
+    op: Literal["take"] = "take"
+    axis: int = 1
+    indices: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
+
+    def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        axis = _check_axis(self, self.axis, inputs[0])
+        if max(self.indices) >= inputs[0][axis]:
+            raise ValueError(f"indices have {max(self.indices)}, the axis has {inputs[0][axis]}: 0 to {inputs[0][axis] - 1}")
+        return ((*inputs[0][:axis], len(self.indices), *inputs[0][axis + 1 :]),)
+
+
 class Reshape(Op):
     """The same elements in another shape (the batch apart); one size may be -1. Moves no data."""
 
@@ -733,7 +747,7 @@ class TransformOutput(_Tiled):
 
 OPERATORS: tuple[type[Op], ...] = (
     Conv2d, LocallyConnected2d, Linear, Matmul, Pool2d, GlobalPool, Elementwise, Activation, Softmax, LayerNorm,
-    BatchNorm, LocalResponseNorm, Reduce, Concat, Split, Slice, Reshape, Transpose, Upsample, Pad, Embedding, Recurrent,
+    BatchNorm, LocalResponseNorm, Reduce, Concat, Split, Slice, Take, Reshape, Transpose, Upsample, Pad, Embedding, Recurrent,
     TransformInput, TransformOutput,
 )  # fmt: skip
 

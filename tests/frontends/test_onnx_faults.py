@@ -48,7 +48,6 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "computed weights": ("a = Relu(z) y = Conv(x, a)", f"{IMAGE}, float[2,8,3,3] z", {}, "its weights come out of the network"),
     "pool indices": ("p, i = MaxPool<kernel_shape=[2,2]>(x) f = Cast<to=1>(i) y = Add(p, f)", IMAGE, {}, "the indices"),
     "linear resize": ('y = Resize<mode="linear">(x, n, k)', IMAGE, {"n": (0,), "k": np.float32([1, 1, 2, 2])}, "mode"),
-    "reflecting pad": ('y = Pad<mode="reflect">(x, p)', IMAGE, {"p": I64(0, 0, 1, 1, 0, 0, 1, 1)}, "other than zeros"),
     "pad of ones": ("y = Pad(x, p, one)", IMAGE, {"p": I64(0, 0, 1, 1, 0, 0, 1, 1), "one": np.float32(1)}, "other than zeros"),
     "batch reduced": ("y = ReduceSum(x)", IMAGE, {}, "it works across the batch"),
     "across the batch": ("y = Softmax<axis=0>(x)", IMAGE, {}, "it works across the batch"),
@@ -59,9 +58,6 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
     "weights that do not fit": ("y = Conv(x, w)", IMAGE, {"w": (4, 7, 3, 3)}, "does not fit"),
     "broadcast of the input": ("y = Add(x, b)", "float[2,1,6] x", {"b": (2, 5, 6)}, "its output would be [2, 1, 6] here"),
     "undefined name": ("y = Add(x, nowhere)", IMAGE, {}, 'reads "nowhere", which nothing before it makes'),
-    "backward slice": (
-        "y = Slice(x, s, e, a, t)", IMAGE, {"s": I64(9), "e": I64(0), "a": I64(2), "t": I64(-1)}, "its step is -1",
-    ),
     "shape not known": ("n = NonZero(x) f = Cast<to=1>(n) y = Relu(f)", IMAGE, {}, "is not modelled"),
     "weights along the batch": ("y = MatMul(x, w)", "float[2,3,4] x", {"w": (2, 4, 5)}, "one matrix for all rows"),
 }  # fmt: skip

@@ -232,6 +232,33 @@ def test_dft(attributes: str, parts: int, tmp_path: Path) -> None:
     agrees(path, x=NORMAL(1, 8, 3, parts))
 
 
+# --- elements that are taken again, or in another order ---
+
+PAD, VOLUME = I64(0, 2, 1, 0, 1, 2), "float[2,3,5] x"
+MOVES: dict[str, tuple[str, str, dict[str, Any], int]] = {
+    "reflected": ('y = Pad<mode="reflect">(x, p)', VOLUME, {"p": PAD}, 18),
+    "edges": ('y = Pad<mode="edge">(x, p)', VOLUME, {"p": PAD}, 18),
+    "wrapped": ('y = Pad<mode="wrap">(x, p)', VOLUME, {"p": PAD}, 19),
+    "zeros along other axes": ("y = Pad(x, p)", VOLUME, {"p": PAD}, 18),
+    "zeros, and cut": ("y = Pad(x, p)", VOLUME, {"p": I64(0, -1, 2, 0, 1, -2)}, 18),
+    "channels of an image": ("y = Pad(x, p)", "float[2,3,4,4] x", {"p": I64(0, 1, 0, 0, 0, 2, 0, 1)}, 18),
+    "backwards": ("y = Slice(x, s, e, a, t)", VOLUME, {"s": I64(9), "e": I64(0), "a": I64(2), "t": I64(-2)}, 18),
+    "gathered": ("y = Gather<axis=2>(x, i)", VOLUME, {"i": np.int64([[4, 0], [1, 1]])}, 18),
+    "expanded": ("u = Unsqueeze(x, a) y = Expand(u, s)", VOLUME, {"a": I64(2), "s": I64(2, 3, 4, 5)}, 18),
+    "expanded by an axis": ("y = Expand(x, s)", "float[1,1,5] x", {"s": I64(2, 1, 3, 5)}, 18),
+    "a matrix from the left": ("y = MatMul(w, x)", VOLUME, {"w": NORMAL(4, 3)}, 18),
+    "tiled": ("y = Tile(x, r)", VOLUME, {"r": I64(1, 2, 3)}, 18),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MOVES)
+def test_elements_that_are_taken(case: str, tmp_path: Path) -> None:
+    body, inputs, weights, opset = MOVES[case]
+    proto = model(body + " z = Neg(y)", inputs, output="z", opset=opset, **weights)
+    shape = [dim.dim_value for dim in proto.graph.input[0].type.tensor_type.shape.dim]
+    agrees(save(tmp_path, proto), x=NORMAL(*shape))
+
+
 # --- a batch of one, wherever it is ---
 
 ONE: dict[str, tuple[str, dict[str, Any], int]] = {

@@ -26,6 +26,7 @@ from accelsim.workload.ops import (
     Reshape,
     Slice,
     Split,
+    Take,
     Transpose,
     Upsample,
 )
@@ -194,6 +195,8 @@ def test_data_movement_agrees_with_numpy(shape: tuple[int, ...], data: st.DataOb
     assert Concat(axis=axis).output_shapes((shape, shape)) == (np.concatenate([x, x], axis=axis).shape,)
     perm = data.draw(st.permutations(range(1, len(shape))))
     assert Transpose(perm=tuple(perm)).output_shapes((shape,)) == (x.transpose(0, *perm).shape,)
+    indices = data.draw(st.lists(st.integers(0, shape[axis] - 1), min_size=1, max_size=9))
+    assert Take(axis=axis, indices=tuple(indices)).output_shapes((shape,)) == (x.take(indices, axis=axis).shape,)
     assert Reshape(op="flatten").output_shapes((shape,)) == (x.reshape(shape[0], -1).shape,)
     assert Reshape(op="reshape", to=(1, *shape[1:], -1)).output_shapes((shape,)) == (
         (shape[0], 1, *shape[1:], 1),
@@ -266,6 +269,7 @@ BAD: list[tuple[Op, list[tuple[int, ...]], str]] = [
     (Split(sizes=(1, 2)), [(1, 4)], "add up to 3, the axis has 4"),
     (Reshape(op="reshape", to=(5,)), [(1, 2, 3)], "has 6 elements"),
     (Reshape(op="reshape", to=(-1, -1)), [(1, 2, 3)], "at most one -1"),
+    (Take(axis=2, indices=(0, 3)), [(1, 2, 3)], "indices have 3, the axis has 3"),
     (Transpose(perm=(1, 1)), [(1, 2, 3)], "must permute 1..2"),
     (Recurrent(op="gru", hidden=3), [(1, 2, 3, 4)], "takes .features. or .steps, features."),
 ]
