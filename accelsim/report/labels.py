@@ -241,8 +241,12 @@ def around(x: float, y: float, gap_pt: float, reach_pt: Sequence[float] = (), si
 
 @dataclass
 class Keys:
-    """Short keys that stand in a figure for names that had no room, and what they mean, for a list beneath."""
+    """Short keys that stand in a figure for names that had no room, and what they mean, for a list beneath.
 
+    ``complete``: the list also has, with a dash, what has no room even for a key; not where the list takes the plot's room.
+    """
+
+    complete: bool = True
     entries: list[tuple[str, str]] = field(default_factory=list)  # words, colour
 
     def put(
@@ -253,5 +257,5 @@ class Keys:
         """
         number = str(1 + sum(not words.startswith("–") for words, _ in self.entries))
         placed = placer.put(number, spots, color=colour, **look)
-        if placed or required:
+        if placed or (required and self.complete):
             self.entries.append((f"{number if placed else '–'} {name}", colour))

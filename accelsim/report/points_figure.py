@@ -134,7 +134,7 @@ def draw_pareto(
     handles += _others(axes, points, xs, ys)
     sheet.legend(handles)
     places = np.column_stack([xs, ys])
-    name_all(sheet, axes, lambda: _name_fronts(axes, points, label, places, shades) if label else [])
+    name_all(sheet, axes, lambda: _name_fronts(axes, points, label, places, shades, sheet.grows) if label else [])
     return sheet.figure, axes
 
 
@@ -180,12 +180,12 @@ def fit_axis(axes: Axes, axis: str, values: Any, words: str, maximize: bool) -> 
 
 
 def _name_fronts(
-    axes: Axes, points: Points, label: str, places: Any, shades: Sequence[str]
+    axes: Axes, points: Points, label: str, places: Any, shades: Sequence[str], complete: bool
 ) -> list[tuple[str, str]]:
     """Name the points of all fronts, the ends of each first; a name is written once."""
     if not any(label in row for row in points.rows):
         column(points.rows, label)  # says which there are
-    placer, keys = Placer(axes), Keys()
+    placer, keys = Placer(axes), Keys(complete)
     for front, shade in zip(points.fronts.values(), shades, strict=True):
         named: set[object] = set()
         for i in dict.fromkeys([front[0], front[-1], *front]):

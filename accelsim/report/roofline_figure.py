@@ -68,7 +68,7 @@ def draw_roofline(
         wanted = [way[-1] for way in ways] if join else wanted
 
         def name() -> list[tuple[str, str]]:
-            placer, keys = Placer(axes), Keys()
+            placer, keys = Placer(axes), Keys(sheet.grows or sheet.given is not None)
             label_roofs(axes, scene, placer, keys)
             label_points(axes, scene, placer, keys, wanted, percent, required)
             label_regions(scene, placer)
@@ -97,7 +97,8 @@ def _frame(axes: Axes, scene: Scene, short: bool) -> None:
 def _roof_path(scene: Scene, roof: MachineRoof) -> tuple[list[float], list[float]]:
     ridge = roof.ridge(scene.axis)
     corners = [ridge] if ridge and scene.x_low < ridge < scene.x_end else []
-    xs = [scene.x_low, *corners, scene.x_end]
+    rise = ridge * scene.y_low / roof.roof.peak_gops if ridge else scene.x_low  # where it comes into the figure
+    xs = [max(scene.x_low, rise), *corners, scene.x_end]
     return xs, [roof.height(x, scene.axis) / scene.scale[0] for x in xs]
 
 

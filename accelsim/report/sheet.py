@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEAST_PLOT_IN = 0.6  # a plot lower than this shows nothing
+LEAST_PLOT_IN = 0.3  # a plot lower than this shows nothing
 PAD_PT = 3.0  # between a legend and the plot
-PASSES = 4  # of labelling a plot that its list of keys makes lower
+PASSES = 12  # of labelling a plot that its list of keys makes lower
 MOVED_PX = 1.0  # by how much a plot may move under its labels
 KEY_LOOK = {"handlelength": 0.0, "handletextpad": 0.0, "columnspacing": 1.0, "labelspacing": 0.15, "borderpad": 0.1}
 
@@ -34,6 +34,7 @@ class Sheet:
     grows: bool = True
     title: str = ""
     base_in: float = 0.0
+    key_rows: int = 0
 
     def __post_init__(self) -> None:
         self.base_in = self.base_in or float(self.figure.get_figheight())
@@ -108,15 +109,16 @@ class Sheet:
         """A list of what keys in the plot mean, beneath it; makes the figure as much higher as it needs."""
         from matplotlib.lines import Line2D
 
-        if not entries:
+        if not entries and not self.key_rows:
             return None
         entries = sorted(entries, key=lambda entry: entry[0].startswith("–"))
-        handles = [Line2D([], [], ls="", label=words) for words, _ in entries]
-        colours = [colour for _, colour in entries]
         look: dict[str, Any] = {**KEY_LOOK, "fontsize": style.small_pt()}
-        columns = self._columns([words for words, _ in entries], look)
-        look["ncols"] = columns
-        handles, colours = along_rows(handles, columns), along_rows(colours, columns)
+        columns = look["ncols"] = self._columns([words for words, _ in entries] or [""], look)
+        rows = self.key_rows = max(ceil(len(entries) / columns), self.key_rows)
+        entries += [("", "white")] * (rows * columns - len(entries))  # never lower than before: else it may swing for ever
+        shown = along_rows(entries, columns)
+        handles = [Line2D([], [], ls="", label=words) for words, _ in shown]
+        colours = [colour for _, colour in shown]
         if self.given is not None:
             return self._keys_of_axes(handles, colours, look)
         return self.figure.legend(handles=handles, labelcolor=colours, loc="outside lower left", **look)
@@ -187,7 +189,7 @@ def label(sheet: Sheet, axes: Axes, name: Callable[[], Sequence[tuple[str, str]]
             return
         for artist in {*axes.texts, *axes.lines} - known:
             artist.remove()
-    name()
+    raise AssertionError("a list that only grows comes to an end")
 
 
 def _size(axes: Axes) -> tuple[float, float]:

@@ -275,7 +275,7 @@ def _name_groups(figure: Figure, axes: Axes, middles: Sequence[tuple[str, float]
     """Names of groups below those of the bars, as far down as these reach."""
     figure.draw_without_rendering()
     lowest = min(label.get_window_extent().y0 for label in axes.get_xticklabels())
-    below_pt = (lowest - axes.get_window_extent().y0) * 72 / figure.dpi - 2
+    below_pt = (lowest - axes.get_window_extent().y0) * 72 / figure.dpi - 3
     for name, middle in middles:
         axes.annotate(
             name, (middle, 0), (0, below_pt), xycoords=("data", "axes fraction"), textcoords="offset points",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from figure_set import CASES, Case, made, spread
-from overlaps import boxes, corners, meet, problems, segments, shown_texts
+from overlaps import boxes, corners, meet, orphans, problems, segments, shown_texts
 
 from accelsim import plot
 from accelsim.errors import InputError
@@ -43,6 +43,7 @@ def cases() -> list[Any]:
 def test_no_word_covers_anything(case: Case) -> None:
     figure, axes = draw(case)
     assert problems(figure) == []
+    assert orphans(figure) == []
     if case.width != "slide":  # whatever the legends need
         least, most = {"single": (1.98, 2.08), "double": (2.68, 2.78)}[case.width]
         assert least < axes.get_window_extent().height / figure.dpi < most
@@ -81,6 +82,17 @@ def test_roofs_have_their_machines_colours_and_names() -> None:
     scene = compose([made(*r) for r in spread(4, 4)], show="networks")
     for roof, line in zip(scene.roofs, roofs, strict=True):
         assert line.get_color() == scene.looks.machines[roof.machine].colour
+
+
+def test_roofs_end_where_the_figure_does() -> None:
+    import accelsim
+
+    _, axes = plot.roofline([made(0, 0)], [accelsim.load_arch("haswell")])
+    low, high = axes.get_ylim()
+    for line in axes.lines:
+        if line.get_transform() == axes.transData:
+            assert low * 0.999 <= min(line.get_ydata())
+            assert max(line.get_ydata()) <= high
 
 
 @pytest.mark.parametrize("count", [1, pytest.param(4, marks=pytest.mark.slow), pytest.param(12, marks=pytest.mark.slow)])

@@ -115,3 +115,11 @@ def crosses(quad: Quad, line: Any) -> bool:
     """Whether a segment enters a text's box."""
     (x0, y0), (x1, y1) = line
     return meet(quad, np.array([(x0, y0), (x1, y1), (x1 + 1e-6, y1 + 1e-6), (x0 + 1e-6, y0 + 1e-6)]))
+
+
+def orphans(figure: Any) -> list[str]:
+    """Numbers that stand in a plot without a line in the list beneath it, or in the list without a place in the plot."""
+    listed = {text.get_text().split(" ")[0] for legend in figure.legends for text in legend.get_texts()}
+    listed = {number for number in listed if number.isdecimal()}
+    placed = [text.get_text() for axes in figure.axes for text in axes.texts if text.get_text().isdecimal()]
+    return sorted({*placed} ^ listed) + [number for number in set(placed) if placed.count(number) > 1]
