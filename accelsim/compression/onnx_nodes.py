@@ -181,6 +181,8 @@ def _elementwise(graph: Graph, layer: Layer, inputs: list[str]) -> str:
         inputs = inputs[::-1] if op.constant_first else inputs
     if len(inputs) != 2:
         raise graph.refuse(layer, f"a {op.op} of {len(inputs)} inputs is not written")
+    if op.op not in _ELEMENTWISE:
+        raise graph.refuse(layer, f"{op.op} is not written")
     return graph.node(_ELEMENTWISE[op.op], inputs, layer.name)
 
 

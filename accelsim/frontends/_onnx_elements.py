@@ -18,6 +18,7 @@ from accelsim.workload.ops import (
     Op,
     Reduce,
     Reshape,
+    Select,
     Softmax,
 )
 
@@ -40,6 +41,20 @@ def with_constant(
     return Elementwise(op=name, value=value, trained=trained if trained > 1 else 0, constant_first=first, whole=whole)
 
 
+_ORDERED = ("sub", "div", "pow", "less", "less_equal", "greater", "greater_equal")  # whose operands may not be swapped
+
+
+def where(call: Call) -> Plan:
+    """A choice of three tensors; those that are constants have come in as inputs."""
+    widest = max(call.tensors, key=lambda tensor: len(tensor.shape))
+    return Plan((Select(op="where"),), layouts=(widest.layout,))
+
+
+def negation(call: Call) -> Plan:
+    """Not: equal to nothing."""
+    return Plan((Elementwise(op="equal", value=0.0),), reads=(call.tensor(),))
+
+
 def elementwise(name: str) -> Rule:
     def rule(call: Call) -> Plan:
         tensors = call.tensors
@@ -50,7 +65,7 @@ def elementwise(name: str) -> Rule:
             raise NotModelledError("it has constants among several operands")
         first_elem = call.inputs[0].elem if isinstance(call.inputs[0], Tensor | Constant) else None
         whole = not call.node.is_quantized and first_elem in INTEGERS and all(t.elem in INTEGERS for t in tensors)
-        first = isinstance(call.input(0), Constant | Scalar) and name in ("sub", "div", "pow")
+        first = isinstance(call.input(0), Constant | Scalar) and name in _ORDERED
         ops: list[Op] = [Elementwise(op=name, whole=whole)] if len(tensors) > 1 else []
         held = (None,) * len(ops) + tuple(x if isinstance(x, Constant) else None for x in others)
         ops += [with_constant(name, other, first, not call.node.is_quantized, whole) for other in others]

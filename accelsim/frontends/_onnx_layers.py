@@ -10,7 +10,7 @@ from accelsim.frontends._onnx_arrays import ArrayNames
 from accelsim.frontends._onnx_call import Call, Layout, Plan, Tensor, Value
 from accelsim.frontends._onnx_model import INTEGERS, Constant, Node, NotModelledError, number_format
 from accelsim.frontends._onnx_scales import ScaleTable, read_scales
-from accelsim.workload.ops import Matmul, Shape
+from accelsim.workload.ops import Matmul, Select, Shape
 from accelsim.workload.precision import NumberFormat, Precision
 
 INT32, FP32, FP64 = NumberFormat("int", 32), NumberFormat("fp", 32), NumberFormat("fp", 64)
@@ -22,6 +22,8 @@ def precision_of(scales: ScaleTable, call: Call, plan: Plan, index: int, elem: i
     stored = scales.sink(call.node.outputs[0])[0] or number_format(elem)
     source = reads[0].number if index <= plan.main else stored if index > plan.last else number_format(elem)
     output = stored if index >= plan.last else source if index < plan.main else number_format(elem)
+    if isinstance(plan.ops[min(index, len(plan.ops) - 1)], Select):
+        source = reads[1].number  # the first is what is chosen by
     weights = signed(source)
     if index == plan.main and plan.weight is not None:
         weights = plan.weight.number or number_format(plan.weight.elem)
@@ -72,10 +74,13 @@ def agree(onnx_shape: Shape | None, shape: Shape, hint: Layout, batch: int) -> t
     )
 
 
+_BROADCAST = ("Add", "Sub", "Mul", "Div", "Pow", "Equal", "Less", "Greater", "And", "Or", "Xor")
+
+
 def broadcast_by_axis(node: Node, inputs: tuple[Value | None, ...], opset: int) -> tuple[Value | None, ...]:
     """Before opset 7 ``axis`` says which axis of the first operand the second begins at."""
     axis = node.attributes.get("axis")
-    if opset >= 7 or node.op not in ("Add", "Sub", "Mul", "Div", "Pow") or not isinstance(axis, int):
+    if opset >= 7 or node.op not in _BROADCAST or not isinstance(axis, int):
         return inputs
     first, second = inputs[0], inputs[1]
     if not isinstance(first, Tensor | Constant) or not isinstance(second, Tensor | Constant):

@@ -52,6 +52,7 @@ from accelsim.workload.precision import Precision
 _PRODUCTS = (Conv2d, Linear, Matmul)
 _MOVES = (Reshape, Slice, Transpose)
 _LAYOUTS = (Layout(0), Layout(1), Layout(0, merged=True))  # where a batch of one may be looked for
+_WIDENED = ("Add", "Sub", "Mul", "Div", "Max", "Min")  # a constant may be the wider operand: it is an input then
 _UNKNOWN_OPERATOR = "is not modelled; replace it in the model, or cut it off (onnx.utils.extract_model)"
 
 
@@ -405,7 +406,7 @@ class Reader:
 
     def _layers(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
         """Append the node's layers and bind its outputs; what no rule takes with its batch where it is, with it elsewhere."""
-        before, values = len(self.sketches), dict(self.values)
+        before, values = (len(self.sketches), len(self.inputs), len(self.joined)), dict(self.values)
         try:
             self._layers_of(node, inputs)
         except ValueError as error:
@@ -417,15 +418,26 @@ class Reader:
                 except ValueError:
                     continue
             self._undo(before, values)
+            if node.op in _WIDENED and not node.is_quantized and any(isinstance(value, Tensor) for value in inputs):
+                try:
+                    self._layers_of(node, self._with_joined_constants(node, inputs))
+                    return
+                except ValueError:
+                    self._undo(before, values)
             raise error
 
-    def _undo(self, before: int, values: dict[str, Value]) -> None:
+    def _undo(self, before: tuple[int, int, int], values: dict[str, Value]) -> None:
         """Take back the layers of a node that turned out not to be modelled."""
-        for sketch in self.sketches[before:]:
+        layers, inputs, joined = before
+        for name in list(self.inputs)[inputs:]:
+            self.names.release(name)
+            del self.inputs[name]
+        del self.joined[joined:]
+        for sketch in self.sketches[layers:]:
             self.names.release(sketch.name)
             self.positions.pop(sketch.name)
             self.names_of_arrays.pop(sketch.name, None)
-        del self.sketches[before:]
+        del self.sketches[layers:]
         for name in set(self.values) - set(values):
             del self.values[name]
 
@@ -444,7 +456,7 @@ class Reader:
         return replace(value, ref=name, layout=layout)
 
     def _layers_of(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
-        if node.op == "Concat":
+        if node.op in ("Concat", "Where"):
             inputs = self._with_joined_constants(node, inputs)
         types = self._inferred(node, inputs)
         used = tuple(bool(name) and self.file.uses[name] > 0 for name in node.outputs)
@@ -523,6 +535,8 @@ class Reader:
         return tuple(self._joined(n, v, layout) if isinstance(v, Constant) else v for n, v in named)
 
     def _joined(self, onnx_name: str, value: Constant, layout: Layout) -> Tensor:
+        if not layout.fits(value.shape, self.batch) and self.batch == 1:
+            layout = Layout(0, merged=True)
         if not layout.fits(value.shape, self.batch):
             raise NotModelledError(f'it joins the constant "{value.name}" of shape {list(value.shape)} across the batch')
         entry, name = self.names.unique(f"{onnx_name}_input", "input"), self.names.unique(onnx_name, "constant")
@@ -533,7 +547,9 @@ class Reader:
         precision = Precision(weight=signed(number), input=number, output=number)
         self._append(LayerSketch(name, Reshape(op="reshape", to=shape[1:]), (entry,), precision))
         scales = (value.scales,) if value.scales is not None else ()
-        self.names_of_arrays[name] = ArrayNames(held=value, batch_axis=layout.batch_axis, inputs=scales)
+        self.names_of_arrays[name] = ArrayNames(
+            held=value.reshaped(shape) if layout.merged else value, batch_axis=layout.batch_axis, inputs=scales
+        )
         return Tensor(name, onnx_name, value.shape, layout, value.elem, number, value.scales)
 
     def _absorb(self, node: Node, inputs: tuple[Value | None, ...]) -> bool:

@@ -32,8 +32,10 @@ leaky_relu, prelu          round(alpha * q) below 0; alpha is 0.01, for prelu 0.
 elu, gelu, gelu_tanh,      curves; elu with alpha 1; gelu by the error function, gelu_tanh by its approximation;
 silu, hard_swish, sigmoid, silu x * sigmoid(alpha * x), alpha 1; hard_swish x * hard_sigmoid(x), alpha 1/6;
 hard_sigmoid, tanh, exp,   hard_sigmoid max(0, min(1, alpha * x + beta)) with 0.2 and 0.5; sqrt below 0 gives 0;
-erf, sqrt, log,            log up to 0 and 1/0 saturate; trunc cuts the fraction off
-reciprocal, trunc
+erf, sqrt, log,            log up to 0 and 1/0 saturate; trunc cuts the fraction off, round goes to the even one
+reciprocal, trunc, floor,
+ceil, round, sign, sin,
+cos
 softmax                    a curve
 layernorm                  a curve: (x - mean) / sqrt(variance + epsilon); scale 1, shift 0, or ``weight`` and
                            ``bias``
@@ -101,6 +103,7 @@ from accelsim.workload.ops import (
     Recurrent,
     Reduce,
     Reshape,
+    Select,
     Slice,
     Softmax,
     Split,
@@ -262,6 +265,11 @@ def _reduce(layer: Layer, inputs: Results, integers: bool) -> Results:
     )
 
 
+def _select(_: Layer, inputs: Results) -> Results:
+    condition, one, other = inputs
+    return (np.where(condition != 0, one, other),)
+
+
 def _elementwise(layer: Layer, inputs: Results, integers: bool) -> Results:
     op = layer.op
     assert isinstance(op, Elementwise)
@@ -336,6 +344,10 @@ def _integer_mul(a: Array, b: Array, layer: Layer) -> Array:
 
 _Pair = Callable[[Any, Any, Layer], Any]
 _SHARED_PAIRS: dict[str, _Pair] = {
+    "equal": lambda a, b, _: a == b, "less": lambda a, b, _: a < b, "less_equal": lambda a, b, _: a <= b,
+    "greater": lambda a, b, _: a > b, "greater_equal": lambda a, b, _: a >= b,
+    "and": lambda a, b, _: (a != 0) & (b != 0), "or": lambda a, b, _: (a != 0) | (b != 0),
+    "xor": lambda a, b, _: (a != 0) ^ (b != 0),
     "add": lambda a, b, _: a + b,
     "sub": lambda a, b, _: a - b,
     "maximum": lambda a, b, _: np.maximum(a, b),
@@ -401,7 +413,9 @@ _CURVED: dict[str, _Function] = {
     "sqrt": lambda x, _: np.sqrt(x),
     "reciprocal": lambda x, _: 1 / x,
     "log": lambda x, _: np.where(x > 0, np.log(x), -np.inf),
-    "trunc": lambda x, _: np.trunc(x),
+    "trunc": lambda x, _: np.trunc(x), "floor": lambda x, _: np.floor(x), "ceil": lambda x, _: np.ceil(x),
+    "round": lambda x, _: np.rint(x), "sign": lambda x, _: np.sign(x), "sin": lambda x, _: np.sin(x),
+    "cos": lambda x, _: np.cos(x),
 }
 _ALPHA = {"leaky_relu": 0.01, "prelu": 0.25, "elu": 1.0, "hard_sigmoid": 0.2, "silu": 1.0}
 
@@ -595,6 +609,7 @@ _MOVES: dict[type[Op], Callable[[Layer, Results], Results]] = {
     BatchNorm: _batch_norm,
     Concat: _concat,
     Split: _split,
+    Select: _select,
     Slice: _slice,
     Take: _take,
     Reshape: _reshape,

@@ -318,14 +318,17 @@ class GlobalPool(Op):
 
 
 class Elementwise(Op):
-    """Sum, difference, product or quotient of its inputs, element by element, with numpy's broadcasting.
+    """Sum, difference, product, quotient or comparison of its inputs, element by element, with numpy's broadcasting.
 
     With one input the other operand is a constant (``value``, default 1) or ``trained`` values; ``constant_first``
     says that it stands on the left (``1 - x``). ``whole``: integers are whole numbers and no fractions; results wrap
     around and quotients are cut off, as in C.
     """
 
-    op: Literal["add", "sub", "mul", "div", "pow", "maximum", "minimum"]
+    op: Literal[
+        "add", "sub", "mul", "div", "pow", "maximum", "minimum", "equal", "less", "less_equal", "greater", "greater_equal",
+        "and", "or", "xor",
+    ]
     inputs_expected: ClassVar[tuple[int, int]] = (1, 16)
     value: float | None = None
     trained: NonNegativeInt = 0
@@ -353,6 +356,7 @@ class Elementwise(Op):
 ACTIVATIONS = (
     "relu", "relu6", "leaky_relu", "prelu", "elu", "sigmoid", "hard_sigmoid", "tanh", "gelu", "gelu_tanh", "silu",
     "hard_swish", "exp", "erf", "sqrt", "clip", "abs", "neg", "reciprocal", "log", "trunc",
+    "floor", "ceil", "round", "sign", "sin", "cos",
 )  # fmt: skip
 
 
@@ -362,6 +366,7 @@ class Activation(Op):
     op: Literal[
         "relu", "relu6", "leaky_relu", "prelu", "elu", "sigmoid", "hard_sigmoid", "tanh", "gelu", "gelu_tanh", "silu",
         "hard_swish", "exp", "erf", "sqrt", "clip", "abs", "neg", "reciprocal", "log", "trunc",
+        "floor", "ceil", "round", "sign", "sin", "cos",
     ]  # fmt: skip
     alpha: float | None = None
     beta: float | None = None  # of a hard_sigmoid
@@ -378,6 +383,16 @@ class Activation(Op):
 
     def vector_ops(self, inputs: tuple[Shape, ...]) -> int:
         return prod(inputs[0])
+
+
+class Select(Elementwise):
+    """The second input where the first is not zero, else the third, with numpy's broadcasting: an operation an element."""
+
+    op: Literal["where"] = "where"  # type: ignore[assignment]
+    inputs_expected: ClassVar[tuple[int, int]] = (3, 3)
+
+    def vector_ops(self, inputs: tuple[Shape, ...]) -> int:
+        return prod(self.output_shapes(inputs)[0])
 
 
 class Softmax(Op):
@@ -746,7 +761,7 @@ class TransformOutput(_Tiled):
 
 
 OPERATORS: tuple[type[Op], ...] = (
-    Conv2d, LocallyConnected2d, Linear, Matmul, Pool2d, GlobalPool, Elementwise, Activation, Softmax, LayerNorm,
+    Conv2d, LocallyConnected2d, Linear, Matmul, Pool2d, GlobalPool, Elementwise, Select, Activation, Softmax, LayerNorm,
     BatchNorm, LocalResponseNorm, Reduce, Concat, Split, Slice, Take, Reshape, Transpose, Upsample, Pad, Embedding, Recurrent,
     TransformInput, TransformOutput,
 )  # fmt: skip

@@ -91,7 +91,10 @@ SAMPLES: dict[str, list[tuple[str, str, dict[str, Any], int]]] = {
                 + [(f"c = Constant<{key}>() d = Cast<to=1>(c) y = Mul(x, d)", ROWS, {}, 21)
                    for key in ("value_int=2", "value_ints=[2]")],
     "PRelu": [("y = PRelu(x, s)", ROWS, {"s": (6,)}, 21)],
-    **{op: [(f"y = {op}<broadcast=1, axis=1>(x, c)", IMAGE, {"c": (4,)}, 6)] for op in ("Add", "Sub", "Mul", "Div", "Pow")},
+    **{op: [(f"y = {op}<broadcast=1, axis=1>(x, c)", IMAGE, {"c": (4,)}, 6)]
+       for op in ("Add", "Sub", "Mul", "Div", "Pow", "Less", "Greater")},
+    **{op: [(f"y = {op}<broadcast=1, axis=1>(x, c)", "bool[2,4,6,6] x", {"c": np.zeros(4, np.bool_)}, 6)]
+       for op in ("Equal", "And", "Or", "Xor")},
     **{op: [(f"y = {op}<axes=[1]>(x)", ROWS, {}, 11), (f"y = {op}<noop_with_empty_axes=1>(x)", ROWS, {}, 20)]
        for op in ("ReduceMean", "ReduceSum", "ReduceMax")},
 }  # fmt: skip

@@ -56,7 +56,6 @@ REFUSED: dict[str, tuple[str, str, dict[str, Any], str]] = {
         "a, h, y = LSTM<hidden_size=5>(x, w, r)", "float[1025,2,16] x", {"w": (1, 20, 16), "r": (1, 20, 5)}, "it runs 1025 steps",
     ),
     "weights that do not fit": ("y = Conv(x, w)", IMAGE, {"w": (4, 7, 3, 3)}, "does not fit"),
-    "broadcast of the input": ("y = Add(x, b)", "float[2,1,6] x", {"b": (2, 5, 6)}, "its output would be [2, 1, 6] here"),
     "undefined name": ("y = Add(x, nowhere)", IMAGE, {}, 'reads "nowhere", which nothing before it makes'),
     "shape not known": ("n = NonZero(x) f = Cast<to=1>(n) y = Relu(f)", IMAGE, {}, "is not modelled"),
     "weights along the batch": ("y = MatMul(x, w)", "float[2,3,4] x", {"w": (2, 4, 5)}, "one matrix for all rows"),

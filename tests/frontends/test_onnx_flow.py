@@ -259,6 +259,32 @@ def test_elements_that_are_taken(case: str, tmp_path: Path) -> None:
     agrees(save(tmp_path, proto), x=NORMAL(*shape))
 
 
+# --- comparisons and choices ---
+
+CHOICES: dict[str, tuple[str, str, dict[str, Any], int]] = {
+    "the larger": ("c = Greater(x, z) y = Where(c, x, z)", "float[1,4] x, float[1,4] z", {}, 18),
+    "a mask that is a constant": (
+        "y = Where(m, x, low)", "float[1,2,4,4] x", {"m": np.tril(np.ones((4, 4), bool)), "low": np.float32(-1e4)}, 18,
+    ),
+    "of a constant": ("c = Less(k, x) y = Where(c, k, x)", "float[1,4] x", {"k": NORMAL(4)}, 18),
+    "logic": (
+        "a = Greater(x, k) b = Less(x, o) c = And(a, b) d = Not(c) e = Xor(d, a) f = Or(e, b) y = Where(f, x, k)",
+        "float[1,4] x", {"k": np.float32(-0.5), "o": np.float32(0.5)}, 18,
+    ),
+    "steps": ("a = Floor(x) b = Ceil(x) c = Round(x) d = Sign(x) e = Sum(a, b, c, d) y = Sin(e)", "float[1,4] x", {}, 18),
+    "a cosine": ("y = Cos(x)", "float[1,4] x", {}, 18),
+    "made wider by a constant": ("y = Add(x, k)", "float[1,1,4] x", {"k": NORMAL(1, 3, 4)}, 18),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CHOICES)
+def test_choices(case: str, tmp_path: Path) -> None:
+    body, inputs, weights, opset = CHOICES[case]
+    proto = model(body, inputs, opset=opset, **weights)
+    given = {entry.name: NORMAL(*(d.dim_value for d in entry.type.tensor_type.shape.dim)) for entry in proto.graph.input}
+    agrees(save(tmp_path, proto), **given)
+
+
 # --- a batch of one, wherever it is ---
 
 ONE: dict[str, tuple[str, dict[str, Any], int]] = {
