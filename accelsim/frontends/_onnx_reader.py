@@ -52,7 +52,8 @@ from accelsim.workload.precision import Precision
 _PRODUCTS = (Conv2d, Linear, Matmul)
 _MOVES = (Reshape, Slice, Transpose)
 _LAYOUTS = (Layout(0), Layout(1), Layout(0, merged=True))  # where a batch of one may be looked for
-_WIDENED = ("Add", "Sub", "Mul", "Div", "Max", "Min")  # a constant may be the wider operand: it is an input then
+# Where a constant may be the wider operand: it is an input then.
+_WIDENED = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Equal", "Less", "Greater")
 _UNKNOWN_OPERATOR = "is not modelled; replace it in the model, or cut it off (onnx.utils.extract_model)"
 
 
@@ -243,7 +244,9 @@ class Reader:
         if node.op in ALIASES:
             self._alias(node, inputs)
         elif not any(isinstance(value, Tensor) for value in inputs):
-            self.values.update({name: Scalar(FLOAT) for name in node.outputs if name})
+            types = self._inferred(node, inputs)
+            found = {name: kind for name, kind in zip(node.outputs, types, strict=True) if name}
+            self.values.update({name: Scalar(kind[0] if kind else FLOAT) for name, kind in found.items()})
         elif not self._absorb(node, inputs):
             self._layers(node, inputs)
 

@@ -119,6 +119,7 @@ OPERATORS: dict[str, Operator] = {
     ),
     "LRN": Operator(elements.lrn, reads="alpha beta bias size"),
     "ReduceMean": _reduction("reduce_mean"), "ReduceSum": _reduction("reduce_sum"), "ReduceMax": _reduction("reduce_max"),
+    "ReduceMin": _reduction("reduce_min"),
     # what moves numbers
     "Concat": Operator(moves.concat, MANY, reads="axis"),
     "Split": Operator(moves.split, 2, reads="axis", infers="num_outputs split"),

@@ -112,7 +112,14 @@ def pool(name: str) -> Rule:
 
 
 def global_pool(name: str) -> Rule:
-    return lambda _: Plan((GlobalPool(op=name),))
+    def rule(call: Call) -> Plan:
+        x = call.tensor()
+        if len(x.shape) != 3:
+            return Plan((GlobalPool(op=name),))
+        image, back = (Reshape(op="reshape", to=to) for to in ((x.shape[1], 1, x.shape[2]), (x.shape[1], 1)))
+        return Plan((image, GlobalPool(op=name), back), main=1)
+
+    return rule
 
 
 _TAKEN = ("reflect", "edge", "wrap")  # modes that repeat what is there

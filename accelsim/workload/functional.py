@@ -42,8 +42,8 @@ layernorm                  a curve: (x - mean) / sqrt(variance + epsilon); scale
 lrn                        a curve: x / (k + alpha / size * sum of squares)**beta over ``size`` channels
 batchnorm                  identity: it is folded into the weights before they are quantized; where it has a
                            ``weight`` and a ``bias``, x * weight + bias
-reduce_sum, reduce_mean,   the sum; round(sum / count); the largest
-reduce_max
+reduce_sum, reduce_mean,   the sum; round(sum / count); the largest; the smallest
+reduce_max, reduce_min
 embedding                  rows of the table
 transform_input            the transformed tiles of q less the zero point, exactly
 transform_output           the tiles that the sums give, and the bias, requantized as an accumulator
@@ -260,6 +260,8 @@ def _reduce(layer: Layer, inputs: Results, integers: bool) -> Results:
         return (np.asarray(_mean(values, axes, op.keepdims, integers)),)
     if op.op == "reduce_max":
         return (np.asarray(values.max(axis=axes, keepdims=op.keepdims)),)
+    if op.op == "reduce_min":
+        return (np.asarray(values.min(axis=axes, keepdims=op.keepdims)),)
     return (
         np.asarray(values.sum(axis=axes, keepdims=op.keepdims, dtype=np.int64 if integers else np.float32)),
     )

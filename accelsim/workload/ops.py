@@ -460,9 +460,9 @@ class LocalResponseNorm(Op):
 
 
 class Reduce(Op):
-    """Mean, sum or maximum over ``axes`` (counted with the batch as axis 0)."""
+    """Mean, sum, maximum or minimum over ``axes`` (counted with the batch as axis 0)."""
 
-    op: Literal["reduce_mean", "reduce_sum", "reduce_max"]
+    op: Literal["reduce_mean", "reduce_sum", "reduce_max", "reduce_min"]
     axes: tuple[int, ...]
     keepdims: bool = True
 

@@ -96,7 +96,7 @@ SAMPLES: dict[str, list[tuple[str, str, dict[str, Any], int]]] = {
     **{op: [(f"y = {op}<broadcast=1, axis=1>(x, c)", "bool[2,4,6,6] x", {"c": np.zeros(4, np.bool_)}, 6)]
        for op in ("Equal", "And", "Or", "Xor")},
     **{op: [(f"y = {op}<axes=[1]>(x)", ROWS, {}, 11), (f"y = {op}<noop_with_empty_axes=1>(x)", ROWS, {}, 20)]
-       for op in ("ReduceMean", "ReduceSum", "ReduceMax")},
+       for op in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")},
 }  # fmt: skip
 class Watched(dict[str, Any]):
     """Attributes of a node that remember which were asked for."""

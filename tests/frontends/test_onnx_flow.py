@@ -246,6 +246,8 @@ MOVES: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "gathered": ("y = Gather<axis=2>(x, i)", VOLUME, {"i": np.int64([[4, 0], [1, 1]])}, 18),
     "expanded": ("u = Unsqueeze(x, a) y = Expand(u, s)", VOLUME, {"a": I64(2), "s": I64(2, 3, 4, 5)}, 18),
     "expanded by an axis": ("y = Expand(x, s)", "float[1,1,5] x", {"s": I64(2, 1, 3, 5)}, 18),
+    "the least": ("y = ReduceMin<axes=[1]>(x)", VOLUME, {}, 13),
+    "the most of a signal": ("y = GlobalMaxPool(x)", VOLUME, {}, 18),
     "a matrix from the left": ("y = MatMul(w, x)", VOLUME, {"w": NORMAL(4, 3)}, 18),
     "tiled": ("y = Tile(x, r)", VOLUME, {"r": I64(1, 2, 3)}, 18),
 }  # fmt: skip
@@ -303,6 +305,13 @@ ONE: dict[str, tuple[str, dict[str, Any], int]] = {
 def test_a_batch_of_one(case: str, tmp_path: Path) -> None:
     body, weights, opset = ONE[case]
     agrees(save(tmp_path, model(body, "float[1,4] x", opset=opset, **weights)), x=NORMAL(1, 4))
+
+
+def test_an_input_without_the_batch(tmp_path: Path) -> None:
+    """Where one has no axis of the size that stands first in the other, that is no batch."""
+    proto = model("y = MatMul(x, w) z = Relu(s)", "float[4,6] x, float[3] s", output="y, z", w=(6, 2))
+    network = read_onnx(save(tmp_path, proto))
+    assert (network.batch, network.inputs["x"], network.inputs["s"]) == (1, (4, 6), (3,))
 
 
 # --- sizes ---
