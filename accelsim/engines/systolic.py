@@ -293,7 +293,7 @@ class SystolicArray:
         shape = (fold.used_rows, fold.used_cols, fold.vectors)
         return _fold_record(_DATAFLOW[dataflow], spec.rows, spec.cols, shape, options)
 
-    def _fold_row(self, fold: Fold, dataflow: str, faster: Faster) -> list[int]:
+    def _fold_row(self, fold: Fold, dataflow: str, faster: Faster = AS_BUILT) -> list[int]:
         """A row of the timeline's fold table."""
         key = (fold, dataflow, faster)
         if key not in self._rows:

@@ -17,7 +17,7 @@ from accelsim.workload.network import Network
 def _run(network: Network, tile: dict[str, int], rate: int, port: int, latency: int, **engine: Any) -> LayerResult:
     memory = one_buffer("1 MiB", f"{rate} B/cycle", f"{port} B/cycle")
     memory[0]["latency"] = f"{latency} cycles"
-    return simulate(network, array(8, 8, memory, **engine), mapping=fixed(tile=tile, order="N P Q K C")).layers[0]
+    return simulate(network, array(8, 8, memory, **engine), mapping=fixed(tile=tile, order="N P Q K C", keep=[])).layers[0]
 
 
 @settings(max_examples=30, deadline=None)

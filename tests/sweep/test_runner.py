@@ -128,7 +128,7 @@ def test_a_space_without_bounds_is_refused_at_once(files: tuple[str, str], optio
 def test_a_full_disk_stops_a_sweep_that_goes_on_later(
     files: tuple[str, str], plain: accelsim.sweep.SweepTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, left = Store.add, [2]
+    real, left = Store.add, [1]  # rows are added as they come in: a fast machine has few rounds
 
     def full(self: Store, entries: Any) -> None:
         left[0] -= 1
@@ -141,7 +141,7 @@ def test_a_full_disk_stops_a_sweep_that_goes_on_later(
         with pytest.raises(StoppedError, match=r"disk is full\): \d+ of 24 points are done, kept in .*; the same"):
             accelsim.sweep(*files, SPACE, store=tmp_path / "s.db")
     table = accelsim.sweep(*files, SPACE, store=tmp_path / "s.db")
-    assert table.counts["reused"] >= 2
+    assert table.counts["reused"] >= 1
     assert table.to_csv() == plain.to_csv()
 
 
