@@ -18,7 +18,7 @@ import numpy.typing as npt
 from accelsim.arch.spec import Architecture
 from accelsim.engines.mapped import MappedEngine, PlannedNest
 from accelsim.errors import InfeasibleError
-from accelsim.mapping.auto import ORDERS, costs, order_of
+from accelsim.mapping.estimate import ORDERS, costs, order_of
 from accelsim.mapping.fit import fits
 from accelsim.mapping.loopnest import Dims
 from accelsim.mapping.mapping import EMPTY, Mapping, MappingFile

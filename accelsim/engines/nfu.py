@@ -133,6 +133,19 @@ class Nfu:
         drained = 0 if self.spec.overlap == "skewed" else self._depth()
         return np.asarray(rows * slow + drained, dtype=np.int64)
 
+    def depth_cycles(self, dataflow: str) -> int:
+        del dataflow
+        return self._depth()
+
+    def operand_bits(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> dict[str, Ints]:
+        """A row of every operand for each row that is taken in; sums stay in their registers."""
+        del dataflow
+        if all(level.bandwidth is None for level in self.arch.memory[1:]):
+            return {}
+        rows = np.prod(-(-tiles // np.array(self.steps(precision, nest), dtype=np.int64)), axis=1)
+        bits = self._row_bits(precision, nest)
+        return {"weight": rows * bits["weight"], "input": rows * bits["input"]}
+
     def spills_partial_sums(
         self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision
     ) -> npt.NDArray[np.bool_]:

@@ -162,16 +162,8 @@ class SystolicArray:
 
     def compute_cycles(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
         """Folds times the cycles between them: the stream, the reload or drain it does not hide, or the whole fold."""
-        pack, slow = self._speed(precision)
-        pixels, channels, groups = tiles[:, 0] * tiles[:, 3] * tiles[:, 4], tiles[:, 1], tiles[:, 7]
-        reduction = -(-self._kept(tiles[:, 2] * tiles[:, 5] * tiles[:, 6]) // pack)
-        if nest.private_weights:
-            pixels, groups = tiles[:, 0], tiles[:, 7] * tiles[:, 3] * tiles[:, 4]
-        on_rows, on_cols, streamed = {
-            "os": (pixels, channels, reduction),
-            "ws": (reduction, channels, pixels),
-            "is": (reduction, pixels, channels),
-        }[dataflow]
+        on_rows, on_cols, streamed, groups = self._laid_out(nest, tiles, dataflow, precision)
+        _, slow = self._speed(precision)
         folds = groups * -(-on_rows // self.spec.rows) * -(-on_cols // self.spec.cols)
         stream = streamed * slow
         load = 0 if dataflow == "os" else self.spec.rows if self.spec.weight_load == "rows" else 1
@@ -187,6 +179,44 @@ class SystolicArray:
         else:
             each = np.maximum(stream, load)
         return np.asarray(folds * each, dtype=np.int64)
+
+    def _laid_out(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> tuple[Ints, Ints, Ints, Ints]:
+        """What lies on the rows and on the columns, what is streamed, and how many times, for each tile."""
+        pack, _ = self._speed(precision)
+        pixels, channels, groups = tiles[:, 0] * tiles[:, 3] * tiles[:, 4], tiles[:, 1], tiles[:, 7]
+        reduction = -(-self._kept(tiles[:, 2] * tiles[:, 5] * tiles[:, 6]) // pack)
+        if nest.private_weights:
+            pixels, groups = tiles[:, 0], tiles[:, 7] * tiles[:, 3] * tiles[:, 4]
+        laid = {
+            "os": (pixels, channels, reduction),
+            "ws": (reduction, channels, pixels),
+            "is": (reduction, pixels, channels),
+        }[dataflow]
+        return (*laid, groups)
+
+    def depth_cycles(self, dataflow: str) -> int:
+        chain = self.spec.rows if dataflow == "os" and self.spec.drain != "parallel" else 0
+        return self.spec.rows + self.spec.cols + chain
+
+    def operand_bits(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> dict[str, Ints]:
+        """An operand crosses as often as it is shifted in or streamed; sums that the array does not keep, at every update."""
+        if all(level.bandwidth is None for level in self.arch.memory[1:]):
+            return {}
+        on_rows, on_cols, streamed, groups = self._laid_out(nest, tiles, dataflow, precision)
+        widths, (pack, _) = Widths.of(precision), self._speed(precision)
+        down, across = -(-on_rows // self.spec.rows), -(-on_cols // self.spec.cols)
+        rows, cols, held = groups * on_rows * streamed * across, groups * on_cols * streamed * down, groups * on_rows * on_cols
+        weight, inputs, sums = {
+            "os": (cols * pack, rows * pack, held),
+            "ws": (held * pack, rows * pack, cols),
+            "is": (rows * pack, held * pack, cols),
+        }[dataflow]
+        updates = sums * 0 if self._accumulates(dataflow) else sums
+        return {
+            "weight": weight * widths.weight,
+            "input": inputs * widths.input,
+            "partial_sum": 2 * updates * widths.partial_sum,
+        }
 
     def spills_partial_sums(
         self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision

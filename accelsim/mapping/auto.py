@@ -1,153 +1,263 @@
-"""The automatic mapping: every tiling worth looking at, costed at once, the best one kept.
+"""The automatic mapping: tilings ranked by an estimate, the best of them run, their neighbours too, the best one kept.
 
-A candidate is a tile and an order of three loops (pixels, output channels, reduction). Its cost is the larger of
-the engine's cycles and the cycles of its off-chip traffic, plus the transfer that nothing hides. Of mappings that cost
-the same to a hundredth the one with the least traffic is taken, and of those the one that cuts the layer least. The
-estimate only ranks: what is reported comes from the schedule that is built from the winner.
+A candidate is a tile, an order of three loops (pixels, output channels, reduction) and the tensors that are kept whole. A coarse
+set of tiles (`tiles`) is estimated at once (`estimate`); the neighbours of the best are estimated in turn, until none is better.
+The best estimates are then run, and what lies next to the fastest, as long as that gains. Of those within `SLACK` of the
+fastest the one with the least traffic is taken, and of those the one that works and cuts the layer least. The estimate only
+ranks: what is reported comes from the schedule that is built from the winner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from fractions import Fraction
-from itertools import accumulate, islice, permutations, product, zip_longest
-from math import isqrt, prod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from accelsim.arch.spec import Architecture, Tensor
-from accelsim.mapping.fit import demand, fits, require_fit
+from accelsim.arch.spec import Architecture
+from accelsim.mapping.estimate import ORDERS, Estimate, bounds, costs, loop_order, order_of
+from accelsim.mapping.fit import fits, require_fit
 from accelsim.mapping.loopnest import Dims, LoopNest
-from accelsim.mapping.machine import (
-    Ints,
-    Machine,
-    Placement,
-    Widths,
-    free_bytes,
-    off_chip_bits_per_cycle,
-    slots_of,
-    tile_array,
-)
-from accelsim.mapping.mapping import LayerMapping, Mapping, Order
+from accelsim.mapping.machine import Ints, Machine, Placement, Widths, free_bytes
+from accelsim.mapping.mapping import LayerMapping, Mapping
+from accelsim.mapping.tiles import candidate_tiles, neighbours, with_fixed
 from accelsim.units import ceil_div
 from accelsim.workload.precision import Precision
 
-FINALISTS = 4
-EFFORT = 1 / 4  # what a cycle of the engine costs beside a cycle of time: half-empty tiles hidden behind memory are not free
-SLACK = 1 / 100  # so much of its cost is not worth a byte off chip: a transfer that is hidden costs no time, but energy
-FEW_CYCLES = 4  # are not worth a cut: a product that fills the array once stays whole
-FEW_STEPS = 1000  # so many are walked in no time
-JUDGED_STEPS = 4_000_000  # that many are run to find the fastest of the finalists: seconds, not minutes
+Judge = Callable[[Mapping], int]
+ESTIMATED = 160  # tiles that are estimated at a time, those that cannot be fast left out
+BEAM = 8  # candidates whose neighbours are estimated
+ROUNDS = 3  # times that they are
+FINALISTS = 6  # best estimates that are run, and
+LEAN = 2  # those of the least traffic near them
+CLIMBED = 3  # neighbours of the fastest that are run at a time
+MOST_JUDGED = 24  # that many mappings are run at most
+JUDGED_STEPS = 400_000  # or mappings of so many steps together
+SLACK = 1 / 500  # so much of its cycles is not worth a byte off chip: a transfer that is hidden costs no time, but energy
+FEW_CYCLES = 4  # are not worth a cut either, where they are no more than
+FEW = 1 / 200  # of the whole, or where no transfer takes time: a product that fills the array once stays whole
 MANY_STEPS = 20_000  # more are looked at only where a layer cannot be cut into fewer: they cost time and gain next to nothing
-_PIXELS, _CHANNELS, _REDUCTION = ("N", "P", "Q"), ("K",), ("C", "R", "S")
-_LOOPS = (_PIXELS, _CHANNELS, _REDUCTION)
-ORDERS: tuple[tuple[int, ...], ...] = tuple(permutations(range(3)))
-_RELEVANT_LOOPS = {"weight": (1, 2), "private": (0, 1, 2), "input": (0, 2), "output": (0, 1)}
-_COLUMN = {dim: i for i, dim in enumerate(Dims._fields)}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A mapping with its estimate."""
+
+    mapping: Mapping
+    cycles: int = field(compare=False)
+    bits: int = field(compare=False)
+    compute: int = field(compare=False)
+    steps: int = field(compare=False)
+
+    @property
+    def rank(self) -> tuple[int, ...]:
+        """The less the better. What is kept has places of its own, and waits for none."""
+        return self.cycles, self.bits, -len(self.mapping.keep), self.compute, self.steps
+
+    @property
+    def thrift(self) -> tuple[int, int, int, int]:
+        """What counts among candidates that are as fast as each other."""
+        return self.bits, self.compute, self.steps, self.cycles
+
+
+@dataclass(frozen=True)
+class Search:
+    """The candidates of one nest."""
+
+    nest: LoopNest
+    arch: Architecture
+    machine: Machine
+    precision: Precision
+    dataflow: str
+    placement: Placement
+    fixed: LayerMapping
+
+    def coarse(self) -> Ints:
+        return candidate_tiles(self.nest, self.machine, self.dataflow, self.precision, self.fixed)
+
+    def best(self, tiles: Ints, keep: frozenset[str], count: int) -> list[Candidate]:
+        """The ``count`` best legal candidates of ``tiles``, and as many of the least traffic within `SLACK` of them."""
+        legal = tiles[fits(self.nest, tiles, self.arch, self.machine, self.precision, self.dataflow, self.placement, keep)]
+        if not len(legal):
+            return []
+        legal = self._promising(_not_too_many(self.nest, legal), keep)
+        estimate = costs(
+            self.nest, legal, self.arch, self.machine, self.precision, self.dataflow, self.placement, keep
+        )
+        columns = range(len(ORDERS)) if self.fixed.order is None else (loop_order(self.fixed.order),)
+        places = _ranked(estimate, list(columns), count, self.arch)
+        return [self._candidate(legal, estimate, row, column, keep) for row, column in places]
+
+    def _promising(self, tiles: Ints, keep: frozenset[str]) -> Ints:
+        """The `ESTIMATED` tiles with the lowest bounds."""
+        if len(tiles) <= ESTIMATED:
+            return tiles
+        least = bounds(
+            self.nest, tiles, self.arch, self.machine, self.precision, self.dataflow, self.placement, keep
+        )
+        return np.asarray(tiles[np.sort(np.argpartition(least, ESTIMATED)[:ESTIMATED])])
+
+    def _candidate(self, tiles: Ints, estimate: Estimate, row: int, column: int, keep: frozenset[str]) -> Candidate:
+        order = self.fixed.order or order_of(ORDERS[column])
+        return Candidate(
+            cycles=int(estimate.cycles[row, column]),
+            bits=int(estimate.off_chip_bits[row, column]),
+            compute=int(estimate.compute_cycles[row]),
+            steps=int(estimate.steps[row]),
+            mapping=Mapping(Dims(*tiles[row].tolist()), order, self.dataflow, keep),
+        )
+
+    def near(self, beam: Iterable[Candidate], count: int) -> list[Candidate]:
+        """The best candidates next to those of ``beam``."""
+        by_keep: dict[frozenset[str], list[Dims]] = {}
+        for one in beam:
+            by_keep.setdefault(one.mapping.keep, []).append(one.mapping.tile)
+        found = []
+        for keep, tiles in by_keep.items():
+            around = neighbours(tiles, self.nest, self.machine, self.dataflow, self.precision)
+            found += self.best(with_fixed(around, self.nest.dims, self.fixed), keep, count) if len(around) else []
+        return found
+
+    def kept_otherwise(self, one: Candidate) -> list[Candidate]:
+        """The candidate's tile, in its best orders with other tensors kept."""
+        tile = np.array([one.mapping.tile], dtype=np.int64)
+        return [other for keep in self._keeps() if keep != one.mapping.keep for other in self.best(tile, keep, 1)]
+
+    def estimated(self) -> list[Candidate]:
+        """The best candidates by their estimate, best first."""
+        tiles = self.coarse()
+        found = {one.mapping: one for keep in self._keeps() for one in self.best(tiles, keep, BEAM)}
+        for _ in range(ROUNDS if found else 0):
+            beam = _fastest(found.values(), BEAM)
+            found |= {one.mapping: one for one in self.near(beam, BEAM)}
+            if _fastest(found.values(), 1) == beam[:1]:
+                break
+        return sorted(found.values(), key=lambda one: one.rank)
+
+    def _keeps(self) -> list[frozenset[str]]:
+        """Sets of tensors that may be worth keeping whole: none, and those that could fit their level at all."""
+        if self.fixed.keep is not None:
+            return [frozenset(self.fixed.keep)]
+        widths, nest = Widths.of(self.precision), self.nest
+        whole = {"weight": nest.weight_elements * widths.weight, "input": nest.input_elements(nest.dims) * widths.input}
+        resident = {"weight": self.placement.weight_resident, "input": self.placement.input_resident}
+        able = [t for t in ("input", "weight") if not resident[t] and self._could_hold(t, whole[t])]
+        return [frozenset(), *(frozenset((t,)) for t in able), *([frozenset(able)] if len(able) == 2 else [])]
+
+    def _could_hold(self, tensor: str, bits: int) -> bool:
+        level = self.arch.holder(tensor)  # type: ignore[arg-type]
+        if level is None:
+            return False
+        room = free_bytes(level, self.placement)
+        return room is None or ceil_div(bits, 8) <= room
 
 
 def choose_mapping(
     layer: str, nest: LoopNest, arch: Architecture, machine: Machine, precision: Precision, dataflow: str,
-    placement: Placement, fixed: LayerMapping, judge: Callable[[Mapping], int] | None = None,
+    placement: Placement, fixed: LayerMapping, judge: Judge | None = None,
 ) -> Mapping:  # fmt: skip
     """The best legal mapping that honours what the user fixed; `InfeasibleError` where there is none.
 
-    ``judge`` gives a mapping's true cycles; with it the `FINALISTS` best estimates are run, as many with the least traffic
-    within `SLACK` of them, and the best of those that cut the layer least where they cut it little.
+    ``judge`` gives a mapping's true cycles; without it the best estimate is taken.
     """
-    tiles = candidate_tiles(nest, machine, dataflow, precision, fixed)
-    columns = range(len(ORDERS)) if fixed.order is None else [_loop_order(fixed.order)]
-    finalists: list[tuple[float, int, Mapping]] = []
-    whole: list[tuple[float, int, Mapping]] = []
-    for keep in _keeps(nest, arch, precision, placement, fixed):
-        legal = tiles[fits(nest, tiles, arch, machine, precision, dataflow, placement, keep)]
-        if not len(legal):
-            continue
-        legal = _not_too_many(nest, legal)
-        estimate = costs(nest, legal, arch, machine, precision, dataflow, placement, keep)
-        ranked = [
-            (score, bits, Mapping(Dims(*(int(v) for v in legal[row])), fixed.order or order_of(ORDERS[column]), dataflow, keep))
-            for score, bits, row, column in _finalists(estimate, list(columns), FINALISTS if judge else 1)
-        ]
-        whole.append(ranked.pop())
-        finalists += ranked
-    if not finalists:
-        smallest = Dims(*(int(v) for v in tiles[np.argmin(np.prod(tiles.astype(float), axis=1))]))
+    search = Search(nest, arch, machine, precision, dataflow, placement, fixed)
+    candidates = search.estimated()
+    if not candidates:
+        tiles = search.coarse()
+        smallest = Dims(*tiles[np.argmin(np.prod(tiles.astype(float), axis=1))].tolist())
         kept = frozenset(fixed.keep or ())
         require_fit(layer, nest, smallest, arch, machine, precision, dataflow, placement, kept)
         raise AssertionError(f"layer {layer}: the smallest tile {smallest} fits, yet no candidate did")
-    finalists = _worth_running(finalists, FINALISTS if judge else 1)
-    plain = min(whole, key=lambda scored: (prod(scored[2].counts(nest.dims)), *scored[:2]))
-    also = [plain] if prod(plain[2].counts(nest.dims)) <= FEW_STEPS else []
-    best = _affordable({mapping: bits for _, bits, mapping in (*finalists, *also)}, nest.dims)
     if judge is None:
-        return finalists[-1][2]
-    effort = {
-        mapping: int(machine.compute_cycles(nest, tile_array(mapping.tile), dataflow, precision)[0]) for mapping in best
-    }
-    cost = {m: judge(m) + EFFORT * effort[m] * prod(m.counts(nest.dims)) for m in best}
-    enough = min(cost.values()) * (1 + SLACK) + FEW_CYCLES
-    return min((m for m in best if cost[m] <= enough), key=lambda m: (best[m], prod(m.counts(nest.dims)), cost[m]))
+        return candidates[0].mapping
+    return _thriftiest(_judged(search, candidates, judge), arch).mapping
 
 
-def _worth_running(scored: list[tuple[float, int, Mapping]], count: int) -> list[tuple[float, int, Mapping]]:
-    """The ``count`` of the lowest scores, and as many of the least traffic within `SLACK` of the best; in turn, best first."""
-    fast = sorted(scored, key=lambda one: one[:2])
-    lean = sorted((one for one in fast if one[0] <= fast[0][0] * (1 + SLACK)), key=lambda one: (one[1], one[0]))
-    pairs = zip_longest(fast[:count], lean[:count])
-    return [one for pair in pairs for one in pair if one is not None]
+def _judged(search: Search, candidates: Sequence[Candidate], judge: Judge) -> dict[Candidate, int]:
+    """The finalists with their true cycles, and those next to the fastest as long as they are faster still."""
+    trial = _Trial(judge, search.arch)
+    trial.run(_finalists(candidates, search.arch))
+    best = None
+    while best != trial.fastest and trial.goes_on:
+        best = trial.fastest
+        around = [*search.kept_otherwise(best), *search.near([best], CLIMBED)]
+        trial.run(sorted((one for one in around if one not in trial.cycles), key=lambda one: one.rank)[:CLIMBED])
+    return trial.cycles
 
 
-def _affordable(best: dict[Mapping, int], dims: Dims) -> dict[Mapping, int]:
-    """The first of ``best``, and those behind it as long as running them all stays within `JUDGED_STEPS`."""
-    steps = accumulate(prod(mapping.counts(dims)) for mapping in best)
-    room = max(1, sum(total <= JUDGED_STEPS for total in steps))
-    return dict(islice(best.items(), room))
+@dataclass
+class _Trial:
+    """Candidates that have been run, with their true cycles."""
+
+    judge: Judge
+    arch: Architecture
+    cycles: dict[Candidate, int] = field(default_factory=dict)
+    room: int = JUDGED_STEPS
+
+    @property
+    def fastest(self) -> Candidate:
+        return min(self.cycles, key=self.cycles.__getitem__)
+
+    @property
+    def goes_on(self) -> bool:
+        return len(self.cycles) < MOST_JUDGED
+
+    def run(self, chosen: Iterable[Candidate]) -> None:
+        for one in chosen:
+            if one not in self.cycles and (not self.cycles or self._may_win(one)):
+                self.cycles[one], self.room = self.judge(one.mapping), self.room - one.steps
+
+    def _may_win(self, one: Candidate) -> bool:
+        """Whether it is estimated to be faster than the fastest is, or to move less, and there is room to run it."""
+        best = self.fastest
+        faster = one.cycles < self.cycles[best] * (1 - SLACK)
+        leaner = one.bits < best.bits and one.cycles <= _enough(self.cycles[best], self.arch)
+        return (faster or leaner) and self.goes_on and one.steps <= self.room
 
 
-def _keeps(
-    nest: LoopNest, arch: Architecture, precision: Precision, placement: Placement, fixed: LayerMapping
-) -> list[frozenset[str]]:
-    """Sets of tensors that may be worth keeping whole: none, and those that could fit their level at all."""
-    if fixed.keep is not None:
-        return [frozenset(fixed.keep)]
-    widths = Widths.of(precision)
-    whole = {"weight": nest.weight_elements * widths.weight, "input": nest.input_elements(nest.dims) * widths.input}
-    resident = {"weight": placement.weight_resident, "input": placement.input_resident}
-    able = [t for t in ("input", "weight") if not resident[t] and _could_hold(arch, t, whole[t], placement)]
-    return [frozenset(), *(frozenset((t,)) for t in able), *([frozenset(able)] if len(able) == 2 else [])]
+def _finalists(candidates: Sequence[Candidate], arch: Architecture) -> list[Candidate]:
+    """The best estimates, those of the least traffic near them, and of these the one in the fewest steps."""
+    near = [one for one in candidates if one.cycles <= _enough(candidates[0].cycles, arch)]
+    lean = sorted(near, key=lambda one: one.thrift)[:LEAN]
+    whole = min(near, key=lambda one: (one.steps, *one.rank))
+    kept = {one.mapping.keep: one for one in reversed(candidates)}  # the best of each
+    return [candidates[0], *lean, whole, *candidates[1:FINALISTS], *kept.values()]
+
+
+def _thriftiest(judged: dict[Candidate, int], arch: Architecture) -> Candidate:
+    enough = _enough(min(judged.values()), arch)
+    return min((one for one, cycles in judged.items() if cycles <= enough), key=lambda one: (*one.thrift[:3], judged[one]))
+
+
+def _enough(cycles: int, arch: Architecture) -> float:
+    """Cycles that are as good as the fewest."""
+    few = FEW_CYCLES if arch.off_chip.bandwidth is None else min(FEW_CYCLES, max(1, FEW * cycles))
+    return cycles + max(SLACK * cycles, few)
+
+
+def _fastest(candidates: Iterable[Candidate], count: int) -> list[Candidate]:
+    return sorted(candidates, key=lambda one: one.rank)[:count]
 
 
 def _not_too_many(nest: LoopNest, tiles: Ints) -> Ints:
     """Without the tiles that cut the layer into very many steps, as far as there are others."""
     steps = np.prod(-(-np.array(nest.dims, dtype=np.int64) // tiles), axis=1)
-    return np.asarray(tiles[steps <= max(MANY_STEPS, 2 * int(steps.min()))])
+    return np.asarray(tiles[steps <= max(MANY_STEPS, 4 * int(steps.min()))])
 
 
-def _could_hold(arch: Architecture, tensor: str, bits: int, placement: Placement) -> bool:
-    level = arch.holder(tensor)  # type: ignore[arg-type]
-    if level is None:
-        return False
-    room = free_bytes(level, placement)
-    return room is None or ceil_div(bits, 8) <= room
-
-
-def _finalists(estimate: Estimate, columns: list[int], count: int) -> list[tuple[float, int, int, int]]:
-    """(score, off-chip bits, tile, order) of the mappings worth running: the best by time and effort, traffic breaking ties;
-    those of the least traffic within `SLACK` of them; behind them the best of those in the fewest steps."""
-    score = (estimate.cycles[:, columns] + EFFORT * estimate.compute_cycles[:, None]).ravel()
-    bits = estimate.off_chip_bits[:, columns].ravel()
+def _ranked(estimate: Estimate, columns: list[int], count: int, arch: Architecture) -> list[tuple[int, int]]:
+    """(tile, order) of the best different schedules by cycles, traffic breaking ties, and of the least traffic near them."""
+    cycles, bits = estimate.cycles[:, columns].ravel(), estimate.off_chip_bits[:, columns].ravel()
     steps = np.repeat(estimate.steps, len(columns))  # where all else is equal, the layer is cut as little as can be
-    order = np.lexsort((steps, bits, score))
-    near = np.flatnonzero(score <= score[order[0]] * (1 + SLACK))
-    lean = near[np.lexsort((steps[near], score[near], bits[near]))]
-    chosen = [place for ranked in (order, lean) for place in _distinct(ranked, estimate.loops, columns, count)]
-    places = [*chosen, int(order[np.argmin(steps[order])])]
-    return [
-        (float(score[place]), int(bits[place]), place // len(columns), columns[place % len(columns)])
-        for place in places
+    pool = np.argpartition(cycles, min(len(cycles), 64 * count) - 1)[: 64 * count]
+    order = pool[np.lexsort((steps[pool], bits[pool], cycles[pool]))]
+    near = order[cycles[order] <= _enough(int(cycles[order[0]]), arch)]
+    lean = near[np.lexsort((cycles[near], steps[near], bits[near]))]
+    least = near[[np.argmin(steps[near])]]
+    chosen = [
+        place for ranked in (order, lean, least) for place in _distinct(ranked, estimate.loops, columns, count)
     ]
+    return [(place // len(columns), columns[place % len(columns)]) for place in dict.fromkeys(chosen)]
 
 
 def _distinct(places: Ints, loops: Ints, columns: list[int], count: int) -> list[int]:
@@ -159,170 +269,3 @@ def _distinct(places: Ints, loops: Ints, columns: list[int], count: int) -> list
         if len(found) == count:
             break
     return list(found.values())
-
-
-def order_of(loops: tuple[int, ...]) -> Order:
-    return ("G", *(dim for loop in loops for dim in _LOOPS[loop]))
-
-
-def _loop_order(order: Order) -> int:
-    """The estimate's order nearest to a given one: loops by where their innermost dimension stands."""
-    last = [max(order.index(dim) for dim in loop) for loop in _LOOPS]
-    return ORDERS.index(tuple(sorted(range(3), key=lambda loop: last[loop])))
-
-
-def candidate_tiles(nest: LoopNest, machine: Machine, dataflow: str, precision: Precision, fixed: LayerMapping) -> Ints:
-    """Tiles worth costing, int64[candidates, 8]: fractions of the layer, aligned to the array where it has an axis."""
-    d = nest.dims
-    pixel_unit, channel_unit, reduction_unit = machine.units(dataflow, precision)
-    limit = machine.accumulator_pixels(dataflow)
-    pixels = _pixel_tiles(d, pixel_unit, limit)
-    channels = _aligned(d.K, channel_unit)
-    reductions = _reduction_tiles(d, reduction_unit)
-    groups = sorted({d.G, 1, *_halvings(d.G)})
-    rows = [
-        (n, k, c, p, q, r, s, g)
-        for (n, p, q), k, (c, r, s), g in product(pixels, channels, reductions, groups)
-        if g == d.G or g == 1 or (n, p, q, k, c) == (d.N, d.P, d.Q, d.K, d.C)
-    ]
-    tiles = np.array(rows, dtype=np.int64)
-    for dim, size in fixed.tile.given().items():
-        tiles[:, _COLUMN[dim]] = min(size, getattr(d, dim))
-    return np.unique(tiles, axis=0)
-
-
-def _halvings(size: int) -> list[int]:
-    """size/2, size/4 ... 1, rounded up."""
-    values = []
-    while size > 1:
-        size = ceil_div(size, 2)
-        values.append(size)
-    return values
-
-
-def _fractions(size: int) -> list[int]:
-    """Tiles that cut ``size`` into 1, 2, 3 ... pieces, thinning out towards small ones."""
-    cuts = {*range(1, min(size, 8) + 1), *(round(8 * 1.5**i) for i in range(1, 24))}
-    return sorted({ceil_div(size, cut) for cut in cuts if cut <= size} | {1})
-
-
-def _aligned(size: int, unit: int) -> list[int]:
-    """The whole size, and multiples of ``unit`` by powers of two."""
-    if unit >= size:
-        return sorted({size, ceil_div(size, 2), 1}) if size > 1 else [1]
-    values = {size, unit}
-    step = unit
-    while step < size:
-        values.add(step)
-        pieces = ceil_div(size, step)
-        values.add(min(size, ceil_div(ceil_div(size, pieces), unit) * unit))
-        step *= 2
-    return sorted({*values, max(1, unit // 2), max(1, unit // 4), 1})
-
-
-def _pixel_tiles(d: Dims, unit: int, limit: int | None) -> list[tuple[int, int, int]]:
-    """(N, P, Q): whole images first, then rows of one image, then parts of a row."""
-    image = d.P * d.Q
-    tiles = {(d.N, d.P, d.Q)}
-    tiles |= {(n, d.P, d.Q) for n in (_aligned(d.N, max(1, ceil_div(unit, image))) + _fractions(d.N))}
-    tiles |= {(1, p, d.Q) for p in _fractions(d.P)}
-    tiles |= {(1, 1, q) for q in _aligned(d.Q, unit)}
-    if limit is not None:
-        tiles.add((max(1, min(d.N, limit // image)), d.P, d.Q))
-        tiles.add((1, max(1, min(d.P, limit // d.Q)), d.Q))
-        tiles.add((1, 1, min(d.Q, limit)))
-        tiles = {t for t in tiles if t[0] * t[1] * t[2] <= limit} or {(1, 1, 1)}
-    return sorted(tiles)
-
-
-def _reduction_tiles(d: Dims, unit: int) -> list[tuple[int, int, int]]:
-    """(C, R, S): the whole window over some channels, or one tap over many."""
-    window = d.R * d.S
-    whole = {(c, d.R, d.S) for c in _aligned(d.C, max(1, unit // window))}
-    whole |= {(c, d.R, d.S) for c in _fractions(d.C)[:: max(1, isqrt(d.C) // 4)]}
-    whole.add((min(d.C, max(1, unit // window)), d.R, d.S))
-    whole |= {(c, d.R, d.S) for c in _aligned(d.C, unit)}  # an unroll over channels alone, such as 7
-    single = {(c, 1, 1) for c in _aligned(d.C, unit)} if window > 1 else set()
-    rows = {(c, 1, d.S) for c in (*_aligned(d.C, max(1, unit // d.S)), *_aligned(d.C, unit))} if d.R > 1 else set()
-    return sorted({(d.C, d.R, d.S)} | whole | single | rows)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """Costs of candidates: cycles and off-chip bits, int64[candidates, orders]; the engine's cycles and the steps,
-    int64[candidates]; rounds of the loops over pixels, channels and reduction, int64[candidates, 3].
-    """
-
-    cycles: Ints
-    off_chip_bits: Ints
-    compute_cycles: Ints
-    steps: Ints
-    loops: Ints
-
-
-def costs(
-    nest: LoopNest, tiles: Ints, arch: Architecture, machine: Machine, precision: Precision, dataflow: str,
-    placement: Placement, keep: frozenset[str] = frozenset(),
-) -> Estimate:  # fmt: skip
-    """What each candidate would cost under each of the six orders."""
-    widths = Widths.of(precision)
-    sizes = np.array(nest.dims, dtype=np.int64)
-    counts = -(-sizes // tiles)
-    loops = np.stack([np.prod(counts[:, [_COLUMN[d] for d in loop]], axis=1) for loop in _LOOPS], axis=1)
-    groups = counts[:, _COLUMN["G"]]
-    free = Placement(weight_resident=placement.weight_resident)
-    tile_bits = demand(nest, tiles, arch, machine, precision, dataflow, free).tile_bits
-    output_bits = tiles[:, [0, 1, 3, 4, 7]].prod(axis=1) * widths.output
-    psum_bits = output_bits // widths.output * widths.partial_sum
-    steps = loops.prod(axis=1) * groups
-    compute = machine.compute_cycles(nest, tiles, dataflow, precision) * steps
-    rate = off_chip_bits_per_cycle(arch)
-    all_cycles, all_bits = [], []
-    for order in ORDERS:
-        weight_loads = _loads(loops, order, "private" if nest.private_weights else "weight", keep)
-        weight = 0 if placement.weight_resident else tile_bits["weight"] * weight_loads
-        input_loads = _loads(loops, order, "input", keep)
-        inputs = 0 if placement.input_resident else tile_bits["input"] * input_loads
-        visits, distinct = _loads(loops, order, "output"), loops[:, 0] * loops[:, 1]
-        revisits = visits - distinct
-        final = 0 if placement.output_resident else output_bits * distinct
-        bits = (weight + inputs + final + 2 * psum_bits * revisits) * groups
-        transfer = np.zeros_like(bits) if rate is None else -(-bits * rate.denominator // rate.numerator)
-        exposed = 0 if rate is None else _first_load(tile_bits, placement, float(rate))
-        if "weight" not in keep and not placement.weight_resident:
-            transfer = np.maximum(transfer, _through_slots(arch, "weight", weight_loads * groups, compute))
-        if "input" not in keep and not placement.input_resident:
-            transfer = np.maximum(transfer, _through_slots(arch, "input", input_loads * groups, compute))
-        all_cycles.append(np.maximum(compute, transfer) + exposed + _serial(2 * psum_bits * revisits * groups, rate))
-        all_bits.append(bits)
-    return Estimate(np.stack(all_cycles, axis=1), np.stack(all_bits, axis=1), compute, steps, loops)
-
-
-def _serial(bits: Ints, rate: Fraction | None) -> Ints | int:
-    """Cycles of partial sums that go out and come back between two tiles, while the unit waits."""
-    return 0 if rate is None else np.asarray(-(-bits * rate.denominator // rate.numerator), dtype=np.int64)
-
-
-def _through_slots(arch: Architecture, tensor: Tensor, loads: Ints, compute: Ints) -> Ints:
-    """Cycles that tiles take to pass through their slots, where each is while its transfer is late and while it is used."""
-    latency = arch.off_chip.latency.in_cycles(arch.clock)
-    return np.asarray((loads * latency + compute) // slots_of(arch, tensor), dtype=np.int64)
-
-
-def _first_load(tile_bits: dict[str, Ints], placement: Placement, rate: float) -> Ints:
-    bits = tile_bits["weight"] * (not placement.weight_resident) + tile_bits["input"] * (not placement.input_resident)
-    bits = bits + tile_bits["output"] * (not placement.output_resident)
-    return np.asarray(np.ceil(bits / rate), dtype=np.int64)
-
-
-def _loads(loops: Ints, order: tuple[int, ...], tensor: str, keep: frozenset[str] = frozenset()) -> Ints:
-    """How often a tensor's tile is fetched: loops inside the innermost one that touches it cost nothing."""
-    relevant = _RELEVANT_LOOPS[tensor]
-    if tensor in keep:
-        return np.asarray(loops[:, list(relevant)].prod(axis=1))
-    loads = np.ones(len(loops), dtype=np.int64)
-    started = np.zeros(len(loops), dtype=bool)
-    for loop in reversed(order):
-        started |= (loops[:, loop] > 1) & (loop in relevant)
-        loads = np.where(started, loads * loops[:, loop], loads)
-    return loads

@@ -54,6 +54,13 @@ class Machine(Protocol):
     def compute_cycles(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
         """Estimated cycles of each tile, int64[candidates] for tiles int64[candidates, 8] in the order of Dims."""
 
+    def depth_cycles(self, dataflow: str) -> int:
+        """Cycles between a tile's last operands and its last output, about."""
+
+    def operand_bits(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> dict[str, Ints]:
+        """Bits between the engine and its levels for each tile, int64[candidates], by tensor: partial sums as if every
+        update read and wrote one. Empty where no port on chip can be too slow."""
+
     def spills_partial_sums(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> npt.NDArray[np.bool_]:
         """Whether a tile's partial sums live in the output's level at accumulator width while it is computed."""
 

@@ -58,6 +58,7 @@ class Work:
     placement: Placement
     keepable: tuple[Tensor, ...] = ()  # tensors that a mapping may keep whole
     parts: int = 1  # of the batch, each a nest such as this
+    chosen: Dims | None = None  # the tile that the automatic mapping takes
 
     def fetched_weights(self, tiles: Ints) -> Ints:
         """Weights that are fetched for one tile: some arrays fetch a ragged one whole."""

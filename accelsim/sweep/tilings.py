@@ -180,7 +180,9 @@ def works_of(inputs: Inputs) -> list[Work]:
         able = [tensor for tensor in able if not resident[tensor]]
     dataflow = mapping.of(layer.name).dataflow or unit.dataflow
     whole = Work(nests[0], post.arch, unit, layer.precision, dataflow, placement, tuple(able))
-    return [replace(whole, nest=nest, parts=parts) for parts, nest in _nests_in_parts(network, layer.name)]
+    chosen = {post.parts: post.engine.planned(post.layer(layer.name), post.plan)[0].mapping.tile}
+    cut = _nests_in_parts(network, layer.name)
+    return [replace(whole, nest=nest, parts=parts, chosen=chosen.get(parts)) for parts, nest in cut]
 
 
 def _nests_in_parts(network: Network, name: str) -> Iterator[tuple[int, LoopNest]]:
@@ -218,11 +220,13 @@ def all_tiles(work: Work, wanted: Tilings, most: int) -> Ints:
 
 
 def _mapper_tiles(work: Work, wanted: Tilings, axes: Sequence[Sequence[int]]) -> Ints:
-    """What the automatic mapping would look at: divisors alone miss tiles that are multiples of the array."""
-    from accelsim.mapping.auto import candidate_tiles
+    """What the automatic mapping would look at, and what it takes: divisors alone miss multiples of the array."""
+    from accelsim.mapping.tiles import candidate_tiles
 
     machine: Any = work.unit
     tiles = candidate_tiles(work.nest, machine, work.dataflow, work.precision, LayerMapping())
+    if work.chosen is not None:
+        tiles = np.concatenate([tiles, np.array([work.chosen], dtype=np.int64)])
     for column, dim in enumerate(DIMS):
         if dim in wanted.tile:
             tiles = tiles[np.isin(tiles[:, column], axes[column])]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise, permutations, product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,12 @@ from accelsim.engines.nfu import Nfu
 from accelsim.engines.registry import engine_of
 from accelsim.engines.walk import Carry
 from accelsim.errors import InfeasibleError, InputError
-from accelsim.mapping.auto import ORDERS, _distinct, candidate_tiles
+from accelsim.mapping.auto import ORDERS, _distinct
 from accelsim.mapping.fit import fits, require_fit
 from accelsim.mapping.loopnest import DIMS, Axis, Dims, LoopNest, lower
 from accelsim.mapping.machine import Placement, Widths, tile_array
 from accelsim.mapping.mapping import EMPTY, LayerMapping, Mapping, MappingFile
+from accelsim.mapping.tiles import candidate_tiles
 from accelsim.schedule.build import build_schedule
 from accelsim.schedule.residency import Plan
 from accelsim.workload.network import Layer, Network
@@ -129,6 +132,39 @@ def test_close_to_the_best_of_all(shape: tuple[int, int, int], size: str, engine
     network = gemm(*shape, formats())
     best, mapping = exhaustive(network, arch)
     assert simulate(network, arch).totals.cycles <= 1.15 * best, mapping
+
+
+INT16 = formats("int16", output="int16")
+
+
+@pytest.mark.parametrize(
+    ("rows", "features", "out", "arch", "cycles"),
+    [(1, 2048, 1000, "diannao", 16_164), (128, 768, 768, "eyeriss_like", 708_773)],
+    ids=["a quarter of the outputs", "154 is 11 x 14"],
+)
+def test_tiles_need_be_no_power_of_two(rows: int, features: int, out: int, arch: str, cycles: int) -> None:
+    """The right values are of tiles with K=250 C=16, and with K=154: those that a longer search found."""
+    assert simulate(gemm(rows, features, out, INT16), arch).totals.cycles <= 1.02 * cycles
+
+
+@settings(max_examples=15, deadline=None)
+@given(layers(), st.sampled_from(["gemmini_16x16", "tpu_v1", "eyeriss_like"]), st.randoms(use_true_random=False))
+def test_no_random_mapping_is_much_faster(layer: Layer, name: str, random: Any) -> None:
+    plan, arch = planned(replace(layer, precision=formats()), load_arch(name)), load_arch(name)
+    sizes, chosen = plan.nest.dims, cycles_of(plan, plan.mapping, arch)
+    for _ in range(25):
+        tile = Dims(*(random.randint(1, size) for size in sizes))
+        keep = frozenset(random.sample(["weight", "input"], random.randint(0, 2)))
+        other = Mapping(tile, tuple(random.sample(DIMS, 8)), plan.mapping.dataflow, keep)
+        legal = fits(plan.nest, tile_array(tile), arch, plan.unit, formats(), other.dataflow, Placement(), keep)[0]
+        if legal and prod(other.counts(sizes)) < 2000:
+            assert chosen <= 1.02 * cycles_of(plan, other, arch) + 1, (other, plan.mapping)
+
+
+def cycles_of(plan: PlannedNest, mapping: Mapping, arch: Architecture) -> int:
+    """What a nest takes under ``mapping``, alone."""
+    schedule = build_schedule("layer", plan.nest, mapping, Widths.of(formats()), Placement())
+    return plan.unit.run(schedule, formats(), Placement(), Carry.start(arch)).cycles
 
 
 def test_a_transfer_that_is_hidden_is_still_worth_saving() -> None:
