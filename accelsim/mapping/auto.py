@@ -31,9 +31,10 @@ ROUNDS = 3  # times that they are
 FINALISTS = 6  # best estimates that are run, and
 LEAN = 2  # those of the least traffic near them
 CLIMBED = 3  # neighbours of the fastest that are run at a time
+SHORT = 1_000  # cycles of a layer whose beginning and end weigh as much as what the estimate knows: all are run
 MOST_JUDGED = 24  # that many mappings are run at most
 JUDGED_STEPS = 400_000  # or mappings of so many steps together
-SLACK = 1 / 500  # so much of its cycles is not worth a byte off chip: a transfer that is hidden costs no time, but energy
+SLACK = 1 / 2000  # so much of its cycles is not worth a byte off chip: a transfer that is hidden costs no time, but energy
 FEW_CYCLES = 4  # are not worth a cut either, where they are no more than
 FEW = 1 / 200  # of the whole, or where no transfer takes time: a product that fills the array once stays whole
 MANY_STEPS = 20_000  # more are looked at only where a layer cannot be cut into fewer: they cost time and gain next to nothing
@@ -221,7 +222,8 @@ def _finalists(candidates: Sequence[Candidate], arch: Architecture) -> list[Cand
     lean = sorted(near, key=lambda one: one.thrift)[:LEAN]
     whole = min(near, key=lambda one: (one.steps, *one.rank))
     kept = {one.mapping.keep: one for one in reversed(candidates)}  # the best of each
-    return [candidates[0], *lean, whole, *candidates[1:FINALISTS], *kept.values()]
+    count = FINALISTS if candidates[0].cycles > SHORT else MOST_JUDGED
+    return [candidates[0], *lean, whole, *candidates[1:count], *kept.values()]
 
 
 def _thriftiest(judged: dict[Candidate, int], arch: Architecture) -> Candidate:
