@@ -224,7 +224,7 @@ class OnnxFile:
 
     def _sequences(self) -> dict[str, int]:
         """Inputs read by an LSTM, GRU or RNN in ONNX's own layout, steps first: their batch is axis 1."""
-        nodes = (n for n in self.nodes if n.op_type in ("LSTM", "GRU", "RNN") and n.input)
+        nodes = (n for n in self.nodes if n.op_type in ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM") and n.input)
         return {n.input[0]: 1 for n in nodes if not any(a.name == "layout" and a.i for a in n.attribute)}
 
     def _index(self) -> None:

@@ -292,7 +292,7 @@ class Reader:
         if small and node.op in FOLDABLE and not node.is_quantized and known:
             self._folded(node, inputs)
             return
-        keeps = node.op in ("Transpose", "Reshape", "Identity", "Unsqueeze", "Squeeze")
+        keeps = node.op in ("Transpose", "Reshape", "Identity", "Unsqueeze", "Squeeze", "Split", "Slice")
         for name, found in zip(node.outputs, shapes, strict=True):
             if found is None:
                 raise NotModelledError("the shape of its constant output cannot be told without large or missing values")

@@ -75,3 +75,16 @@ def test_recurrences(kind: str, gates: int, direction: str, tmp_path: Path) -> N
         w=(ways, gates * 8, 5), r=(ways, gates * 8, 8),
     )  # fmt: skip
     assert read_onnx(save(tmp_path, proto)).macs == counting.macs(proto) == ways * 6 * gates * 8 * 13
+
+
+@pytest.mark.parametrize(("direction", "ways"), [("forward", 1), ("bidirectional", 2)])
+def test_the_runtimes_quantized_lstm(direction: str, ways: int, tmp_path: Path) -> None:
+    """Its weights are bytes, in x out, and have scales."""
+    proto = model(
+        f'y = com.microsoft.DynamicQuantizeLSTM<hidden_size=8, direction="{direction}">(x, w, r, , , , , , s, z, s, z)',
+        "float[6,1,5] x", w=np.zeros((ways, 5, 32), np.int8), r=np.zeros((ways, 8, 32), np.int8),
+        s=np.ones(ways, np.float32), z=np.zeros(ways, np.int8),
+    )  # fmt: skip
+    network = read_onnx(save(tmp_path, proto))
+    assert network.macs == ways * 6 * 32 * 13
+    assert {str(layer.precision.weight) for layer in network.layers if layer.macs} == {"int8"}
