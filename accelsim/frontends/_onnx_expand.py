@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from accelsim.frontends import _onnx_fused as fused
 from accelsim.frontends._onnx_branches import Piece, graph_attribute, rename
 from accelsim.frontends._onnx_call import Scalar, Sequenced, Tensor, Value
 from accelsim.frontends._onnx_fourier import dft, stft
@@ -232,6 +233,41 @@ class Expander:
     def dft(self, piece: Piece, proto: Any, node: Node, inputs: Sequence[Value | None]) -> bool:
         return dft(piece, proto, node, inputs, self.file.opset)
 
+    # --- fused operators ---
+
+    def conv_transpose(self, piece: Piece, proto: Any, node: Node, inputs: Sequence[Value | None]) -> bool:
+        fused.conv_transpose(piece, proto, node, inputs, self.file.opset)
+        return True
+
+    def matmul_of_bits(self, piece: Piece, proto: Any, node: Node, _: Sequence[Value | None]) -> bool:
+        fused.matmul_of_bits(self.file, piece, proto, node)
+        return True
+
+    def fused_matmul(self, piece: Piece, proto: Any, node: Node, inputs: Sequence[Value | None]) -> bool:
+        fused.fused_matmul(piece, proto, node, inputs)
+        return True
+
+    def fused_conv(self, piece: Piece, proto: Any, node: Node, _: Sequence[Value | None]) -> bool:
+        fused.fused_conv(piece, proto, node)
+        return True
+
+    def bias_gelu(self, piece: Piece, proto: Any, *_: Any) -> bool:
+        fused.gelu_of_sum(piece, proto, "none")
+        return True
+
+    def fast_gelu(self, piece: Piece, proto: Any, *_: Any) -> bool:
+        fused.gelu_of_sum(piece, proto, "tanh")
+        return True
+
+    def quick_gelu(self, piece: Piece, proto: Any, node: Node, _: Sequence[Value | None]) -> bool:
+        fused.quick_gelu(piece, proto, node)
+        return True
+
+    def skip_norm(self, piece: Piece, proto: Any, node: Node, _: Sequence[Value | None]) -> bool:
+        used = [bool(name) and self.file.uses[name] > 0 for name in node.outputs]
+        fused.skip_norm(piece, proto, node, "Simplified" in node.op, used)
+        return True
+
     # --- what is known ---
 
     def _known(self, value: Value | None, what: str) -> Any:
@@ -300,6 +336,9 @@ EXPANDED: dict[str, _Expansion] = {
     "LSTM": Expander.recurrent, "GRU": Expander.recurrent, "RNN": Expander.recurrent,
     "DynamicQuantizeLSTM": Expander.recurrent, "STFT": Expander.stft, "DFT": Expander.dft,
     "CastLike": Expander.cast_constant, "Clip": Expander.clip,
-    "MatMul": Expander.left_constant,
+    "MatMul": Expander.left_constant, "ConvTranspose": Expander.conv_transpose,
+    "MatMulNBits": Expander.matmul_of_bits, "FusedMatMul": Expander.fused_matmul, "FusedConv": Expander.fused_conv,
+    "BiasGelu": Expander.bias_gelu, "FastGelu": Expander.fast_gelu, "QuickGelu": Expander.quick_gelu,
+    "SkipLayerNormalization": Expander.skip_norm, "SkipSimplifiedLayerNormalization": Expander.skip_norm,
 }  # fmt: skip
 SEQUENCES = frozenset(["SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase"])
