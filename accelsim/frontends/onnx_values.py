@@ -291,6 +291,9 @@ class _Values:
         """Floats times floats, or times integers whose scale comes after the sum."""
         inputs, output = self._read(layer), self._made(layer)
         whole = arrays.weight is not None and arrays.weight.dtype.kind != "f"
+        if arrays.weight is not None and not whole and layer.precision.weight.is_integer:
+            self.fault(layer, "has integer weights that are moved or scaled by blocks: run it without --values")
+            return {}
         scale, zero = self._weight_scale(layer, arrays, inputs) if whole else (np.ones((), np.float32), 0)
         if not whole and not any(inputs) and output is None:
             return _stored(layer, arrays) | self._float_output(layer)

@@ -75,9 +75,8 @@ def test_fused_operators(case: str, tmp_path: Path) -> None:
 
 def of_bits(bits: int, zero_points: bool = False) -> Any:
     proto = model("", "float[2,3,64] x", opset=21)
-    node = helper.make_node(
-        "MatMulNBits", ["x", "w", "s", *["z"] * zero_points], ["y"], "product", domain="com.microsoft", K=64, N=5, bits=bits, block_size=32
-    )
+    inputs, sizes = ["x", "w", "s", *["z"] * zero_points], {"K": 64, "N": 5, "bits": bits, "block_size": 32}
+    node = helper.make_node("MatMulNBits", inputs, ["y"], "product", domain="com.microsoft", **sizes)
     proto.graph.node.append(node)
     proto.graph.initializer.append(numpy_helper.from_array(np.arange(5 * 8 * bits, dtype=np.uint8).reshape(5, 2, -1), "w"))
     proto.graph.initializer.append(numpy_helper.from_array(NORMAL(5, 2), "s"))
@@ -94,7 +93,7 @@ def test_weights_of_a_few_bits_move_as_such(bits: int, zero_points: bool, tmp_pa
 
 
 def test_scales_a_block_do_not_run_with_values(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="scale"):
+    with pytest.raises(InputError, match="scaled by blocks"):
         load_network(save(tmp_path, of_bits(4)), values=True)
 
 
