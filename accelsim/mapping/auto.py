@@ -34,6 +34,7 @@ CLIMBED = 3  # neighbours of the fastest that are run at a time
 SHORT = 1_000  # cycles of a layer whose beginning and end weigh as much as what the estimate knows: all are run
 MOST_JUDGED = 24  # that many mappings are run at most
 JUDGED_STEPS = 400_000  # or mappings of so many steps together
+GAIN = 1 / 500  # of the cycles, estimated, is worth another look around
 SLACK = 1 / 2000  # so much of its cycles is not worth a byte off chip: a transfer that is hidden costs no time, but energy
 FEW_CYCLES = 4  # are not worth a cut either, where they are no more than
 FEW = 1 / 200  # of the whole, or where no transfer takes time: a product that fills the array once stays whole
@@ -131,7 +132,7 @@ class Search:
         for _ in range(ROUNDS if found else 0):
             beam = _fastest(found.values(), BEAM)
             found |= {one.mapping: one for one in self.near(beam, BEAM)}
-            if _fastest(found.values(), 1) == beam[:1]:
+            if _fastest(found.values(), 1)[0].cycles >= beam[0].cycles * (1 - GAIN):
                 break
         return sorted(found.values(), key=lambda one: one.rank)
 
@@ -179,7 +180,8 @@ def _judged(search: Search, candidates: Sequence[Candidate], judge: Judge) -> di
     trial = _Trial(judge, search.arch)
     trial.run(_finalists(candidates, search.arch))
     best = None
-    while best != trial.fastest and trial.goes_on:
+    met = candidates[0].cycles * (1 + GAIN)  # the best estimate comes true: there is nothing to climb for
+    while best != trial.fastest and trial.goes_on and trial.cycles[trial.fastest] > met:
         best = trial.fastest
         around = [*search.kept_otherwise(best), *search.near([best], CLIMBED)]
         trial.run(sorted((one for one in around if one not in trial.cycles), key=lambda one: one.rank)[:CLIMBED])
