@@ -33,7 +33,7 @@ MOST_POINTS, MOST_DELAY_SECONDS = 200, 0.3  # that a run may save, and live on a
 def command(arguments: list[str], out: Path, store: Path | None, jobs: int) -> list[str]:
     """The sweep's command line."""
     kept = ["--store", str(store)] if store else []
-    sweep = [sys.executable, "-m", "accelsim.cli", "sweep", *arguments]
+    sweep = [sys.executable, "-P", "-m", "accelsim.cli", "sweep", *arguments]  # the package of this process, not the folder's
     return [*sweep, "--jobs", str(jobs), "--out", str(out), *kept]
 
 

@@ -20,7 +20,6 @@ from accelsim.arch.memory import FarEnd, Level
 from accelsim.arch.spec import Architecture, SparseSpec, SystolicSpec
 from accelsim.counters import Counters, Traffic
 from accelsim.engines.base import LayerRun
-from accelsim.engines.systolic import structure_of
 from accelsim.errors import InvariantError
 from accelsim.report.model import (
     Expected,
@@ -227,6 +226,8 @@ def _input_density(run: LayerRun) -> float | None:
 
 def _weights(run: LayerRun, arch: Architecture) -> WeightRecord | None:
     """What a layer's weights are, and what they take on ``arch``; None for a layer without any."""
+    from accelsim.engines.systolic import structure_of  # which knows numba
+
     layer, engine = run.layer, arch.engine
     if layer.weight_shape is None:
         return None

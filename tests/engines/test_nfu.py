@@ -242,7 +242,10 @@ def test_stretched_layers_give_the_values_of_whole_ones(
     op = LocallyConnected2d(K=20, R=taps, S=3, stride=stride, bias=False)
     shape = (18, (rows - 1) * stride + taps, (columns - 1) * stride + 3)
     net = network(op, shape, batch)
-    fixed = {"mapping.layer.tile.C": 16, "mapping.layer.tile.S": 2, "mapping.layer.tile.P": 1, "mapping.layer.tile.Q": 1}
+    fixed: dict[str, Any] = {f"mapping.layer.tile.{dim}": size for dim, size in (("C", 16), ("S", 2), ("P", 1), ("Q", 1))}
+    # sums saturate on the way: both must take their products in one order
+    fixed |= {"mapping.layer.tile.R": taps, "mapping.layer.tile.N": 1, "mapping.layer.tile.K": 16, "mapping.layer.keep": []}
+    fixed |= {"mapping.layer.order": "N P Q K C R S"}
 
     def run() -> Simulation:
         return simulate_full(net, DIANNAO, values=True, seed=seed, overrides=fixed)

@@ -160,10 +160,9 @@ LAYERS = st.one_of(
 @settings(max_examples=40, deadline=None)
 def test_the_same_bits_and_no_law_broken(case: tuple[Op, tuple[int, ...]], nodes: int, batch: int, rate: int) -> None:
     net = network(case[0], shape=case[1], batch=batch)
-    small = {"arch.engine.unroll.K": 8, "arch.engine.links.bandwidth": f"{rate} B/cycle", "arch.engine.arithmetic": None}
-    one, all_ = (
-        simulate_full(net, load_arch("dadiannao", overrides=small | {"arch.engine.nodes": n}), values=True) for n in (1, nodes)
-    )
+    small = {"arch.engine.unroll.K": 8, "arch.engine.arithmetic": None}
+    several = small | {"arch.engine.nodes": nodes, "arch.engine.links.bandwidth": f"{rate} B/cycle"}
+    one, all_ = (simulate_full(net, load_arch("dadiannao", overrides=keys), values=True) for keys in (small, several))
     assert np.array_equal(one.outputs["a"], all_.outputs["a"])
     ours, alone = all_.result.layers[0], one.result.layers[0]
     assert (ours.macs, ours.effective_macs) == (alone.macs, alone.effective_macs)

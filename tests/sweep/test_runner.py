@@ -365,7 +365,8 @@ def test_a_scheduler_that_dies_is_told_and_loses_nothing(files: tuple[str, str],
     try:
         line = ["sweep", files[0], "--arch", files[1], "--vary", "arch.engine.rows=1:9999"]
         line += ["--scheduler", address, "--store", str(tmp_path / "s.db")]
-        sweep = subprocess.Popen([sys.executable, "-m", "accelsim.cli", *line], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        command = [sys.executable, "-P", "-m", "accelsim.cli", *line]  # the package that the workers have, not this folder's
+        sweep = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
         script = kills()
         while script.points_in(tmp_path / "s.db") < 2 and sweep.poll() is None:
             time.sleep(0.05)
