@@ -21,7 +21,8 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+import accelsim
+
 SPACE = [
     "lenet5", "--arch", "tpu_v1", "--layer", "conv1",
     "--vary", "arch.engine.rows=2:256:2", "--vary", "arch.engine.cols=8:256:8",
@@ -39,7 +40,8 @@ def command(arguments: list[str], out: Path, store: Path | None, jobs: int) -> l
 
 def start(line: list[str]) -> subprocess.Popen[bytes]:
     """The sweep as a process group of its own."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    package = Path(accelsim.__file__).parent.parent  # that of this process, installed or not
+    environment = {**os.environ, "PYTHONPATH": str(package)}
     return subprocess.Popen(
         line, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
     )
