@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
@@ -31,11 +31,19 @@ RELEVANT: MappingABC[str, frozenset[str]] = {
 }
 
 
+class Stage(NamedTuple):
+    """What a stage of memory holds at a time, and the order of the loops over such tiles."""
+
+    tile: Dims
+    order: Order
+
+
 @dataclass(frozen=True)
 class Mapping:
     """Tiling, loop order and dataflow of one nest.
 
-    A tensor in ``keep`` is fetched tile by tile as it is first needed, and then stays until the layer is done (for
+    ``tile`` and ``order`` are of the innermost stage of memory, ``outer`` those of the stages outside it, the outermost
+    first. A tensor in ``keep`` is fetched tile by tile as it is first needed, and then stays until the layer is done (for
     grouped layers: until the group is); its level has room for the whole of it.
     """
 
@@ -43,6 +51,12 @@ class Mapping:
     order: Order
     dataflow: str
     keep: frozenset[str] = frozenset()
+    outer: tuple[Stage, ...] = ()
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Tile and order of every stage, the outermost first."""
+        return (*self.outer, Stage(self.tile, self.order))
 
     def counts(self, sizes: Dims) -> Dims:
         """How many tiles there are along each dimension."""

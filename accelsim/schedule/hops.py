@@ -1,0 +1,166 @@
+"""A nest on several levels of memory: its steps, and what each tensor moves over every hop between two of its levels.
+
+The mapping has a tile and an order a stage. A *step* is a tile of the innermost stage; the steps come in the order of all
+loops over tiles, those of the outermost stage outside. A *hop* takes a tensor from a level to the next one inwards that
+holds it: tile after tile of the inner level's stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from accelsim.arch.memory import Tensor
+from accelsim.mapping.loopnest import Axis, Dims, LoopNest
+from accelsim.mapping.machine import Ints
+from accelsim.mapping.mapping import RELEVANT, Stage
+
+REDUCTION = "CRS"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the tile of every stage lies at every step: ``starts`` and ``sizes`` by dimension, for each stage int32[steps]."""
+
+    steps: int
+    starts: dict[str, list[Ints]]
+    sizes: dict[str, list[Ints]]
+
+
+def places(dims: Dims, stages: Sequence[Stage]) -> Places:
+    """The steps of ``stages``, the outermost first; a ragged tile has fewer tiles within it."""
+    counts = _counts(dims, stages)
+    grid = np.indices([count for _, _, count in counts], dtype=np.int32, sparse=True)
+    number = {(stage, dim): row for (stage, dim, _), row in zip(counts, grid, strict=True)}
+    shape = tuple(count for _, _, count in counts)
+    starts: dict[str, list[Ints]] = {dim: [] for dim in Dims._fields}
+    sizes: dict[str, list[Ints]] = {dim: [] for dim in Dims._fields}
+    there: Ints = np.ones((1,) * len(shape), dtype=bool)
+    for dim, size in zip(Dims._fields, dims, strict=True):
+        start, end = np.int32(0), np.int32(size)
+        for at, stage in enumerate(stages):
+            step = np.int32(getattr(stage.tile, dim))
+            start = start + number.get((at, dim), np.int32(0)) * step
+            if np.any(start >= end):
+                there = there & (start < end)
+            end = np.minimum(end, start + step)
+            starts[dim].append(start)
+            sizes[dim].append(end - start)
+    there = np.broadcast_to(there, shape).reshape(-1)
+    steps = int(there.sum())
+
+    def row(values: Ints) -> Ints:
+        """One number a step; nothing is stored of what is the same at all of them."""
+        if np.size(values) == 1:
+            return np.broadcast_to(np.reshape(values, ()), (steps,))
+        whole = np.broadcast_to(values, shape).reshape(-1)
+        return whole if steps == len(whole) else whole[there]
+
+    return Places(steps, {d: [row(a) for a in v] for d, v in starts.items()}, {d: [row(a) for a in v] for d, v in sizes.items()})
+
+
+def _counts(dims: Dims, stages: Sequence[Stage]) -> list[tuple[int, str, int]]:
+    """The loops that go round more than once, outermost first: stage, dimension, most times."""
+    around, found = dims, []
+    for at, stage in enumerate(stages):
+        found += [
+            (at, dim, -(-getattr(around, dim) // getattr(stage.tile, dim)))
+            for dim in stage.order
+            if getattr(around, dim) > getattr(stage.tile, dim)
+        ]
+        around = stage.tile
+    return found or [(0, "N", 1)]
+
+
+class Tiles(NamedTuple):
+    """Tiles of a tensor at one stage in the order in which they are worked on; int64[tiles] each.
+
+    ``first`` and ``last`` step of its work, its ``elements``. Of outputs: whether its sums are ``resumed`` and whether they
+    are ``whole`` behind its last step; of others both are False.
+    """
+
+    first: Ints
+    last: Ints
+    elements: Ints
+    resumed: Ints
+    whole: Ints
+
+
+def tiles_of(tensor: Tensor, nest: LoopNest, at: int, where: Places, window: str = "refetch") -> Tiles:
+    """The tiles of ``tensor`` at stage ``at``. ``window``: what a tile shares with the one before it is fetched again, or kept."""
+    relevant = RELEVANT[tensor] | (frozenset("PQ") if tensor == "weight" and nest.private_weights else frozenset())
+    changed = np.zeros(where.steps, dtype=bool)
+    changed[0] = True
+    for dim in relevant:
+        row = where.starts[dim][at]
+        changed[1:] |= row[1:] != row[:-1]
+    first = np.flatnonzero(changed)
+    last = np.append(first[1:], where.steps) - 1
+    starts = {dim: where.starts[dim][at][first] for dim in Dims._fields}
+    sizes = {dim: where.sizes[dim][at][first] for dim in Dims._fields}
+    if tensor == "input":
+        elements = _input_elements(nest, starts, sizes, window)
+    else:
+        elements = np.prod([sizes[dim] for dim in sorted(relevant)], axis=0)
+    resumed, whole = np.zeros((2, len(first)), dtype=bool)
+    if tensor == "output":
+        begun = [where.starts[dim][-1][first] == 0 for dim in REDUCTION]
+        ended = [where.starts[dim][-1][last] + where.sizes[dim][-1][last] == getattr(nest.dims, dim) for dim in REDUCTION]
+        resumed, whole = ~np.all(begun, axis=0), np.all(ended, axis=0)
+    return Tiles(first, last, elements.astype(np.int64), resumed, whole)
+
+
+def _input_elements(nest: LoopNest, starts: dict[str, Ints], sizes: dict[str, Ints], window: str) -> Ints:
+    """Distinct inputs under each tile; with ``keep`` those alone that are not under the tile before it."""
+    rows = _Spans(nest.rows, starts["P"], sizes["P"], starts["R"], sizes["R"])
+    columns = _Spans(nest.columns, starts["Q"], sizes["Q"], starts["S"], sizes["S"])
+    planes = sizes["G"] * sizes["N"] * sizes["C"]
+    whole = planes * rows.touched() * columns.touched()
+    if window == "refetch":
+        return np.asarray(whole)
+    same = np.all([starts[dim][1:] == starts[dim][:-1] for dim in "GNC"], axis=0)
+    shared = np.where(same, planes[1:] * rows.shared() * columns.shared(), 0)
+    return np.asarray(whole - np.concatenate(([0], shared)))
+
+
+class _Spans(NamedTuple):
+    """Windows of tiles along one axis of an image."""
+
+    axis: Axis
+    outputs: Ints
+    output_sizes: Ints
+    taps: Ints
+    tap_sizes: Ints
+
+    def touched(self) -> Ints:
+        """Input positions of the image under each."""
+        return _each_distinct(self[1:], self.axis.touched)
+
+    def shared(self) -> Ints:
+        """Input positions under each but the first that are under the one before as well."""
+        before, own = (row[:-1] for row in self[1:]), (row[1:] for row in self[1:])
+        return _each_distinct((*before, *own), lambda *at: len(self._places(*at[:4]) & self._places(*at[4:])))
+
+    def _places(self, output: int, outputs: int, tap: int, taps: int) -> set[int]:
+        axis = self.axis
+        all_of_them = (
+            p * axis.stride + r * axis.dilation - axis.pad
+            for p in range(output, output + outputs)
+            for r in range(tap, tap + taps)
+        )
+        return {place for place in all_of_them if 0 <= place < axis.size}
+
+
+def _each_distinct(columns: Sequence[Ints], function: Callable[..., int]) -> Ints:
+    """``function`` of every row of ``columns``, called once for each distinct one."""
+    keys = np.zeros(len(columns[0]), dtype=np.int64)
+    for column in columns:
+        if column.strides != (0,):  # else it is the same everywhere
+            _, keys = np.unique(keys * (int(column.max()) + 1) + column, return_inverse=True)
+            keys = keys.reshape(-1)
+    _, first, keys = np.unique(keys, return_index=True, return_inverse=True)
+    found = [function(*(int(column[at]) for column in columns)) for at in first]
+    return np.array(found, dtype=np.int64)[keys.reshape(-1)]
