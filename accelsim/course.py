@@ -54,7 +54,7 @@ class Post:
 
     def beside(self, name: str, preloaded_bytes: int) -> Post:
         """The post with so much of its weights' level taken by the weights of layers before it."""
-        level = self.arch.holder("weight")
+        level = self.arch.keeper("weight")
         if level is None or not preloaded_bytes:
             return self
         place = self.plan.placements[name]

@@ -585,8 +585,27 @@ class Architecture(_Block):
                 raise ValueError(f'memory: the name "{name}" is used for {names.count(name)} levels')
         for tensor in TENSORS:
             holders = [level.name for level in self.on_chip if tensor in level.holds]
-            if len(holders) > 1:
+            if len(holders) > 1 and tensor in ("partial_sum", "index"):
                 raise ValueError(f"memory: {tensor} is held by {' and '.join(holders)}; one level on chip may hold it")
+        return self
+
+    @model_validator(mode="after")
+    def _several_stages_are_walked(self) -> Architecture:
+        """Where a tensor has several levels on chip the engine must be one that can be fed through them."""
+        if len(self.stages) < 2:
+            return self
+        why = ""
+        if self.engine.kind not in ("systolic", "nfu"):
+            why = f"an engine of kind {self.engine.kind} is fed through"
+        elif isinstance(self.engine, NfuSpec) and self.engine.nodes > 1:
+            why = "each of several nodes has"
+        elif any(level.streams for level in self.on_chip):
+            why = "a machine with a level that streams has"
+        elif any("partial_sum" in level.holds for level in self.on_chip):
+            why = "partial sums with a level of their own have"
+        if why:
+            inner = self.stages[1][0]
+            raise ValueError(f"memory: {inner.name} lies behind {self.stages[0][-1].name}; {why} one level on chip a tensor")
         return self
 
     @model_validator(mode="after")
@@ -648,15 +667,33 @@ class Architecture(_Block):
         """The levels on chip."""
         return tuple(self.memory[1:])
 
+    @property
+    def stages(self) -> tuple[tuple[Buffer | Registers, ...], ...]:
+        """The levels on chip from the outermost in, those side by side that hold different tensors together.
+
+        A level that holds what one of the stage before it holds lies within that stage.
+        """
+        found: list[tuple[Buffer | Registers, ...]] = []
+        for level in self.on_chip:
+            inside = not found or any(set(level.holds) & set(other.holds) for other in found[-1])
+            found[-1:] = [*found[-1:], (level,)] if inside else [(*found[-1], level)]
+        return tuple(found)
+
+    def path(self, tensor: Tensor) -> tuple[Buffer | Registers, ...]:
+        """The levels on chip that ``tensor`` comes through, the outermost first; partial sums go with the outputs."""
+        levels = tuple(level for level in self.on_chip if tensor in level.holds)
+        return self.path("output") if not levels and tensor == "partial_sum" else levels
+
     def holder(self, tensor: Tensor) -> Buffer | Registers | None:
-        """The level on chip that holds ``tensor``, or None where it goes straight off chip.
+        """The level on chip that the unit finds ``tensor`` in, or None where it goes straight off chip.
 
         Partial sums live with the outputs unless a level is named for them.
         """
-        for level in self.on_chip:
-            if tensor in level.holds:
-                return level
-        return self.holder("output") if tensor == "partial_sum" else None
+        return next(reversed(self.path(tensor)), None)
+
+    def keeper(self, tensor: Tensor) -> Buffer | Registers | None:
+        """The outermost level on chip that holds ``tensor``: where it stays between layers."""
+        return next(iter(self.path(tensor)), None)
 
 
 EnergySpec.model_rebuild()

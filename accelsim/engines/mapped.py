@@ -27,10 +27,12 @@ from accelsim.mapping.fit import fits, require_fit
 from accelsim.mapping.loopnest import LoopNest, VectorWork, lower
 from accelsim.mapping.machine import Machine, Placement, Widths, tile_array
 from accelsim.mapping.mapping import LayerMapping, Mapping, MappingFile
+from accelsim.mapping.stages import choose_stages
 from accelsim.memory.resources import AS_BUILT, Faster
 from accelsim.memory.transfers import Crossing
 from accelsim.schedule.build import Schedule, build_schedule
 from accelsim.schedule.residency import Plan, shares_off_chip
+from accelsim.schedule.staged import build_staged
 from accelsim.units import ceil_div
 from accelsim.workload.accumulator import Accumulator
 from accelsim.workload.floats import read_as
@@ -49,6 +51,9 @@ class Unit(Machine, Protocol):
 
     def macs_per_cycle(self, precision: Precision) -> Fraction:
         """Peak MACs a cycle."""
+
+    def fed(self, arch: Architecture) -> Unit:
+        """The same unit in another machine's memory."""
 
     @property
     def unrolling(self) -> dict[str, int]:
@@ -114,10 +119,13 @@ class PlannedNest:
         carry.take(known[1])
         return known[0]
 
-    def to_dict(self) -> dict[str, Any]:
-        """As it would stand in a mapping YAML."""
+    def to_dict(self, arch: Architecture) -> dict[str, Any]:
+        """As it would stand in a mapping YAML for ``arch``."""
         unrolling = self.unit.unrolling
-        return self.mapping.to_dict() | ({"unroll": unrolling} if unrolling else {})
+        named = zip(arch.stages, self.mapping.outer, strict=False)
+        levels = {stage[0].name: own.to_dict() for stage, own in named}
+        found = self.mapping.to_dict() | ({"unroll": unrolling} if unrolling else {})
+        return {"levels": levels} | found if levels else found
 
 
 @dataclass
@@ -198,6 +206,8 @@ class MappedEngine:
         unit = self.unit_of(layer, nest)
         dataflow = fixed.dataflow or unit.dataflow
         precision, widths = layer.precision, Widths.of(layer.precision)
+        if len(self.arch.stages) > 1:
+            return self._staged_plan(layer, nest, placement, fixed, unit)
         schedules: dict[Mapping, Schedule] = {}
         judged: dict[Mapping, tuple[Counters, Carry]] = {}
 
@@ -215,6 +225,24 @@ class MappedEngine:
         if chosen not in judged:
             cycles(chosen)
         return PlannedNest(nest, placement, chosen, schedules[chosen], unit, judged[chosen])
+
+    def _staged_plan(
+        self, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping, unit: Unit
+    ) -> PlannedNest:
+        """The same over several stages of memory, each mapped as a machine of its own."""
+        precision, widths = layer.precision, Widths.of(layer.precision)
+
+        def cycles(view: Architecture, within: LoopNest, there: Placement, mapping: Mapping) -> int:
+            schedule = build_schedule(layer.name, within, mapping, widths, there)
+            return unit.fed(view).run(schedule, precision, there, Carry.start(view)).cycles
+
+        chosen = choose_stages(
+            layer.name, nest, self.arch, unit.fed, precision, fixed.dataflow or unit.dataflow, placement, fixed, cycles
+        )
+        schedule, carry = build_staged(layer.name, nest, chosen, widths, placement, self.arch), Carry.start(self.arch)
+        return PlannedNest(
+            nest, placement, chosen, schedule, unit, (unit.run(schedule, precision, placement, carry), carry)
+        )
 
     def unit_of(self, layer: Layer, nest: LoopNest) -> Unit:
         """The unit as it works on ``nest``: unrolled as the user fixed it, skipping weights that are pruned so that it can."""
@@ -235,7 +263,7 @@ class MappedEngine:
         planned = self.planned(layer, plan)
         counters, mappings = self._walked(layer, planned, plan, carry), {}
         for nest in planned:
-            mappings[nest.nest.part or "nest"] = nest.to_dict()
+            mappings[nest.nest.part or "nest"] = nest.to_dict(self.arch)
         counters = replace(counters, effective_macs=structural_macs(layer, counters.macs))
         outputs = None
         if operands is not None:

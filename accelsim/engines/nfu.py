@@ -24,6 +24,7 @@ from accelsim.engines.kernels import nfu as kernels
 from accelsim.engines.mapped import MappedEngine, PlannedNest, Unit
 from accelsim.engines.nodes import at_work, division, exchanged
 from accelsim.engines.stretch import LONG, SHORT, StretchedNest, is_long, pixel_sums, shortened, stretch
+from accelsim.engines.staged import Folds, refuse_recording, run_staged
 from accelsim.engines.tiles import TileOperands, largest_sum
 from accelsim.engines.walk import (
     Carry,
@@ -39,6 +40,7 @@ from accelsim.mapping.machine import Ints, Placement, Widths, slots_of, weight_e
 from accelsim.mapping.mapping import LayerMapping, Mapping
 from accelsim.memory.resources import AS_BUILT, STREAM, Faster
 from accelsim.memory.transfers import Crossing, level_cycles
+from accelsim.schedule.staged import StagedSchedule
 from accelsim.schedule.build import Schedule, StepKind, build_schedule, tile_places
 from accelsim.schedule.residency import Plan
 from accelsim.units import ceil_div
@@ -95,6 +97,9 @@ class Nfu:
                     bound=", ".join(level.name for level in self.arch.memory),
                     levers=(f"add {tensor} to the holds of a level on chip",),
                 )
+
+    def fed(self, arch: Architecture) -> Nfu:
+        return replace(self, arch=arch)
 
     @property
     def unrolling(self) -> dict[str, int]:
@@ -256,6 +261,10 @@ class Nfu:
         issue = np.array([self.issue_cycles(rows, precision) for rows in tiles], dtype=np.int64)[schedule.classes]
         issue = np.maximum(1, faster.of(STREAM, issue))
         there = {level.name: issue for level in self.arch.on_chip if level.bandwidth is not None}
+        folds = np.array([[self._fold(rows, precision, faster)] * 4 for rows in tiles], dtype=np.int64)
+        if isinstance(schedule, StagedSchedule):
+            whole = Folds(np.ones((len(tiles), 3), dtype=np.int64), folds, there)
+            return self._run_staged(schedule, precision, crossing, whole, carry, faster)
         waits = crossing.waits(self.arch, there, faster)
         steps = Steps(
             self.name,
@@ -264,7 +273,7 @@ class Nfu:
             schedule.stores,
             waits,
             np.ones((len(tiles), 3), dtype=np.int64),
-            np.array([[self._fold(rows, precision, faster)] * 4 for rows in tiles], dtype=np.int64),
+            folds,
             timeline_options(
                 self.arch, -1, self.spec.overlap == "skewed", 2, schedule.slots("input", self._slots("input")), faster
             ),
@@ -278,7 +287,22 @@ class Nfu:
         own = {STREAM: counters.port_cycles["active"]}
         return replace(
             counters, level_cycles=level_cycles(there, waits), register_bits=moved_bits,
-            occupied_cycles=occupied(self.arch, steps, counters, own),
+            occupied_cycles=occupied(self.arch, int((steps.loads > 0).sum()), counters, own),
+        )  # fmt: skip
+
+    def _run_staged(
+        self, schedule: StagedSchedule, precision: Precision, crossing: Crossing, folds: Folds, carry: Carry, faster: Faster
+    ) -> Counters:
+        """The same over several stages of memory."""
+        if carry.walks is not None:
+            refuse_recording(self.arch)
+        widths = Widths.of(precision)
+        options = timeline_options(self.arch, -1, self.spec.overlap == "skewed", 2, faster=faster)
+        counters = run_staged(self.arch, schedule, crossing, folds, options, lambda bits: bits, faster)
+        own = {STREAM: counters.port_cycles["active"]}
+        return replace(
+            counters, register_bits=counters.macs * (widths.weight + widths.input),
+            occupied_cycles=occupied(self.arch, schedule.far_moves, counters, own),
         )  # fmt: skip
 
     def crossing(self, schedule: Schedule, precision: Precision, placement: Placement) -> Crossing:
@@ -344,7 +368,7 @@ class Nfu:
         cuts = self._cuts(precision, image, weight)
         operands = TileOperands(nest, image, weight)
         rows_of = cache(lambda tile: self._taken(tile, pack))
-        for at, tile in tile_places(d, schedule.mapping if nest.private_weights else _with_more_pixels(schedule)):
+        for at, tile in _value_places(schedule):
             taken = rows_of(Dims(C=tile.C, R=tile.R, S=tile.S))
             for left, right, place in operands.of(at, tile):
                 out = sums[place].reshape(tile.N, tile.K, -1).transpose(0, 2, 1).reshape(-1, tile.K)
@@ -414,6 +438,13 @@ class Nfu:
         rows = np.ascontiguousarray(weights[taken].transpose(2, 0, 1, 3))
         overflows = kernels.run_tile(inputs, rows, sums, **cuts)
         return sums[:, :, :step].reshape(left.shape[0], -1)[:, : right.shape[1]], overflows
+
+
+def _value_places(schedule: Schedule) -> Iterator[tuple[Dims, Dims]]:
+    """Where the operands of values mode are cut."""
+    if isinstance(schedule, StagedSchedule) or schedule.nest.private_weights:
+        return schedule.tile_places()
+    return tile_places(schedule.nest.dims, _with_more_pixels(schedule))
 
 
 def _with_more_pixels(schedule: Schedule) -> Mapping:

@@ -31,6 +31,7 @@ from accelsim.counters import Counters, Traffic, Transfer, add_traffic
 from accelsim.engines.base import Array, Sums
 from accelsim.engines.kernels import systolic as kernels
 from accelsim.engines.kernels import timeline as tl
+from accelsim.engines.staged import Folds, refuse_recording, run_staged
 from accelsim.engines.tiles import TileOperands, largest_sum
 from accelsim.engines.walk import (
     Carry,
@@ -47,6 +48,7 @@ from accelsim.mapping.machine import Ints, Placement, Widths, slots_of, weight_e
 from accelsim.memory.resources import AS_BUILT, SHIFT, STREAM, Faster
 from accelsim.memory.transfers import Crossing, level_cycles, passes_through
 from accelsim.schedule.build import Schedule, StepKind
+from accelsim.schedule.staged import StagedSchedule
 from accelsim.units import ceil_div
 from accelsim.workload.accumulator import Accumulator
 from accelsim.workload.network import Layer
@@ -115,6 +117,9 @@ class SystolicArray:
     @property
     def dataflow(self) -> str:
         return self.spec.dataflow
+
+    def fed(self, arch: Architecture) -> SystolicArray:
+        return replace(self, arch=arch)
 
     @property
     def unrolling(self) -> dict[str, int]:
@@ -434,6 +439,8 @@ class SystolicArray:
         folds = np.array([[self._fold_row(fold, dataflow, faster) for fold in grid.shapes] for grid in grids], dtype=np.int64)
         crossing = self.crossing(schedule, precision, placement)
         there = self._port_cycles(schedule, grids, folds)
+        if isinstance(schedule, StagedSchedule):
+            return self._run_staged(schedule, precision, crossing, Folds(_cuts(grids), folds, there), carry, faster)
         waits = crossing.waits(self.arch, there, faster)
         steps = Steps(
             self.name,
@@ -441,7 +448,7 @@ class SystolicArray:
             crossing.fetches,
             schedule.stores,
             waits,
-            np.array([[grid.groups, grid.outer, grid.inner] for grid in grids], dtype=np.int64),
+            _cuts(grids),
             folds,
             timeline_options(
                 self.arch, _STATIONARY[dataflow], self.spec.overlap == "skewed", self._buffers(dataflow),
@@ -459,11 +466,34 @@ class SystolicArray:
         traffic = add_traffic((self._with_indices(traffic, widths), crossing.bias_traffic(self.arch)))
         counters = counters_of(result, schedule.nest.dims.macs, 0, traffic)
         done = counters.macs - self.skipped(counters.macs)
-        own = {STREAM: counters.port_cycles["active"], SHIFT: shift_cycles(steps)}
+        own = {STREAM: counters.port_cycles["active"], SHIFT: shift_cycles(steps.classes, steps.grids, steps.folds)}
         return replace(
             counters, level_cycles=level_cycles(there, waits), register_bits=done * _register_bits(dataflow, widths),
-            occupied_cycles=occupied(self.arch, steps, counters, own),
+            occupied_cycles=occupied(self.arch, int((steps.loads > 0).sum()), counters, own),
         )  # fmt: skip
+
+    def _run_staged(
+        self, schedule: StagedSchedule, precision: Precision, crossing: Crossing, folds: Folds, carry: Carry, faster: Faster
+    ) -> Counters:
+        """The same over several stages of memory."""
+        widths, dataflow = Widths.of(precision), schedule.mapping.dataflow
+        if carry.walks is not None:
+            refuse_recording(self.arch)
+        options = timeline_options(
+            self.arch, _STATIONARY[dataflow], self.spec.overlap == "skewed", self._buffers(dataflow), faster=faster
+        )
+        counters = run_staged(
+            self.arch, schedule, crossing, folds, options, lambda bits: self.stored_bits(bits, widths), faster
+        )
+        grids = self._grids_of(schedule, precision)
+        traffic = add_traffic((counters.traffic, self._accumulated(schedule, grids, widths)))
+        done = counters.macs - self.skipped(counters.macs)
+        shifted = shift_cycles(schedule.classes, folds.grids, folds.folds)
+        own = {STREAM: counters.port_cycles["active"], SHIFT: shifted}
+        counters = replace(
+            counters, traffic=self._with_indices(traffic, widths), register_bits=done * _register_bits(dataflow, widths)
+        )
+        return replace(counters, occupied_cycles=occupied(self.arch, schedule.far_moves, counters, own))
 
     def _buffers(self, dataflow: str) -> int:
         return 2 if dataflow == "os" else self.spec.weight_buffers  # os has no stationary tile to wait for
@@ -618,6 +648,11 @@ def _fold_record(
 ) -> npt.NDArray[np.int64]:
     """`kernels.fold_timing`, each distinct fold stepped once."""
     return kernels.fold_timing(dataflow, rows, cols, *shape, np.array(options, dtype=np.int64))
+
+
+def _cuts(grids: list[FoldGrid]) -> Ints:
+    """Groups, outer and inner folds of each."""
+    return np.array([[grid.groups, grid.outer, grid.inner] for grid in grids], dtype=np.int64)
 
 
 def _cut(size: int, step: int) -> tuple[int, int]:

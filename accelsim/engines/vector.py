@@ -69,7 +69,7 @@ class VectorUnit:
         )
         there = {level.name: cycles for level in self.arch.on_chip if level.bandwidth is not None}
         counters = counters_of(result, 0, work.ops, traffic)
-        resources = occupied(self.arch, steps, counters, {LANES: lanes})
+        resources = occupied(self.arch, int((steps.loads > 0).sum()), counters, {LANES: lanes})
         return replace(counters, level_cycles=there, occupied_cycles=resources)
 
     def run_repeated(
@@ -97,7 +97,7 @@ class VectorUnit:
         """Cycles that operands and transfers take through the ports of the levels that hold them."""
         need: dict[str, int] = {}
         for tensor, bits in (("input", read_bits), ("output", write_bits)):
-            level = self.arch.holder(tensor)  # type: ignore[arg-type]
+            level = self.arch.keeper(tensor)  # type: ignore[arg-type]
             if level is not None:
                 need[level.name] = need.get(level.name, 0) + bits
         cycles = 0
@@ -112,7 +112,7 @@ class VectorUnit:
         """In how many pieces the operands stream: a piece, twice over, must fit what is free on chip."""
         rooms = [
             free_bytes(level, placement)
-            for level in (self.arch.holder("input"), self.arch.holder("output"))
+            for level in (self.arch.keeper("input"), self.arch.keeper("output"))
             if level is not None
         ]
         room = min((r for r in rooms if r is not None), default=None)
@@ -137,7 +137,7 @@ class VectorUnit:
     def _operands(self, read_bits: int, write_bits: int) -> dict[str, dict[str, Transfer]]:
         table: dict[str, dict[str, Transfer]] = {}
         for tensor, transfer in (("input", Transfer(read_bits=read_bits)), ("output", Transfer(write_bits=write_bits))):
-            level = self.arch.holder(tensor)  # type: ignore[arg-type]
+            level = self.arch.keeper(tensor)  # type: ignore[arg-type]
             if level is not None:
                 table.setdefault(level.name, {})[tensor] = transfer
         return table

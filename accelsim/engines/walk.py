@@ -160,19 +160,19 @@ def timeline_options(
     )  # fmt: skip
 
 
-def shift_cycles(steps: Steps) -> int:
-    """Cycles in which stationary operands are shifted in, those of all folds."""
-    groups, outer, inner = steps.grids.T
+def shift_cycles(classes: npt.NDArray[np.int32], grids: Ints, folds: Ints) -> int:
+    """Cycles in which stationary operands are shifted in, those of all folds; the arguments as `Steps` has them."""
+    groups, outer, inner = grids.T
     shapes = np.stack([(outer - 1) * (inner - 1), outer - 1, inner - 1, np.ones_like(outer)], axis=1) * groups[:, None]
-    each = (shapes * steps.folds[:, :, tl.F_LOAD]).sum(axis=1)
-    return int(each @ np.bincount(steps.classes, minlength=len(each)))
+    each = (shapes * folds[:, :, tl.F_LOAD]).sum(axis=1)
+    return int(each @ np.bincount(classes, minlength=len(each)))
 
 
 def occupied(
-    arch: Architecture, steps: Steps, counters: Counters, unit: MappingABC[str, int]
+    arch: Architecture, far_loads: int, counters: Counters, unit: MappingABC[str, int]
 ) -> dict[str, int]:
-    """Cycles in which each resource is at work for ``steps``: those of the ``unit``, of the ports, of loads on their way."""
-    latencies = int((steps.loads > 0).sum()) * arch.off_chip.latency.in_cycles(arch.clock)
+    """Cycles in which each resource is at work: those of the ``unit``, of the ports, of ``far_loads`` on their way."""
+    latencies = far_loads * arch.off_chip.latency.in_cycles(arch.clock)
     return {**unit, **port_occupancy(arch, counters.traffic), LATENCY: min(latencies, counters.cycles)}
 
 

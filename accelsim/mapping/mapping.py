@@ -37,6 +37,10 @@ class Stage(NamedTuple):
     tile: Dims
     order: Order
 
+    def to_dict(self) -> dict[str, Any]:
+        """As it would stand in a mapping YAML."""
+        return {"tile": self.tile._asdict(), "order": " ".join(self.order)}
+
 
 @dataclass(frozen=True)
 class Mapping:
@@ -63,7 +67,7 @@ class Mapping:
         return Dims(*(ceil_div(size, tile) for size, tile in zip(sizes, self.tile, strict=True)))
 
     def to_dict(self) -> dict[str, Any]:
-        """As it would stand in a mapping YAML."""
+        """As it would stand in a mapping YAML, but for ``outer``, whose stages have names only on a machine."""
         return {
             "dataflow": self.dataflow,
             "tile": self.tile._asdict(),
@@ -116,6 +120,15 @@ class UnrollSizes(_Sizes):
     S: PositiveInt | None = None
 
 
+class StageWords(BaseModel):
+    """What a user fixes of an outer stage of memory; what is left out is chosen automatically."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tile: TileSizes = TileSizes()
+    order: Annotated[tuple[str, ...] | None, BeforeValidator(_parse_order)] = None
+
+
 def _parse_engine(choice: Any) -> Any:
     for op in choice if isinstance(choice, dict) else ():
         if op not in OPERATOR_BY_NAME:
@@ -129,16 +142,28 @@ EngineChoice = Annotated[str | dict[str, str] | None, BeforeValidator(_parse_eng
 
 
 class LayerMapping(BaseModel):
-    """What a user fixes of a layer's mapping; everything is optional."""
+    """What a user fixes of a layer's mapping; everything is optional.
+
+    ``tile`` and ``order`` are of the innermost stage of memory; ``levels`` has those of the others, by a level of theirs.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    levels: dict[str, StageWords] = {}
     tile: TileSizes = TileSizes()
     order: Annotated[tuple[str, ...] | None, BeforeValidator(_parse_order)] = None
     dataflow: Literal["ws", "os", "is"] | None = None
     keep: tuple[Literal["weight", "input"], ...] | None = None
     unroll: UnrollSizes = UnrollSizes()
     engine: EngineChoice = None
+
+    def __hash__(self) -> int:  # pydantic's own cannot hash a dict
+        return hash((tuple(sorted(self.levels)), self.tile, self.order, self.dataflow, self.keep, self.unroll))
+
+    def at(self, names: tuple[str, ...]) -> LayerMapping:
+        """What is fixed of the outer stage whose levels have these ``names``."""
+        words = next((self.levels[name] for name in names if name in self.levels), StageWords())
+        return LayerMapping(tile=words.tile, order=words.order, dataflow=self.dataflow)
 
     def whole(self, sizes: Dims, dataflow: str) -> Mapping | None:
         """The mapping of a nest of these sizes where nothing about it is left to choose, else None."""
@@ -151,8 +176,8 @@ class LayerMapping(BaseModel):
     def fixed(self) -> list[str]:
         """The keys that say how a loop nest lies on an engine, as far as they are given."""
         given = {"tile": self.tile.given(), "unroll": self.unroll.given()}
-        given |= {key: getattr(self, key) for key in ("order", "dataflow", "keep")}
-        return [key for key in ("tile", "order", "dataflow", "keep", "unroll") if given[key]]
+        given |= {key: getattr(self, key) for key in ("levels", "order", "dataflow", "keep")}
+        return [key for key in ("levels", "tile", "order", "dataflow", "keep", "unroll") if given[key]]
 
 
 class MappingFile(BaseModel):
@@ -235,6 +260,7 @@ class MappingFile(BaseModel):
         tile = TileSizes(**{**self.default.tile.given(), **own.tile.given()})
         unroll = UnrollSizes(**{**self.default.unroll.given(), **own.unroll.given()})
         return LayerMapping(
+            levels={**self.default.levels, **own.levels},
             tile=tile,
             order=own.order or self.default.order,
             dataflow=own.dataflow or self.default.dataflow,

@@ -90,10 +90,14 @@ class Crossing:
             loads[:, FETCHED.index(tensor)] = self._bits[self.kinds, MOVED.index(tensor), 0]
         return replace(self, loads=loads)
 
+    def operand_bits(self, arch: Architecture, level: Buffer | Registers) -> Ints:
+        """Bits that the unit reads and writes in ``level`` in a step of each kind; int64[kinds]."""
+        held = [arch.holder(tensor) is level for tensor in MOVED]
+        return np.asarray(self._bits[:, held].sum(axis=(1, 2)))
+
     def through(self, arch: Architecture, level: Buffer | Registers) -> Ints:
         """Bits that every step moves through a level on chip; int64[steps]."""
-        held = [arch.holder(tensor) is level for tensor in MOVED]
-        moved = self._bits[:, held].sum(axis=(1, 2))[self.kinds]
+        moved = self.operand_bits(arch, level)[self.kinds]
         if arch.holder("weight") is level:
             moved = moved + self.biases
         for column, tensor in enumerate(FETCHED):
@@ -202,7 +206,7 @@ def _both_sides(arch: Architecture, far: str, tensor: Tensor, transfer: Transfer
     if not (transfer.read_bits or transfer.write_bits):
         return []
     parts: list[Traffic] = [{far: {tensor: transfer}}]
-    level = arch.holder(tensor)
+    level = arch.keeper(tensor)
     if level is not None:
         parts.append({level.name: {tensor: Transfer(transfer.write_bits, transfer.read_bits)}})
     return parts

@@ -78,14 +78,15 @@ def _counts(dims: Dims, stages: Sequence[Stage]) -> list[tuple[int, str, int]]:
 class Tiles(NamedTuple):
     """Tiles of a tensor at one stage in the order in which they are worked on; int64[tiles] each.
 
-    ``first`` and ``last`` step of its work, its ``elements``. Of outputs: whether its sums are ``resumed`` and whether they
-    are ``whole`` behind its last step; of others both are False.
+    ``first`` and ``last`` step of its work, its ``elements``. Of outputs: whether its sums are ``resumed``, the visit
+    ``before`` that left them (-1: none), and whether they are ``whole`` behind its last step; of others nothing of that.
     """
 
     first: Ints
     last: Ints
     elements: Ints
     resumed: Ints
+    before: Ints
     whole: Ints
 
 
@@ -106,11 +107,23 @@ def tiles_of(tensor: Tensor, nest: LoopNest, at: int, where: Places, window: str
     else:
         elements = np.prod([sizes[dim] for dim in sorted(relevant)], axis=0)
     resumed, whole = np.zeros((2, len(first)), dtype=bool)
+    before = np.full(len(first), -1, dtype=np.int64)
     if tensor == "output":
         begun = [where.starts[dim][-1][first] == 0 for dim in REDUCTION]
         ended = [where.starts[dim][-1][last] + where.sizes[dim][-1][last] == getattr(nest.dims, dim) for dim in REDUCTION]
         resumed, whole = ~np.all(begun, axis=0), np.all(ended, axis=0)
-    return Tiles(first, last, elements.astype(np.int64), resumed, whole)
+        before = _visits_before([starts[dim] for dim in sorted(relevant)])
+    return Tiles(first, last, elements.astype(np.int64), resumed, before, whole)
+
+
+def _visits_before(starts: Sequence[Ints]) -> Ints:
+    """For each tile the one before it that begins at the same ``starts``; -1 where there is none."""
+    keys = row_numbers(starts)
+    order = np.argsort(keys, kind="stable")
+    again = keys[order][1:] == keys[order][:-1]
+    before = np.full(len(keys), -1, dtype=np.int64)
+    before[order[1:][again]] = order[:-1][again]
+    return before
 
 
 def _input_elements(nest: LoopNest, starts: dict[str, Ints], sizes: dict[str, Ints], window: str) -> Ints:
@@ -156,11 +169,16 @@ class _Spans(NamedTuple):
 
 def _each_distinct(columns: Sequence[Ints], function: Callable[..., int]) -> Ints:
     """``function`` of every row of ``columns``, called once for each distinct one."""
+    _, first, keys = np.unique(row_numbers(columns), return_index=True, return_inverse=True)
+    found = [function(*(int(column[at]) for column in columns)) for at in first]
+    return np.array(found, dtype=np.int64)[keys.reshape(-1)]
+
+
+def row_numbers(columns: Sequence[Ints]) -> Ints:
+    """A number for every row of ``columns`` (none negative), the same for equal rows."""
     keys = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:
         if column.strides != (0,):  # else it is the same everywhere
             _, keys = np.unique(keys * (int(column.max()) + 1) + column, return_inverse=True)
             keys = keys.reshape(-1)
-    _, first, keys = np.unique(keys, return_index=True, return_inverse=True)
-    found = [function(*(int(column[at]) for column in columns)) for at in first]
-    return np.array(found, dtype=np.int64)[keys.reshape(-1)]
+    return keys

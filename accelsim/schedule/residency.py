@@ -91,7 +91,7 @@ class Tenants:
 
     def candidates(self, forbidden: frozenset[str] = frozenset()) -> list[Storage]:
         """Storages that may stay, in order of birth; not those that are ``forbidden``."""
-        if self.arch.holder("output") is None:
+        if self.arch.keeper("output") is None:
             return []
         free = [s for s in self.storages.values() if s.holdable and not s.leaves and s.owner not in forbidden]
         return sorted(free, key=lambda storage: storage.born)
@@ -99,12 +99,12 @@ class Tenants:
     @property
     def room(self) -> int | None:
         """Bytes of the outputs' level that whole tensors may take: an eighth is left for tiles. None is unbounded."""
-        level = self.arch.holder("output")
+        level = self.arch.keeper("output")
         return None if level is None or level.size is None else level.size - level.size // 8
 
     def placement(self, layer: Layer, resident: Collection[str], reserved_bytes: int) -> Placement:
         """Where ``layer`` finds and leaves its tensors, with ``reserved_bytes`` of the level taken by whole ones."""
-        level, second = self.arch.holder("output"), len(layer.inputs) == 2 and isinstance(layer.op, Matmul)
+        level, second = self.arch.keeper("output"), len(layer.inputs) == 2 and isinstance(layer.op, Matmul)
         shares = [_share_off_chip(self.reads[ref], self.storages, resident) for ref in layer.inputs]
         return Placement(
             input_off_chip=shares[0] if shares else Fraction(1),
@@ -143,7 +143,7 @@ def plan_residency(network: Network, arch: Architecture, forbidden: frozenset[st
 
 def _preloaded(network: Network, arch: Architecture) -> bool:
     """Whether the weights of the whole network are on chip before it starts: where the design does so, and they fit."""
-    level = arch.holder("weight")
+    level = arch.keeper("weight")
     if level is None or not level.preloaded:
         return False
     bits = sum(_copies(layer, arch) * layer.weight_bits for layer in network.layers)
@@ -211,7 +211,7 @@ def _graph_inputs(network: Network) -> dict[str, Storage]:
 def _readable(arch: Architecture, reader: Layer, position: int) -> bool:
     """Whether ``reader`` finds its operand where outputs are held."""
     role: Tensor = "weight" if isinstance(reader.op, Matmul) and position == 1 else "input"
-    return arch.holder(role) is not None and arch.holder(role) == arch.holder("output")
+    return arch.keeper(role) is not None and arch.keeper(role) == arch.keeper("output")
 
 
 def _share_off_chip(held: frozenset[str], storages: Mapping[str, Storage], resident: Collection[str]) -> Fraction:

@@ -479,169 +479,189 @@ def walk_folds(classes, waits, grids, folds, options, events, first_step, at, vi
 # ---- several levels on chip -------------------------------------------------------------------------------
 #
 # A *hop* takes a tensor from a level to the next one inwards that holds it, tile by tile; outputs go back over theirs. The
-# order of all moves follows from the steps alone, never from times: behind a step, of what may move the one that is needed
-# first goes first. With that order fixed a move waits for what it carries, for its place and for the move before it on its
-# level's port, so that nothing that takes less time delays anything.
+# order of all moves is planned before any time is known (`plan_moves`): behind a step, of what may move, the one that is
+# needed first goes first. In that order a move waits for what it carries, for its place, and for the move before it at the
+# port of its outer level (`run_hops`), so that nothing that takes less time delays anything.
 #
-# Times of moves are in ticks, ``HOP_TICKS`` of which make a cycle. The port of the outer level serves its hops one after the
-# other. A level's port also takes what comes in from outside, and what the unit reads and writes there: this is *owed* by
-# the port, and paid off with each move or step in equal parts, the rest at the end.
+# The port of a level also takes what comes in from outside, and what the unit reads and writes there. This is *owed* by the
+# port, and paid with the moves that it serves, or with the unit's reads and writes: as many bits as they have
+# themselves, the rest behind all others. What is paid with which is part of the plan.
+#
+# Times of moves are in ticks, ``HOP_TICKS`` of which make a cycle.
 
 HOP_TICKS = 1 << 20
 
 # Columns of the table of hops: ports of the outer and of the inner level (-1: none, or unlimited), the hops of the same tensor
-# around and within this one (-1: none), slots, slots that the order is made for, rows of its tiles, ticks until what has
-# crossed is there, whether tiles go back out.
-(H_OUTER, H_INNER, H_AROUND, H_WITHIN, H_SLOTS, H_ORDERED, H_BEGIN, H_END, H_LATENCY, H_LEAVES) = range(10)
-HOP_FIELDS = 10
+# around and within this one (-1: none), slots, rows of its tiles, ticks until what has crossed is there, whether tiles go out.
+H_OUTER, H_INNER, H_AROUND, H_WITHIN, H_SLOTS, H_BEGIN, H_END, H_LATENCY, H_LEAVES = range(9)
+HOP_FIELDS = 9
 
-# Columns of the table of tiles: first and last step, the tile around it and the visit before it (rows, -1: none), and for its
-# way in and its way out: whether it moves, ticks that it takes, ticks of the inner level's port.
-(G_FIRST, G_LAST, G_AROUND, G_BEFORE, G_IN, G_IN_TOOK, G_IN_OWED, G_OUT, G_OUT_TOOK, G_OUT_OWED) = range(10)
-TILE_FIELDS = 10
+# Columns of the table of tiles: first and last step, the tile around it and the visit before it (rows, -1: none), bits that
+# come in and that go out.
+G_FIRST, G_LAST, G_AROUND, G_BEFORE, G_IN, G_OUT = range(6)
+TILE_FIELDS = 6
 
-# When a tile is in its place, when it is done (all that was to be added to it), when its place is free again.
-M_THERE, M_DONE, M_FREE = range(3)
-# When a port is free, what it owes.
-PORT_FREE, PORT_OWES = range(2)
-# Next tile of a hop to come in, next to go out, the one that the unit works on.
-N_IN, N_OUT, N_CURRENT = range(3)
-
+# Columns of the moves, in their order: the tile, its hop, its way, the step that they come before, bits that its outer port pays.
+O_TILE, O_HOP, O_WAY, O_STEP, O_PAID = range(5)
+MOVE_FIELDS = 5
 COMES, GOES = 0, 1
 
-
-class HopSteps(NamedTuple):
-    """What the steps of a walk over hops are.
-
-    ``classes`` int32[steps] as for `run_timeline`; ``kinds`` int32[steps]; ``reads`` int64[kinds, ports]: ticks of each
-    level's port for what the unit reads and writes; ``room`` int64[kinds]: cycles in which ports can do that.
-    """
-
-    classes: npt.NDArray[np.int32]
-    kinds: npt.NDArray[np.int32]
-    reads: npt.NDArray[np.int64]
-    room: npt.NDArray[np.int64]
+# When a tile is in its place, when all that is added to it is, when its place is free again.
+M_THERE, M_DONE, M_FREE = range(3)
+# Next tile of a hop to come in, next to go out.
+N_IN, N_OUT = range(2)
 
 
 @kernel
-def _left(hops, tiles, next_tiles, hop, tile, done):  # type: ignore[no-untyped-def]
+def _left(hops, tiles, following, hop, tile, done):  # type: ignore[no-untyped-def]
     """Whether the place of ``tile`` is given back, in the order of the moves, once the steps up to ``done`` are over."""
     if hops[hop, H_LEAVES] == 1:
-        return next_tiles[hop, N_OUT] > tile
+        return following[hop, N_OUT] > tile
     within = hops[hop, H_WITHIN]
     if within < 0:
         return tiles[tile, G_LAST] <= done
-    following = next_tiles[within, N_IN]
-    return following == hops[within, H_END] or tiles[following, G_AROUND] > tile
+    after = following[within, N_IN]
+    return after == hops[within, H_END] or tiles[after, G_AROUND] > tile
 
 
 @kernel
-def _may_come(hops, tiles, next_tiles, hop, done):  # type: ignore[no-untyped-def]
+def _may_come(hops, tiles, following, hop, done):  # type: ignore[no-untyped-def]
     """Whether the next tile of ``hop`` has a place to come to, and is there to be had."""
-    tile = next_tiles[hop, N_IN]
+    tile = following[hop, N_IN]
     if tile == hops[hop, H_END]:
         return False
-    before = tile - hops[hop, H_ORDERED]
-    if before >= hops[hop, H_BEGIN] and not _left(hops, tiles, next_tiles, hop, before, done):
+    before = tile - hops[hop, H_SLOTS]
+    if before >= hops[hop, H_BEGIN] and not _left(hops, tiles, following, hop, before, done):
         return False
-    if tiles[tile, G_BEFORE] >= 0 and next_tiles[hop, N_OUT] <= tiles[tile, G_BEFORE]:
+    if following[hop, N_OUT] <= tiles[tile, G_BEFORE]:
         return False
     around = hops[hop, H_AROUND]
-    if around < 0 or tiles[tile, G_IN] == 0:
-        return True
-    return next_tiles[around, N_IN] > tiles[tile, G_AROUND]
+    return around < 0 or tiles[tile, G_IN] == 0 or following[around, N_IN] > tiles[tile, G_AROUND]
 
 
 @kernel
-def _may_go(hops, tiles, next_tiles, hop, done):  # type: ignore[no-untyped-def]
+def _may_go(hops, tiles, following, hop, done):  # type: ignore[no-untyped-def]
     """Whether the next tile to leave over ``hop`` is finished, and the tile around it has its place."""
-    tile = next_tiles[hop, N_OUT]
-    if hops[hop, H_LEAVES] == 0 or tile == next_tiles[hop, N_IN]:
+    tile = following[hop, N_OUT]
+    if hops[hop, H_LEAVES] == 0 or tile == following[hop, N_IN]:
         return False
     within, around = hops[hop, H_WITHIN], hops[hop, H_AROUND]
     if within < 0:
         if tiles[tile, G_LAST] > done:
             return False
     else:
-        following = next_tiles[within, N_OUT]
-        if following != hops[within, H_END] and tiles[following, G_AROUND] <= tile:
+        after = following[within, N_OUT]
+        if after != hops[within, H_END] and tiles[after, G_AROUND] <= tile:
             return False
-    return around < 0 or next_tiles[around, N_IN] > tiles[tile, G_AROUND]
+    return around < 0 or following[around, N_IN] > tiles[tile, G_AROUND]
 
 
 @kernel
-def _needed(hops, tiles, next_tiles, hop, way):  # type: ignore[no-untyped-def]
+def _needed(hops, tiles, following, hop, way):  # type: ignore[no-untyped-def]
     """The step by which the next move of ``hop`` should be over: that of its tile, or of the tile that its place is for."""
     if way == COMES:
-        return tiles[next_tiles[hop, N_IN], G_FIRST]
-    following = next_tiles[hop, N_OUT] + hops[hop, H_ORDERED]
-    return tiles[following, G_FIRST] if following < hops[hop, H_END] else NEVER
+        return tiles[following[hop, N_IN], G_FIRST]
+    after = following[hop, N_OUT] + hops[hop, H_SLOTS]
+    return tiles[after, G_FIRST] if after < hops[hop, H_END] else NEVER
 
 
 @kernel
-def _next_move(hops, tiles, next_tiles, done):  # type: ignore[no-untyped-def]
+def _next_move(hops, tiles, following, done):  # type: ignore[no-untyped-def]
     """The move that comes next in the order, as (hop, way); hop -1: none before the next step."""
     chosen, chosen_way, soonest = -1, COMES, NEVER
     for way in (COMES, GOES):
         for hop in range(hops.shape[0]):
-            able = _may_come(hops, tiles, next_tiles, hop, done) if way == COMES else _may_go(hops, tiles, next_tiles, hop, done)
+            able = _may_come(hops, tiles, following, hop, done) if way == COMES else _may_go(hops, tiles, following, hop, done)
             if able:
-                needed = _needed(hops, tiles, next_tiles, hop, way)
+                needed = _needed(hops, tiles, following, hop, way)
                 if chosen < 0 or needed < soonest:
                     chosen, chosen_way, soonest = hop, way, needed
     return chosen, chosen_way
 
 
 @kernel
-def _cross(hop, when, took, owed, ports):  # type: ignore[no-untyped-def]
-    """Take the outer level's port from ``when`` on at the soonest; returns when the last bit has crossed."""
-    outer, inner = hop[H_OUTER], hop[H_INNER]
-    end = when + took
-    if outer >= 0:
-        paid = min(ports[outer, PORT_OWES], took)
-        ports[outer, PORT_OWES] -= paid
-        end = max(when, ports[outer, PORT_FREE]) + took + paid
-        ports[outer, PORT_FREE] = end
-    if inner >= 0:
-        ports[inner, PORT_OWES] += owed
-    return end
+def plan_moves(hops, tiles, kinds, reads, moves, unit_pays):  # type: ignore[no-untyped-def]
+    """The order of all moves.
+
+    Parameters
+    ----------
+    hops      : int64[hops, 9]       H_*; a tensor's outer hop before its inner one
+    tiles     : int64[tiles, 6]      G_*; those of a hop in their order
+    kinds     : int32[steps]
+    reads     : int64[kinds, ports]  bits that the unit reads and writes at every port in a step of each kind
+    moves     : int64[rows, 5]       is filled (O_*); two rows a tile are enough
+    unit_pays : int64[steps, ports]  is filled: bits that every port pays with the unit's own
+
+    Returns
+    -------
+    the number of moves, and int64[ports]: bits that are owed behind all of them.
+    """
+    ports = reads.shape[1]
+    owed, serves = np.zeros(ports, np.int64), np.zeros(ports, np.int64)
+    following = np.zeros((hops.shape[0], 2), np.int64)
+    for hop in range(hops.shape[0]):
+        following[hop, :] = hops[hop, H_BEGIN]
+        if hops[hop, H_OUTER] >= 0:
+            serves[hops[hop, H_OUTER]] = 1
+    count = 0
+    for step in range(kinds.shape[0] + 1):
+        hop, way = _next_move(hops, tiles, following, step - 1)
+        while hop >= 0:
+            tile = following[hop, way]
+            following[hop, way] += 1
+            bits = tiles[tile, G_IN + way]
+            outer, inner = hops[hop, H_OUTER], hops[hop, H_INNER]
+            paid = np.int64(0)
+            if outer >= 0:
+                paid = min(owed[outer], bits)
+                owed[outer] -= paid
+            if inner >= 0:
+                owed[inner] += bits
+            moves[count, O_TILE], moves[count, O_HOP], moves[count, O_WAY] = tile, hop, way
+            moves[count, O_STEP], moves[count, O_PAID] = step, paid
+            count += 1
+            hop, way = _next_move(hops, tiles, following, step - 1)
+        if step < kinds.shape[0]:
+            for port in range(ports):
+                bits = reads[kinds[step], port]
+                if serves[port] == 1:
+                    owed[port] += bits
+                    unit_pays[step, port] = 0
+                else:
+                    unit_pays[step, port] = min(owed[port], bits)
+                    owed[port] -= unit_pays[step, port]
+    return count, owed
 
 
 @kernel
-def _come(hops, tiles, next_tiles, hop, when_tiles, ports):  # type: ignore[no-untyped-def]
-    """The next tile of ``hop`` comes to its place."""
-    tile, row = next_tiles[hop, N_IN], hops[hop]
-    next_tiles[hop, N_IN] += 1
-    when = np.int64(0)
-    if tile - row[H_SLOTS] >= row[H_BEGIN]:
-        when = when_tiles[tile - row[H_SLOTS], M_FREE]
-    if tiles[tile, G_IN] == 1:
-        around, before = tiles[tile, G_AROUND], tiles[tile, G_BEFORE]
+def _moved(move, took, hops, tiles, when, free):  # type: ignore[no-untyped-def]
+    """One move: from when it may, and its port has served the move before, to when it has crossed."""
+    tile, hop = move[O_TILE], hops[move[O_HOP]]
+    around, bits = tiles[tile, G_AROUND], tiles[tile, G_IN + move[O_WAY]]
+    start = when[tile, M_DONE] if move[O_WAY] == GOES else np.int64(0)
+    if move[O_WAY] == COMES:
+        if tile - hop[H_SLOTS] >= hop[H_BEGIN]:
+            start = when[tile - hop[H_SLOTS], M_FREE]
+        if tiles[tile, G_BEFORE] >= 0:
+            start = max(start, when[tiles[tile, G_BEFORE], M_FREE])
+    if bits > 0:
+        if around >= 0:  # it is there, and so is what other visits have added to it
+            start = max(start, when[around, M_THERE])
+            if move[O_WAY] == COMES:
+                start = max(start, when[around, M_DONE])
+        if hop[H_OUTER] >= 0:
+            start = max(start, free[hop[H_OUTER]])
+            free[hop[H_OUTER]] = start + took
+        start += took
+    if move[O_WAY] == GOES:
+        when[tile, M_FREE] = start
         if around >= 0:
-            when = max(when, max(when_tiles[around, M_THERE], when_tiles[around, M_DONE]))
-        if before >= 0:
-            when = max(when, when_tiles[before, M_FREE])
-        when = _cross(row, when, tiles[tile, G_IN_TOOK], tiles[tile, G_IN_OWED], ports)
-        if around >= 0 and row[H_LEAVES] == 0:
-            when_tiles[around, M_FREE] = max(when_tiles[around, M_FREE], when)
-        when += row[H_LATENCY]
-    when_tiles[tile, M_THERE] = when
-
-
-@kernel
-def _go(hops, tiles, next_tiles, hop, when_tiles, ports):  # type: ignore[no-untyped-def]
-    """The next tile to leave over ``hop`` goes to the tile around it."""
-    tile = next_tiles[hop, N_OUT]
-    next_tiles[hop, N_OUT] += 1
-    around = tiles[tile, G_AROUND]
-    when = when_tiles[tile, M_DONE]
-    if tiles[tile, G_OUT] == 1:
-        if around >= 0:
-            when = max(when, when_tiles[around, M_THERE])
-        when = _cross(hops[hop], when, tiles[tile, G_OUT_TOOK], tiles[tile, G_OUT_OWED], ports)
-    when_tiles[tile, M_FREE] = when
-    if around >= 0:
-        when_tiles[around, M_DONE] = max(when_tiles[around, M_DONE], when)
+            when[around, M_DONE] = max(when[around, M_DONE], start)
+        return start
+    if around >= 0 and hop[H_LEAVES] == 0:
+        when[around, M_FREE] = max(when[around, M_FREE], start)
+    when[tile, M_THERE] = start + (hop[H_LATENCY] if bits > 0 else 0)
+    return np.int64(0)
 
 
 @kernel
@@ -650,36 +670,30 @@ def _in_cycles(ticks):  # type: ignore[no-untyped-def]
     return -((-ticks) // HOP_TICKS)
 
 
-@kernel
-def _unit_waits(reads, room, served, ports):  # type: ignore[no-untyped-def]
-    """Cycles by which ports hold a step back whose reads and writes need more than its ``room``; the worst port sets them.
-
-    A port that serves no hops (``served``) pays what it owes beside the unit's own; one that does pays it with them.
+class UnitSteps(NamedTuple):
+    """What the unit does: ``classes`` int32[steps], ``grids`` and ``folds`` as for `run_timeline`; ``waits`` int64[steps]:
+    cycles by which ports hold a step back; ``hops`` int64[3]: those by which weights, inputs, outputs come to it (-1: none).
     """
-    worst = np.int64(0)
-    for port in range(ports.shape[0]):
-        if served[port] == 1:
-            ports[port, PORT_OWES] += reads[port]
-            wait = _in_cycles(reads[port]) - room
-        else:
-            paid = min(ports[port, PORT_OWES], max(reads[port], room * HOP_TICKS - reads[port]))
-            ports[port, PORT_OWES] -= paid
-            wait = _in_cycles(reads[port] + paid) - room
-        worst = max(worst, wait)
-    return worst
+
+    classes: npt.NDArray[np.int32]
+    grids: npt.NDArray[np.int64]
+    folds: npt.NDArray[np.int64]
+    waits: npt.NDArray[np.int64]
+    hops: npt.NDArray[np.int64]
 
 
 @kernel
-def run_hops(steps, hops, tiles, unit_hops, grids, folds, options):  # type: ignore[no-untyped-def]
-    """Walk the steps of a nest on several levels.
+def run_hops(unit, hops, tiles, moves, took, owed, options):  # type: ignore[no-untyped-def]
+    """Walk the steps of a nest on several levels, its moves in the order that is planned.
 
     Parameters
     ----------
-    steps     : HopSteps
-    hops      : int64[hops, 10]           H_*; a tensor's outer hop before its inner one
-    tiles     : int64[tiles, 10]          G_*; those of a hop in their order
-    unit_hops : int64[3]                  the hop by which weights, inputs and outputs come to the unit (-1: none)
-    grids, folds, options                 as for `run_timeline`
+    unit        : UnitSteps
+    hops, tiles : as for `plan_moves`
+    moves       : int64[moves, 5]  what that planned
+    took        : int64[moves]     ticks that each move takes its outer port for, with what is paid
+    owed        : int64[ports]     ticks that each port needs behind all else
+    options     : as for `run_timeline`
 
     Returns
     -------
@@ -687,49 +701,43 @@ def run_hops(steps, hops, tiles, unit_hops, grids, folds, options):  # type: ign
     """
     result = np.zeros(RESULT_FIELDS, np.int64)
     at = np.zeros(MOMENTS, np.int64)
-    ports = np.zeros((steps.reads.shape[1], 2), np.int64)
-    served = np.zeros(steps.reads.shape[1], np.int64)
-    when_tiles = np.zeros((tiles.shape[0], 3), np.int64)
-    next_tiles = np.zeros((hops.shape[0], 3), np.int64)
-    for hop in range(hops.shape[0]):
-        next_tiles[hop, :] = hops[hop, H_BEGIN]
-        if hops[hop, H_OUTER] >= 0:
-            served[hops[hop, H_OUTER]] = 1
+    free = np.zeros(owed.shape[0], np.int64)
+    when = np.zeros((tiles.shape[0], 3), np.int64)
+    current = np.zeros(3, np.int64)
+    for tensor in range(3):
+        current[tensor] = hops[unit.hops[tensor], H_BEGIN] if unit.hops[tensor] >= 0 else -1
     sent = np.int64(0)
-    for step in range(steps.classes.shape[0] + 1):
-        hop, way = _next_move(hops, tiles, next_tiles, step - 1)
-        while hop >= 0:
-            if way == COMES:
-                _come(hops, tiles, next_tiles, hop, when_tiles, ports)
-            else:
-                _go(hops, tiles, next_tiles, hop, when_tiles, ports)
-                sent = max(sent, when_tiles[next_tiles[hop, N_OUT] - 1, M_FREE])
-            hop, way = _next_move(hops, tiles, next_tiles, step - 1)
-        if step == steps.classes.shape[0]:
+    move = 0
+    for step in range(unit.classes.shape[0] + 1):
+        while move < moves.shape[0] and moves[move, O_STEP] == step:
+            sent = max(sent, _moved(moves[move], took[move], hops, tiles, when, free))
+            move += 1
+        if step == unit.classes.shape[0]:
             break
-        held = moving = np.int64(0)
+        held, moving = np.int64(0), np.int64(0)
         for tensor in range(3):
-            if unit_hops[tensor] >= 0:
-                there = _in_cycles(when_tiles[next_tiles[unit_hops[tensor], N_CURRENT], M_THERE])
+            if current[tensor] >= 0:
+                there = _in_cycles(when[current[tensor], M_THERE])
                 if tensor == options[O_STATIONARY]:
                     held = there
                 else:
                     moving = max(moving, there)
-        kind = steps.kinds[step]
-        wait = _unit_waits(steps.reads[kind], steps.room[kind], served, ports)
-        _step(grids[steps.classes[step]], folds[steps.classes[step]], at, options, held, moving, wait, result)
+        kind = unit.classes[step]
+        _step(unit.grids[kind], unit.folds[kind], at, options, held, moving, unit.waits[step], result)
         for tensor in range(3):
-            hop = unit_hops[tensor]
-            if hop < 0:
+            tile = current[tensor]
+            if tile < 0:
                 continue
-            current = next_tiles[hop, N_CURRENT]
             if tensor == PSUM:
-                when_tiles[current, M_DONE] = max(when_tiles[current, M_DONE], at[T_DONE] * HOP_TICKS)
-            elif tiles[current, G_LAST] == step:
-                when_tiles[current, M_FREE] = _free_at(tensor, at, options) * HOP_TICKS
-            next_tiles[hop, N_CURRENT] += tiles[current, G_LAST] == step
-    for port in range(ports.shape[0]):
-        sent = max(sent, max(ports[port, PORT_FREE], at[T_DONE] * HOP_TICKS * (1 - served[port])) + ports[port, PORT_OWES])
+                when[tile, M_DONE] = max(when[tile, M_DONE], at[T_DONE] * HOP_TICKS)
+            elif tiles[tile, G_LAST] == step:
+                when[tile, M_FREE] = _free_at(tensor, at, options) * HOP_TICKS
+            if tiles[tile, G_LAST] == step:
+                current[tensor] += 1
+    for port in range(owed.shape[0]):
+        if owed[port] > 0:
+            sent = max(sent, max(free[port], at[T_DONE] * HOP_TICKS) + owed[port])
+        sent = max(sent, free[port])
     end = max(at[T_DONE], _in_cycles(sent))
     now = _charge(result, R_DRAIN, at[T_BUSY_END], at[T_DONE], at[T_DONE])
     _charge(result, R_MEMORY, now, end, end)

@@ -1,0 +1,104 @@
+"""Mappings for several stages of memory: each stage as a flat machine of its own, from the outermost in.
+
+The far end of such a machine is the level around the stage, its network the tile of that level. This is a simple choice, not
+a search over all stages at once: what a stage costs further in is not weighed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from accelsim.arch.memory import FarEnd
+from accelsim.arch.spec import Architecture
+from accelsim.mapping.auto import choose_mapping
+from accelsim.mapping.fit import require_fit
+from accelsim.mapping.loopnest import LoopNest
+from accelsim.mapping.machine import Ints, Machine, Placement, weight_elements
+from accelsim.mapping.mapping import LayerMapping, Mapping, Stage
+from accelsim.workload.precision import Precision
+
+Judge = Callable[[Architecture, LoopNest, Placement, Mapping], int]
+Fed = Callable[[Architecture], Machine]
+
+
+def stage_view(arch: Architecture, at: int) -> Architecture:
+    """Stage ``at`` alone: what lies around it is far, what lies within it is the unit's, which is fed as fast as it asks."""
+    levels = arch.stages[at]
+    far = arch.off_chip
+    if at:
+        outer = arch.stages[at - 1][0]
+        far = FarEnd(name=outer.name, bandwidth=outer.bandwidth)
+    if at < len(arch.stages) - 1:
+        levels = tuple(level.model_copy(update={"bandwidth": None}) for level in levels)
+    return arch.model_copy(update={"memory": (far, *levels)})
+
+
+def choose_stages(
+    layer: str, nest: LoopNest, arch: Architecture, fed: Fed, precision: Precision, dataflow: str, placement: Placement,
+    fixed: LayerMapping, judge: Judge,
+) -> Mapping:  # fmt: skip
+    """A legal mapping of every stage that honours what the user fixed; `InfeasibleError` where there is none.
+
+    ``fed`` gives the engine as a stage's machine; ``judge`` the true cycles of a stage's mapping on that machine.
+    """
+    found: list[Stage] = []
+    for at, levels in enumerate(arch.stages):
+        view, last = stage_view(arch, at), at == len(arch.stages) - 1
+        words = (fixed if last else fixed.at(tuple(level.name for level in levels))).model_copy(update={"keep": ()})
+        within = _within(nest, found)
+        there = placement if at == 0 else Placement()
+        machine = fed(view) if last else _Around(fed(view))
+        whole = words.whole(within.dims, dataflow)
+        chosen = whole or choose_mapping(
+            layer, within, view, machine, precision, dataflow, there, words, lambda m: judge(view, within, there, m)
+        )
+        require_fit(layer, within, chosen.tile, view, machine, precision, dataflow, there)
+        found.append(Stage(chosen.tile, chosen.order))
+    return Mapping(found[-1].tile, found[-1].order, dataflow, outer=tuple(found[:-1]))
+
+
+def _within(nest: LoopNest, outside: list[Stage]) -> LoopNest:
+    """The nest that the next stage sees: a whole tile of the stage around it."""
+    return replace(nest, dims=outside[-1].tile) if outside else nest
+
+
+@dataclass(frozen=True)
+class _Around:
+    """An engine as the mapper of an outer stage sees it: its own accumulators do not bound tiles that are cut again."""
+
+    engine: Machine
+
+    @property
+    def name(self) -> str:
+        return self.engine.name
+
+    def units(self, dataflow: str, precision: Precision) -> tuple[int, int, int]:
+        return self.engine.units(dataflow, precision)
+
+    def compute_cycles(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
+        return self.engine.compute_cycles(nest, tiles, dataflow, precision)
+
+    def depth_cycles(self, dataflow: str) -> int:
+        return self.engine.depth_cycles(dataflow)
+
+    def operand_bits(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> dict[str, Ints]:
+        return {}
+
+    def spills_partial_sums(
+        self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision
+    ) -> npt.NDArray[np.bool_]:
+        """They always may: a tile of sums comes to this stage as often as the stages within it leave it."""
+        return np.ones(len(tiles), dtype=bool)
+
+    def weight_elements(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
+        return weight_elements(nest, tiles)
+
+    def weight_slots(self, nest: LoopNest, dataflow: str, precision: Precision) -> int:
+        return self.engine.weight_slots(nest, dataflow, precision)
+
+    def accumulator_pixels(self, dataflow: str) -> int | None:
+        return None

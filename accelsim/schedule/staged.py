@@ -1,0 +1,166 @@
+"""The schedule of a nest on several stages of memory: the steps of the innermost one, and what crosses every hop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from accelsim.arch.memory import FarEnd, Level, Tensor
+from accelsim.arch.spec import Architecture
+from accelsim.errors import InfeasibleError
+from accelsim.mapping.loopnest import Axis, Dims, LoopNest
+from accelsim.mapping.machine import Ints, Placement, Widths
+from accelsim.mapping.mapping import Mapping
+from accelsim.schedule.build import MOST_STEPS, NOTHING, Schedule, numbered
+from accelsim.schedule.hops import Places, Tiles, places, row_numbers, tiles_of
+
+COMING: tuple[Tensor, ...] = ("weight", "input", "output")
+
+
+@dataclass(frozen=True)
+class Hop:
+    """A tensor between two of its levels: tiles of the ``inner`` one's stage, with the bits that come in and go out.
+
+    ``biases`` of a weight's tile come with it and are not among ``bits_in``.
+    """
+
+    tensor: Tensor
+    outer: Level
+    inner: Level
+    tiles: Tiles
+    bits_in: Ints
+    bits_out: Ints
+    biases: Ints
+
+
+@dataclass(frozen=True)
+class StagedSchedule(Schedule):
+    """A `Schedule` whose ``loads``, ``stores`` and so on are those of the innermost hops. ``hops``: a tensor's outermost first."""
+
+    where: Places
+    hops: tuple[Hop, ...]
+
+    @property
+    def far_moves(self) -> int:
+        """Tiles that are fetched from the far end."""
+        return sum(int((hop.bits_in + hop.biases > 0).sum()) for hop in self.hops if isinstance(hop.outer, FarEnd))
+
+    def tile_places(self) -> Iterator[tuple[Dims, Dims]]:
+        starts = np.stack([self.where.starts[dim][-1] for dim in Dims._fields], axis=1)
+        sizes = np.stack([self.where.sizes[dim][-1] for dim in Dims._fields], axis=1)
+        for at, size in zip(starts.tolist(), sizes.tolist(), strict=True):
+            yield Dims(*at), Dims(*size)
+
+    def _blocks_inside(self, block: tuple[int, int, int, int]) -> tuple[Ints, Ints]:
+        starts, sizes = self.where.starts, self.where.sizes
+        spans = [a[dim][-1] for dim in "PQRS" for a in (starts, sizes)]
+        _, first, numbers = np.unique(row_numbers(spans), return_index=True, return_inverse=True)
+        inside = []
+        for step in first.tolist():
+            p, p_size, q, q_size, r, r_size, s, s_size = (int(row[step]) for row in spans)
+            rows = _touching(self.nest.rows, (p, p_size, block[0]), (r, r_size, block[2]))
+            columns = _touching(self.nest.columns, (q, q_size, block[1]), (s, s_size, block[3]))
+            inside.append(rows * columns)
+        return numbers.reshape(-1), np.array(inside, dtype=np.int64)
+
+
+def _touching(axis: Axis, outputs: tuple[int, int, int], taps: tuple[int, int, int]) -> int:
+    """Blocks of outputs and taps, (first, count, block size) each, that touch the image along an axis."""
+    found = 0
+    for p in range(outputs[0], outputs[0] + outputs[1], outputs[2]):
+        for r in range(taps[0], taps[0] + taps[1], taps[2]):
+            height, depth = min(outputs[2], sum(outputs[:2]) - p), min(taps[2], sum(taps[:2]) - r)
+            found += axis.touched(p, height, r, depth) > 0
+    return found
+
+
+def build_staged(
+    layer: str, nest: LoopNest, mapping: Mapping, widths: Widths, placement: Placement, arch: Architecture
+) -> StagedSchedule:
+    """Expand the stages of ``mapping`` into steps and hops."""
+    _require_few_steps(layer, nest, mapping)
+    where = places(nest.dims, mapping.stages)
+    hops = tuple(hop for tensor in COMING for hop in _hops(tensor, nest, where, widths, placement, arch))
+    inmost = {hop.tensor: hop for hop in hops}
+    loads = np.full((where.steps, 3), NOTHING, dtype=np.int64)
+    stores, partial = np.full(where.steps, NOTHING, dtype=np.int64), np.zeros(where.steps, dtype=bool)
+    for column, tensor in enumerate(COMING[:2]):
+        if tensor in inmost:
+            loads[inmost[tensor].tiles.first, column] = inmost[tensor].bits_in
+    output = inmost["output"]
+    again = output.tiles.resumed
+    loads[output.tiles.first[again], 2] = output.bits_in[again]
+    stores[output.tiles.last] = output.bits_out
+    partial[output.tiles.last] = ~output.tiles.whole
+    tiles, classes = _classes(where)
+    first = np.all([where.starts[dim][-1] == 0 for dim in "CRS"], axis=0)
+    elements = np.prod([where.sizes[dim][-1] for dim in _biased(nest)], axis=0, dtype=np.int64)
+    biases = np.where(first & nest.biased, elements * widths.partial_sum, 0)
+    return StagedSchedule(nest, mapping, tiles, classes, loads, stores, partial, biases, where, hops)
+
+
+def _biased(nest: LoopNest) -> str:
+    return "GKPQ" if nest.private_weights else "GK"
+
+
+def _require_few_steps(layer: str, nest: LoopNest, mapping: Mapping) -> None:
+    steps, around = 1, nest.dims
+    for stage in mapping.stages:
+        for size, tile in zip(around, stage.tile, strict=True):
+            steps *= -(-size // tile)
+        around = stage.tile
+    if steps > MOST_STEPS:
+        raise InfeasibleError(
+            f"layer {layer}: its schedule",
+            demand=f"{steps} tiles of {mapping.tile._asdict()}",
+            bound=f"{MOST_STEPS} at most",
+            levers=("a larger tile", "larger memory levels"),
+        )
+
+
+def _hops(
+    tensor: Tensor, nest: LoopNest, where: Places, widths: Widths, placement: Placement, arch: Architecture
+) -> Iterator[Hop]:
+    """The hops of ``tensor`` from the far end to the unit; none where it is on no level on chip."""
+    outer: Level = arch.off_chip
+    for level in arch.path(tensor):
+        at = next(i for i, stage in enumerate(arch.stages) if level in stage)
+        tiles = tiles_of(tensor, nest, at, where)
+        none = np.zeros(len(tiles.first), dtype=np.int64)
+        far = isinstance(outer, FarEnd)
+        if tensor == "output":
+            whole = 0 if far and placement.output_resident else widths.output
+            going = tiles.elements * np.where(tiles.whole, whole, widths.partial_sum)
+            coming = np.where(tiles.resumed, tiles.elements * widths.partial_sum, 0)
+            yield Hop(tensor, outer, level, tiles, coming, going, none)
+        elif tensor == "weight":
+            resident = far and placement.weight_resident
+            bits = none if resident else tiles.elements * widths.weight
+            yield Hop(tensor, outer, level, tiles, bits, none, none if resident else _tile_biases(nest, at, where, tiles, widths))
+        else:
+            share = placement.input_off_chip
+            bits = tiles.elements * widths.input
+            if far:
+                bits = -(-bits * share.numerator // share.denominator)
+            yield Hop(tensor, outer, level, tiles, bits, none, none)
+        outer = level
+
+
+def _tile_biases(nest: LoopNest, at: int, where: Places, tiles: Tiles, widths: Widths) -> Ints:
+    """Bits of the biases that come with each tile of weights: those of channels whose sums begin in it."""
+    if not nest.biased:
+        return np.zeros(len(tiles.first), dtype=np.int64)
+    begins = np.all([where.starts[dim][at][tiles.first] == 0 for dim in "CRS"], axis=0)
+    sizes = np.prod([where.sizes[dim][at][tiles.first] for dim in _biased(nest)], axis=0, dtype=np.int64)
+    return np.where(begins, sizes * widths.partial_sum, 0)
+
+
+def _classes(where: Places) -> tuple[Ints, npt.NDArray[np.int32]]:
+    """The distinct tile shapes of the innermost stage, and each step's."""
+    sizes = [where.sizes[dim][-1].astype(np.int64) for dim in Dims._fields]
+    _, classes = numbered(row_numbers(sizes))
+    first = np.unique(classes, return_index=True)[1]
+    return np.stack([row[first] for row in sizes], axis=1), classes
