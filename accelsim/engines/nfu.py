@@ -7,6 +7,7 @@ The buffers hold one tile of each tensor; inside it the NFU's own loops run: for
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -23,8 +24,8 @@ from accelsim.engines.base import Array, Evaluated, LayerRun, Operands, Sums
 from accelsim.engines.kernels import nfu as kernels
 from accelsim.engines.mapped import MappedEngine, PlannedNest, Unit
 from accelsim.engines.nodes import at_work, division, exchanged
-from accelsim.engines.stretch import LONG, SHORT, StretchedNest, is_long, pixel_sums, shortened, stretch
 from accelsim.engines.staged import Folds, refuse_recording, run_staged
+from accelsim.engines.stretch import LONG, SHORT, StretchedNest, is_long, pixel_sums, shortened, stretch
 from accelsim.engines.tiles import TileOperands, largest_sum
 from accelsim.engines.walk import (
     Carry,
@@ -40,9 +41,9 @@ from accelsim.mapping.machine import Ints, Placement, Widths, slots_of, weight_e
 from accelsim.mapping.mapping import LayerMapping, Mapping
 from accelsim.memory.resources import AS_BUILT, STREAM, Faster
 from accelsim.memory.transfers import Crossing, level_cycles
-from accelsim.schedule.staged import StagedSchedule
 from accelsim.schedule.build import Schedule, StepKind, build_schedule, tile_places
 from accelsim.schedule.residency import Plan
+from accelsim.schedule.staged import StagedSchedule
 from accelsim.units import ceil_div
 from accelsim.workload.accumulator import Accumulator
 from accelsim.workload.fixed_point import saturate

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from accelsim.arch.memory import Buffer
 from accelsim.arch.spec import Architecture, NfuSpec, SystolicSpec
 from accelsim.errors import Fault, InputError
-from accelsim.mapping.mapping import MappingFile
+from accelsim.mapping.mapping import LayerMapping, MappingFile
 from accelsim.workload.network import Layer, Network
 from accelsim.yaml_io import KeyPath
 
@@ -85,18 +85,39 @@ def _left_in_the_file(arch: Architecture, dataflows: frozenset[str]) -> Iterator
 def _mapped_in_vain(network: Network, arch: Architecture, mapping: MappingFile) -> Iterator[Fault]:
     """Keys of the mapping that say nothing of the layer that they are about."""
     systolic = False
+    yield from _stages_in_vain(("default",), mapping.default, arch, mapping)
     for layer in network.layers:
-        own, engine = mapping.layers.get(layer.name), _machine(layer, arch, mapping).engine
+        own, machine = mapping.layers.get(layer.name), _machine(layer, arch, mapping)
+        engine = machine.engine
         systolic |= isinstance(engine, SystolicSpec)
         if own is None:
             continue
         if not layer.macs:
             why = f"has no effect: {layer.name} ({layer.op.op}) has no loops to map; drop it"
             yield from (mapping.fault(("layers", layer.name, key), why) for key in own.fixed())
-        elif isinstance(engine, NfuSpec) and own.dataflow == "os":
+            continue
+        yield from _stages_in_vain(("layers", layer.name), own, machine, mapping)
+        if isinstance(engine, NfuSpec) and own.dataflow == "os":
             yield mapping.fault(("layers", layer.name, "dataflow"), f"has no effect: {_ONE_DATAFLOW}")
     if mapping.default.dataflow == "os" and not systolic:
         yield mapping.fault(("default", "dataflow"), f"has no effect: {_ONE_DATAFLOW}")
 
 
 _ONE_DATAFLOW = "the engine of kind nfu has no other dataflow than os; drop it"
+
+
+def _stages_in_vain(path: KeyPath, fixed: LayerMapping, arch: Architecture, mapping: MappingFile) -> Iterator[Fault]:
+    """Levels that no stage around another has on ``arch``, and what only a machine of one stage can do."""
+    around = [[level.name for level in stage] for stage in arch.stages[:-1]]
+    known = f"those of {arch.name} are {' and '.join(name for stage in around for name in stage)}" if around else (
+        f"{arch.name} has one level on chip a tensor, whose tile and order stand at tile and order"
+    )  # fmt: skip
+    for name in fixed.levels:
+        stage = next((stage for stage in around if name in stage), None)
+        if stage is None:
+            yield mapping.fault((*path, "levels", name), f"is no level around others on chip: {known}")
+        elif name != next(other for other in stage if other in fixed.levels):
+            yield mapping.fault((*path, "levels", name), f"lies beside {stage[0]}, with which it shares its tile; say it once")
+    if around and fixed.keep:
+        why = f"{arch.name} has {len(around) + 1} stages on chip, where no tensor is kept"
+        yield mapping.fault((*path, "keep"), f"has no effect: {why}; drop it")

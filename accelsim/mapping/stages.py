@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -52,9 +53,8 @@ def choose_stages(
         within = _within(nest, found)
         there = placement if at == 0 else Placement()
         machine = fed(view) if last else _Around(fed(view))
-        whole = words.whole(within.dims, dataflow)
-        chosen = whole or choose_mapping(
-            layer, within, view, machine, precision, dataflow, there, words, lambda m: judge(view, within, there, m)
+        chosen = words.whole(within.dims, dataflow) or choose_mapping(
+            layer, within, view, machine, precision, dataflow, there, words, partial(judge, view, within, there)
         )
         require_fit(layer, within, chosen.tile, view, machine, precision, dataflow, there)
         found.append(Stage(chosen.tile, chosen.order))
@@ -86,19 +86,24 @@ class _Around:
         return self.engine.depth_cycles(dataflow)
 
     def operand_bits(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> dict[str, Ints]:
+        """None: the levels of an outer stage feed the levels within them."""
+        del nest, tiles, dataflow, precision
         return {}
 
     def spills_partial_sums(
         self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision
     ) -> npt.NDArray[np.bool_]:
         """They always may: a tile of sums comes to this stage as often as the stages within it leave it."""
+        del nest, dataflow, precision
         return np.ones(len(tiles), dtype=bool)
 
     def weight_elements(self, nest: LoopNest, tiles: Ints, dataflow: str, precision: Precision) -> Ints:
+        del dataflow, precision
         return weight_elements(nest, tiles)
 
     def weight_slots(self, nest: LoopNest, dataflow: str, precision: Precision) -> int:
         return self.engine.weight_slots(nest, dataflow, precision)
 
     def accumulator_pixels(self, dataflow: str) -> int | None:
+        del dataflow
         return None

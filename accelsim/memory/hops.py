@@ -45,4 +45,4 @@ def _both_ends(hop: Hop, tensor: str, moved: Transfer) -> list[Traffic]:
     if not (moved.read_bits or moved.write_bits):
         return []
     back = Transfer(moved.write_bits, moved.read_bits)
-    return [{hop.outer.name: {tensor: moved}}, {hop.inner.name: {tensor: back}}]  # type: ignore[dict-item]
+    return [{hop.outer.name: {tensor: moved}}, {hop.inner.name: {tensor: back}}]

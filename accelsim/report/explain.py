@@ -20,8 +20,9 @@ from accelsim.report.explain_sparse import sparse_products
 from accelsim.report.words import LOOP_NAMES, columns, percent, scaled
 from accelsim.schedule.build import NOTHING
 from accelsim.schedule.residency import Plan
+from accelsim.schedule.staged import StagedSchedule
 from accelsim.simulator import Simulator
-from accelsim.units import format_bytes
+from accelsim.units import ceil_div, format_bytes
 from accelsim.workload.network import Layer, Network
 
 
@@ -64,7 +65,7 @@ def _plain(run: LayerRun) -> str:
 
 def _placement(layer: Layer, plan: Plan, arch: Architecture) -> list[str]:
     placement = plan.placements[layer.name]
-    level = arch.holder("output")
+    level = arch.keeper("output")
     where = level.name if level else arch.off_chip.name
     share = float(placement.input_off_chip)
     coming = "is on chip already" if share == 0 else "is fetched" if share == 1 else f"is fetched for {share:.0%}"
@@ -93,20 +94,22 @@ def _nest(planned: PlannedNest, layer: Layer, arch: Architecture) -> list[str]:
 
 
 def _loops(planned: PlannedNest, arch: Architecture) -> Iterator[str]:
-    """The loops over tiles, outermost first, then what the tile holds."""
-    sizes, mapping = planned.nest.dims, planned.mapping
-    counts = mapping.counts(sizes)
-    yield f"  {arch.off_chip.name}: " + " ".join(f"{d}={s}" for d, s in sizes._asdict().items() if s > 1)
-    indent = "    "
-    for dim in mapping.order:
-        count, step = getattr(counts, dim), getattr(mapping.tile, dim)
-        if count > 1:
-            size = getattr(sizes, dim)
-            ragged = f", the last {size - step * (count - 1)}" if size % step else ""
-            yield f"{indent}for {dim.lower()} in {count} tiles of {step}{ragged}    # {LOOP_NAMES[dim]}"
-            indent += "  "
-    tile = " ".join(f"{d}={getattr(mapping.tile, d)}" for d in DIMS if getattr(mapping.tile, d) > 1)
-    yield f"{indent}tile: {tile or 'one element'}  ({mapping.tile.macs:,} MACs, {_tiles(planned)})"
+    """The loops over tiles of every stage, outermost first, then what its tile holds."""
+    around, mapping, indent = planned.nest.dims, planned.mapping, "    "
+    yield f"  {arch.off_chip.name}: " + " ".join(f"{d}={s}" for d, s in around._asdict().items() if s > 1)
+    for stage, levels in zip(mapping.stages, arch.stages, strict=True):
+        for dim in stage.order:
+            size, step = getattr(around, dim), getattr(stage.tile, dim)
+            count = ceil_div(size, step)
+            if count > 1:
+                ragged = f", the last {size - step * (count - 1)}" if size % step else ""
+                yield f"{indent}for {dim.lower()} in {count} tiles of {step}{ragged}    # {LOOP_NAMES[dim]}"
+                indent += "  "
+        tile = " ".join(f"{d}={getattr(stage.tile, d)}" for d in DIMS if getattr(stage.tile, d) > 1)
+        where = "" if len(arch.stages) == 1 else f"{' and '.join(level.name for level in levels)}: "
+        many = f", {_tiles(planned)}" if levels is arch.stages[-1] else ""
+        yield f"{indent}{where}tile: {tile or 'one element'}  ({stage.tile.macs:,} MACs{many})"
+        around = stage.tile
 
 
 def _tiles(planned: PlannedNest) -> str:
@@ -115,6 +118,8 @@ def _tiles(planned: PlannedNest) -> str:
 
 def _buffers(planned: PlannedNest, layer: Layer, arch: Architecture) -> list[str]:
     """One line a tensor: where it is held, how much of it, how often each element crosses the far port."""
+    if isinstance(planned.schedule, StagedSchedule):
+        return ["hops:", *columns(_hop_rows(planned.schedule))]
     need = demand(
         planned.nest, tile_array(planned.mapping.tile), arch, planned.unit, layer.precision,
         planned.mapping.dataflow, planned.placement, planned.mapping.keep,
@@ -123,6 +128,16 @@ def _buffers(planned: PlannedNest, layer: Layer, arch: Architecture) -> list[str
     for tensor in ("weight", "input", "output"):
         rows.append(_buffer_row(tensor, need.tile_bits, need.slots, planned, layer, arch))
     return ["buffers:", *columns(rows)]
+
+
+def _hop_rows(schedule: StagedSchedule) -> list[tuple[str, ...]]:
+    """One line a hop: from where to where, the largest tile, how many, and what they carry each way."""
+    rows: list[tuple[str, ...]] = [("tensor", "from", "to", "a tile", "tiles", "in", "out")]
+    for hop in schedule.hops:
+        largest = int(max(hop.bits_in.max(), hop.bits_out.max()))
+        sums = (format_bytes(int(bits.sum()) / 8) for bits in (hop.bits_in, hop.bits_out))
+        rows.append((hop.tensor, hop.outer.name, hop.inner.name, format_bytes(largest / 8), f"{len(hop.bits_in):,}", *sums))
+    return rows
 
 
 def _buffer_row(

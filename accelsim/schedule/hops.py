@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from accelsim.arch.memory import Tensor
 from accelsim.mapping.loopnest import Axis, Dims, LoopNest
@@ -19,6 +20,7 @@ from accelsim.mapping.machine import Ints
 from accelsim.mapping.mapping import RELEVANT, Stage
 
 REDUCTION = "CRS"
+Numbers = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Places:
     """Where the tile of every stage lies at every step: ``starts`` and ``sizes`` by dimension, for each stage int32[steps]."""
 
     steps: int
-    starts: dict[str, list[Ints]]
-    sizes: dict[str, list[Ints]]
+    starts: dict[str, list[Numbers]]
+    sizes: dict[str, list[Numbers]]
 
 
 def places(dims: Dims, stages: Sequence[Stage]) -> Places:
@@ -36,11 +38,11 @@ def places(dims: Dims, stages: Sequence[Stage]) -> Places:
     grid = np.indices([count for _, _, count in counts], dtype=np.int32, sparse=True)
     number = {(stage, dim): row for (stage, dim, _), row in zip(counts, grid, strict=True)}
     shape = tuple(count for _, _, count in counts)
-    starts: dict[str, list[Ints]] = {dim: [] for dim in Dims._fields}
-    sizes: dict[str, list[Ints]] = {dim: [] for dim in Dims._fields}
-    there: Ints = np.ones((1,) * len(shape), dtype=bool)
+    starts: dict[str, list[Numbers]] = {dim: [] for dim in Dims._fields}
+    sizes: dict[str, list[Numbers]] = {dim: [] for dim in Dims._fields}
+    there: npt.NDArray[np.bool_] = np.ones((1,) * len(shape), dtype=bool)
     for dim, size in zip(Dims._fields, dims, strict=True):
-        start, end = np.int32(0), np.int32(size)
+        start, end = np.zeros((), dtype=np.int32), np.full((), size, dtype=np.int32)
         for at, stage in enumerate(stages):
             step = np.int32(getattr(stage.tile, dim))
             start = start + number.get((at, dim), np.int32(0)) * step
@@ -52,7 +54,7 @@ def places(dims: Dims, stages: Sequence[Stage]) -> Places:
     there = np.broadcast_to(there, shape).reshape(-1)
     steps = int(there.sum())
 
-    def row(values: Ints) -> Ints:
+    def row(values: Numbers) -> Numbers:
         """One number a step; nothing is stored of what is the same at all of them."""
         if np.size(values) == 1:
             return np.broadcast_to(np.reshape(values, ()), (steps,))
@@ -91,7 +93,7 @@ class Tiles(NamedTuple):
 
 
 def tiles_of(tensor: Tensor, nest: LoopNest, at: int, where: Places, window: str = "refetch") -> Tiles:
-    """The tiles of ``tensor`` at stage ``at``. ``window``: what a tile shares with the one before it is fetched again, or kept."""
+    """The tiles of ``tensor`` at stage ``at``. ``window``: what a tile shares with the one before it is fetched again or kept."""
     relevant = RELEVANT[tensor] | (frozenset("PQ") if tensor == "weight" and nest.private_weights else frozenset())
     changed = np.zeros(where.steps, dtype=bool)
     changed[0] = True
@@ -116,7 +118,7 @@ def tiles_of(tensor: Tensor, nest: LoopNest, at: int, where: Places, window: str
     return Tiles(first, last, elements.astype(np.int64), resumed, before, whole)
 
 
-def _visits_before(starts: Sequence[Ints]) -> Ints:
+def _visits_before(starts: Sequence[Numbers]) -> Ints:
     """For each tile the one before it that begins at the same ``starts``; -1 where there is none."""
     keys = row_numbers(starts)
     order = np.argsort(keys, kind="stable")
@@ -126,7 +128,7 @@ def _visits_before(starts: Sequence[Ints]) -> Ints:
     return before
 
 
-def _input_elements(nest: LoopNest, starts: dict[str, Ints], sizes: dict[str, Ints], window: str) -> Ints:
+def _input_elements(nest: LoopNest, starts: dict[str, Numbers], sizes: dict[str, Numbers], window: str) -> Ints:
     """Distinct inputs under each tile; with ``keep`` those alone that are not under the tile before it."""
     rows = _Spans(nest.rows, starts["P"], sizes["P"], starts["R"], sizes["R"])
     columns = _Spans(nest.columns, starts["Q"], sizes["Q"], starts["S"], sizes["S"])
@@ -143,10 +145,10 @@ class _Spans(NamedTuple):
     """Windows of tiles along one axis of an image."""
 
     axis: Axis
-    outputs: Ints
-    output_sizes: Ints
-    taps: Ints
-    tap_sizes: Ints
+    outputs: Numbers
+    output_sizes: Numbers
+    taps: Numbers
+    tap_sizes: Numbers
 
     def touched(self) -> Ints:
         """Input positions of the image under each."""
@@ -167,14 +169,14 @@ class _Spans(NamedTuple):
         return {place for place in all_of_them if 0 <= place < axis.size}
 
 
-def _each_distinct(columns: Sequence[Ints], function: Callable[..., int]) -> Ints:
+def _each_distinct(columns: Sequence[Numbers], function: Callable[..., int]) -> Ints:
     """``function`` of every row of ``columns``, called once for each distinct one."""
     _, first, keys = np.unique(row_numbers(columns), return_index=True, return_inverse=True)
     found = [function(*(int(column[at]) for column in columns)) for at in first]
     return np.array(found, dtype=np.int64)[keys.reshape(-1)]
 
 
-def row_numbers(columns: Sequence[Ints]) -> Ints:
+def row_numbers(columns: Sequence[Numbers]) -> Ints:
     """A number for every row of ``columns`` (none negative), the same for equal rows."""
     keys = np.zeros(len(columns[0]), dtype=np.int64)
     for column in columns:

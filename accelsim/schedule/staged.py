@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.arch.memory import FarEnd, Level, Tensor
+from accelsim.arch.memory import Buffer, FarEnd, Level, Registers, Tensor
 from accelsim.arch.spec import Architecture
 from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import Axis, Dims, LoopNest
@@ -29,7 +29,7 @@ class Hop:
 
     tensor: Tensor
     outer: Level
-    inner: Level
+    inner: Buffer | Registers
     tiles: Tiles
     bits_in: Ints
     bits_out: Ints
@@ -38,7 +38,7 @@ class Hop:
 
 @dataclass(frozen=True)
 class StagedSchedule(Schedule):
-    """A `Schedule` whose ``loads``, ``stores`` and so on are those of the innermost hops. ``hops``: a tensor's outermost first."""
+    """A `Schedule` whose ``loads``, ``stores`` and so on are of the innermost hops. ``hops``: a tensor's outermost first."""
 
     where: Places
     hops: tuple[Hop, ...]

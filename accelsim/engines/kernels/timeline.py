@@ -645,10 +645,8 @@ def _moved(move, took, hops, tiles, when, free):  # type: ignore[no-untyped-def]
         if tiles[tile, G_BEFORE] >= 0:
             start = max(start, when[tiles[tile, G_BEFORE], M_FREE])
     if bits > 0:
-        if around >= 0:  # it is there, and so is what other visits have added to it
+        if around >= 0:
             start = max(start, when[around, M_THERE])
-            if move[O_WAY] == COMES:
-                start = max(start, when[around, M_DONE])
         if hop[H_OUTER] >= 0:
             start = max(start, free[hop[H_OUTER]])
             free[hop[H_OUTER]] = start + took

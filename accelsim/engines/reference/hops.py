@@ -163,7 +163,7 @@ class Walk:
         start = tile.done if out else self._place_free(hop, tile)
         if bits:
             if tile.around is not None:
-                start = max(start, tile.around.there, 0 if out else tile.around.done)
+                start = max(start, tile.around.there)
             start = max(start, hop.outer.free)
             start += max(hop.outer.ticks(bits), hop.inner.ticks(bits)) + hop.outer.ticks(paid)
             hop.outer.free = start
