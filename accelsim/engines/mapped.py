@@ -236,13 +236,17 @@ class MappedEngine:
             schedule = build_schedule(layer.name, within, mapping, widths, there)
             return unit.fed(view).run(schedule, precision, there, Carry.start(view)).cycles
 
-        chosen = choose_stages(
+        def planned(mapping: Mapping) -> PlannedNest:
+            schedule = build_staged(layer.name, nest, mapping, widths, placement, self.arch)
+            carry = Carry.start(self.arch)
+            return PlannedNest(
+                nest, placement, mapping, schedule, unit, (unit.run(schedule, precision, placement, carry), carry)
+            )
+
+        choices = choose_stages(
             layer.name, nest, self.arch, unit.fed, precision, fixed.dataflow or unit.dataflow, placement, fixed, cycles
         )
-        schedule, carry = build_staged(layer.name, nest, chosen, widths, placement, self.arch), Carry.start(self.arch)
-        return PlannedNest(
-            nest, placement, chosen, schedule, unit, (unit.run(schedule, precision, placement, carry), carry)
-        )
+        return min((planned(mapping) for mapping in choices), key=_cost)
 
     def unit_of(self, layer: Layer, nest: LoopNest) -> Unit:
         """The unit as it works on ``nest``: unrolled as the user fixed it, skipping weights that are pruned so that it can."""
@@ -397,6 +401,14 @@ class MappedEngine:
         """rows x weight.T through the unit."""
         image, columns = rows.reshape(*rows.shape, 1, 1), np.ascontiguousarray(weight).reshape(*weight.shape, 1, 1)
         return self._sums(planned, layer, image, columns)
+
+
+def _cost(planned: PlannedNest) -> tuple[int, int]:
+    """Cycles, and of those that take as long what moves the least at all levels."""
+    assert planned.judged is not None
+    counters = planned.judged[0]
+    moved = sum(t.read_bits + t.write_bits for tensors in counters.traffic.values() for t in tensors.values())
+    return counters.cycles, moved
 
 
 def _over_sums(layer: Layer, bias: Array) -> Array:

@@ -24,7 +24,7 @@ from accelsim.mapping.machine import Ints
 from accelsim.memory.hops import Moves, Stored
 from accelsim.memory.resources import AS_BUILT, LATENCY, MEMORY, Faster, port_of
 from accelsim.memory.transfers import Crossing
-from accelsim.schedule.hops import row_numbers
+from accelsim.schedule.hops import first_of, row_numbers
 from accelsim.schedule.staged import COMING, StagedSchedule
 
 MOST_PARTS = 1 << 16  # of a bit: a rate is a fraction of no larger denominator
@@ -121,9 +121,9 @@ class UnitReads:
 
     @classmethod
     def of(cls, arch: Architecture, crossing: Crossing, there: MappingABC[str, Ints], ports: Ports) -> UnitReads:
-        rows = row_numbers([crossing.kinds, crossing.biases])
-        present, first, kinds = np.unique(rows, return_index=True, return_inverse=True)
-        bits = np.zeros((len(present), len(ports.levels)), dtype=np.int64)
+        kinds = row_numbers([crossing.kinds, crossing.biases])
+        first = first_of(kinds)
+        bits = np.zeros((len(first), len(ports.levels)), dtype=np.int64)
         room = np.zeros_like(bits)
         for level in arch.on_chip:
             port = ports.number(level)
@@ -133,7 +133,7 @@ class UnitReads:
             if level is arch.holder("weight"):
                 bits[:, port] += crossing.biases[first]
             room[:, port] = there[level.name][first]
-        return cls(kinds.reshape(-1).astype(np.int32), bits, room)
+        return cls(kinds, bits, room)
 
     def waits(self, ports: Ports, pays: Ints) -> Ints:
         """Cycles by which ports hold every step back; ``pays`` int64[steps, ports]: bits that are paid beside the unit's own."""

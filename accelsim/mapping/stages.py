@@ -1,7 +1,7 @@
 """Mappings for several stages of memory: each stage as a flat machine of its own, from the outermost in.
 
-The far end of such a machine is the level around the stage, its network the tile of that level. This is a simple choice, not
-a search over all stages at once: what a stage costs further in is not weighed.
+The far end of such a machine is the level around the stage, its network the tile of that level. A few such choices differ in
+the loops that outer stages leave uncut, and the caller runs them all. That is no search over all stages at once.
 """
 
 from __future__ import annotations
@@ -15,13 +15,16 @@ import numpy.typing as npt
 
 from accelsim.arch.memory import FarEnd
 from accelsim.arch.spec import Architecture
+from accelsim.errors import InfeasibleError
 from accelsim.mapping.auto import choose_mapping
 from accelsim.mapping.fit import require_fit
-from accelsim.mapping.loopnest import LoopNest
+from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Machine, Placement, weight_elements
-from accelsim.mapping.mapping import LayerMapping, Mapping, Stage
+from accelsim.mapping.mapping import LayerMapping, Mapping, Stage, TileSizes
 from accelsim.workload.precision import Precision
 
+WHOLE = ("", "CRS", "CRSK", "CRSNPQ")
+"""Loops that outer stages leave uncut, each tried: with the reduction whole no partial sum leaves them."""
 Judge = Callable[[Architecture, LoopNest, Placement, Mapping], int]
 Fed = Callable[[Architecture], Machine]
 
@@ -41,17 +44,38 @@ def stage_view(arch: Architecture, at: int) -> Architecture:
 def choose_stages(
     layer: str, nest: LoopNest, arch: Architecture, fed: Fed, precision: Precision, dataflow: str, placement: Placement,
     fixed: LayerMapping, judge: Judge,
-) -> Mapping:  # fmt: skip
-    """A legal mapping of every stage that honours what the user fixed; `InfeasibleError` where there is none.
+) -> list[Mapping]:  # fmt: skip
+    """Legal mappings of every stage that honour what the user fixed, all that are looked at; `InfeasibleError` where there
+    is none.
 
     ``fed`` gives the engine as a stage's machine; ``judge`` the true cycles of a stage's mapping on that machine.
     """
+    found: list[Mapping] = []
+    why: InfeasibleError | None = None
+    for whole in WHOLE:
+        try:
+            one = _chosen(layer, nest, arch, fed, precision, dataflow, placement, fixed, judge, whole)
+        except InfeasibleError as error:
+            why = why or error
+            continue
+        found += [one] if one not in found else []
+    if not found and why is not None:
+        raise why
+    return found
+
+
+def _chosen(
+    layer: str, nest: LoopNest, arch: Architecture, fed: Fed, precision: Precision, dataflow: str, placement: Placement,
+    fixed: LayerMapping, judge: Judge, whole: str,
+) -> Mapping:  # fmt: skip
+    """The mapping whose outer stages leave the loops of ``whole`` uncut."""
     found: list[Stage] = []
     for at, levels in enumerate(arch.stages):
         view, last = stage_view(arch, at), at == len(arch.stages) - 1
-        words = (fixed if last else fixed.at(tuple(level.name for level in levels))).model_copy(update={"keep": ()})
         within = _within(nest, found)
         there = placement if at == 0 else Placement()
+        words = fixed if last else _uncut(fixed.at(tuple(level.name for level in levels)), whole, within.dims)
+        words = words.model_copy(update={"keep": ()})
         machine = fed(view) if last else _Around(fed(view))
         chosen = words.whole(within.dims, dataflow) or choose_mapping(
             layer, within, view, machine, precision, dataflow, there, words, partial(judge, view, within, there)
@@ -59,6 +83,12 @@ def choose_stages(
         require_fit(layer, within, chosen.tile, view, machine, precision, dataflow, there)
         found.append(Stage(chosen.tile, chosen.order))
     return Mapping(found[-1].tile, found[-1].order, dataflow, outer=tuple(found[:-1]))
+
+
+def _uncut(words: LayerMapping, whole: str, sizes: Dims) -> LayerMapping:
+    """What a user fixed, and of the rest the loops of ``whole`` as long as they are."""
+    tile = {dim: getattr(sizes, dim) for dim in whole} | words.tile.given()
+    return words.model_copy(update={"tile": TileSizes(**tile)})
 
 
 def _within(nest: LoopNest, outside: list[Stage]) -> LoopNest:

@@ -101,7 +101,7 @@ class Schedule:
             kinds.append(StepKind(tile, resumed, again, ends, spills, int(inside[place])))
         return kinds, numbers
 
-    def _blocks_inside(self, block: tuple[int, int, int, int]) -> tuple[npt.NDArray[np.int64] | int, Ints]:
+    def _blocks_inside(self, block: tuple[int, int, int, int]) -> tuple[npt.NDArray[np.integer[Any]] | int, Ints]:
         """For each step the number of its place in the image, and for each such number the blocks inside it there."""
         d, tile = self.nest.dims, self.mapping.tile
         down, right = (d.P, tile.P, block[0], d.R, tile.R, block[2]), (d.Q, tile.Q, block[1], d.S, tile.S, block[3])

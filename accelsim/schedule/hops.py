@@ -18,6 +18,7 @@ from accelsim.arch.memory import Tensor
 from accelsim.mapping.loopnest import Axis, Dims, LoopNest
 from accelsim.mapping.machine import Ints
 from accelsim.mapping.mapping import RELEVANT, Stage
+from accelsim.schedule.build import numbered
 
 REDUCTION = "CRS"
 Numbers = npt.NDArray[np.integer[Any]]
@@ -171,16 +172,23 @@ class _Spans(NamedTuple):
 
 def _each_distinct(columns: Sequence[Numbers], function: Callable[..., int]) -> Ints:
     """``function`` of every row of ``columns``, called once for each distinct one."""
-    _, first, keys = np.unique(row_numbers(columns), return_index=True, return_inverse=True)
+    keys = row_numbers(columns)
+    first = first_of(keys)
     found = [function(*(int(column[at]) for column in columns)) for at in first]
-    return np.array(found, dtype=np.int64)[keys.reshape(-1)]
+    return np.array(found, dtype=np.int64)[keys]
 
 
-def row_numbers(columns: Sequence[Numbers]) -> Ints:
-    """A number for every row of ``columns`` (none negative), the same for equal rows."""
-    keys = np.zeros(len(columns[0]), dtype=np.int64)
-    for column in columns:
+def row_numbers(columns: Sequence[Numbers]) -> npt.NDArray[np.int32]:
+    """Every row of ``columns`` (none negative) by its number among the distinct ones, from 0 on."""
+    keys = np.zeros(len(columns[0]), dtype=np.int32)
+    for column in columns if len(keys) else ():
         if column.strides != (0,):  # else it is the same everywhere
-            _, keys = np.unique(keys * (int(column.max()) + 1) + column, return_inverse=True)
-            keys = keys.reshape(-1)
+            _, keys = numbered(keys.astype(np.int64) * (int(column.max()) + 1) + column)
     return keys
+
+
+def first_of(numbers: npt.NDArray[np.int32]) -> Ints:
+    """Where each of the numbers from 0 on stands first."""
+    first = np.empty(int(numbers.max(initial=-1)) + 1, dtype=np.int64)
+    first[numbers[::-1]] = np.arange(len(numbers) - 1, -1, -1)
+    return first

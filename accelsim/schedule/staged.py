@@ -14,8 +14,8 @@ from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import Axis, Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
 from accelsim.mapping.mapping import Mapping
-from accelsim.schedule.build import MOST_STEPS, NOTHING, Schedule, numbered
-from accelsim.schedule.hops import Places, Tiles, places, row_numbers, tiles_of
+from accelsim.schedule.build import MOST_STEPS, NOTHING, Schedule
+from accelsim.schedule.hops import Places, Tiles, first_of, places, row_numbers, tiles_of
 
 COMING: tuple[Tensor, ...] = ("weight", "input", "output")
 
@@ -54,17 +54,17 @@ class StagedSchedule(Schedule):
         for at, size in zip(starts.tolist(), sizes.tolist(), strict=True):
             yield Dims(*at), Dims(*size)
 
-    def _blocks_inside(self, block: tuple[int, int, int, int]) -> tuple[Ints, Ints]:
+    def _blocks_inside(self, block: tuple[int, int, int, int]) -> tuple[npt.NDArray[np.int32], Ints]:
         starts, sizes = self.where.starts, self.where.sizes
         spans = [a[dim][-1] for dim in "PQRS" for a in (starts, sizes)]
-        _, first, numbers = np.unique(row_numbers(spans), return_index=True, return_inverse=True)
+        numbers = row_numbers(spans)
         inside = []
-        for step in first.tolist():
+        for step in first_of(numbers).tolist():
             p, p_size, q, q_size, r, r_size, s, s_size = (int(row[step]) for row in spans)
             rows = _touching(self.nest.rows, (p, p_size, block[0]), (r, r_size, block[2]))
             columns = _touching(self.nest.columns, (q, q_size, block[1]), (s, s_size, block[3]))
             inside.append(rows * columns)
-        return numbers.reshape(-1), np.array(inside, dtype=np.int64)
+        return numbers, np.array(inside, dtype=np.int64)
 
 
 def _touching(axis: Axis, outputs: tuple[int, int, int], taps: tuple[int, int, int]) -> int:
@@ -161,6 +161,6 @@ def _tile_biases(nest: LoopNest, at: int, where: Places, tiles: Tiles, widths: W
 def _classes(where: Places) -> tuple[Ints, npt.NDArray[np.int32]]:
     """The distinct tile shapes of the innermost stage, and each step's."""
     sizes = [where.sizes[dim][-1].astype(np.int64) for dim in Dims._fields]
-    _, classes = numbered(row_numbers(sizes))
-    first = np.unique(classes, return_index=True)[1]
+    classes = row_numbers(sizes)
+    first = first_of(classes)
     return np.stack([row[first] for row in sizes], axis=1), classes

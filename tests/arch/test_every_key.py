@@ -35,6 +35,11 @@ OS, WS = {"arch.engine.dataflow": "os"}, {"arch.engine.dataflow": "ws"}
 CUT = {"mapping.conv.tile": {"K": 4, "C": 4, "P": 2}, "mapping.conv.order": "P K C"}
 SMALL = {"arch.memory.1.size": "2 KiB"}
 SLOW = {"arch.memory.0.bandwidth": "1 GB/s"}
+STAGED = {"arch.memory": [
+    {"name": "dram", "bandwidth": "1 GB/s"},
+    {"name": "l2", "size": "64 KiB", "holds": ["weight", "input", "output"]},
+    {"name": "l1", "size": "2 KiB", "holds": ["weight", "input", "output"]},
+], "mapping.conv.levels.l2.tile": {"C": 4, "K": 4, "P": 2}}  # fmt: skip
 PACKED = {"arch.engine.sparsity": {"n": 2, "m": 4}}
 NODES = {"arch.engine.nodes": 4}
 FUSED = {"arch.engine.precision": {"scaling": "bit_fusion"}}
@@ -111,6 +116,9 @@ EXPERIMENTS: dict[str, Experiment] = {
     "LayerMapping.order": ("gemmini_16x16", CUT, {"mapping.conv.order": "C P K"}),
     "LayerMapping.dataflow": ("tpu_v1", {}, {"mapping.conv.dataflow": "os"}),
     "LayerMapping.keep": ("gemmini_16x16", CUT, {"mapping.conv.keep": ["input"]}),
+    "LayerMapping.levels": ("gemmini_16x16", STAGED, {"mapping.conv.levels": {"l2": {"tile": {"P": 1}}}}),
+    "StageWords.tile": ("gemmini_16x16", STAGED, {"mapping.conv.levels.l2.tile": {"P": 1}}),
+    "StageWords.order": ("gemmini_16x16", STAGED, {"mapping.conv.levels.l2.order": "C P K"}),
     "LayerMapping.unroll": ("diannao", {}, {"mapping.conv.unroll": {"K": 1}}),
     "MappingFile.default": ("tpu_v1", {}, {"mapping.default.dataflow": "os"}),
     "MappingFile.layers": ("tpu_v1", {}, {"mapping.layers.conv.dataflow": "os"}),

@@ -111,7 +111,6 @@ def test_roofs_alone_have_peaks() -> None:
         ("[input, output]", "[inputs, output]", 'f:9:74: memory[1].holds[0]: is "inputs", must be'),
         ("size: 256 KiB", "sise: 256 KiB", 'f:10:25: memory[2].sise: unknown key (did you mean "size"?)'),
         ("weight_fifo", "dram", 'f:7:1: memory: the name "dram" is used for 2 levels'),
-        ("holds: [weight]", "holds: [weight, input]", "f:7:1: memory: input is held by unified_buffer and weight_fifo"),
         (", holds: [weight]", "", "f:10:5: memory[2]: weight_fifo must say what it holds"),
         ("latency: 100 ns", "holds: [input]", "f:8:38: memory[0].holds: means nothing at the far end"),
         ("45nm", "40nm", "f:11:10: energy.table: is \"40nm\", must be '45nm' or 'none'"),

@@ -505,6 +505,7 @@ TILE_FIELDS = 6
 O_TILE, O_HOP, O_WAY, O_STEP, O_PAID = range(5)
 MOVE_FIELDS = 5
 COMES, GOES = 0, 1
+LATER = NEVER + 1
 
 # When a tile is in its place, when all that is added to it is, when its place is free again.
 M_THERE, M_DONE, M_FREE = range(3)
@@ -557,25 +558,26 @@ def _may_go(hops, tiles, following, hop, done):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _needed(hops, tiles, following, hop, way):  # type: ignore[no-untyped-def]
-    """The step by which the next move of ``hop`` should be over: that of its tile, or of the tile that its place is for."""
-    if way == COMES:
-        return tiles[following[hop, N_IN], G_FIRST]
-    after = following[hop, N_OUT] + hops[hop, H_SLOTS]
-    return tiles[after, G_FIRST] if after < hops[hop, H_END] else NEVER
+def _look(hops, tiles, following, hop, done, needed):  # type: ignore[no-untyped-def]
+    """Note the steps by which the next moves of ``hop`` should be over: that of its tile, or of the tile that its place is
+    for; LATER for what may not move yet.
+    """
+    needed[hop, COMES] = needed[hop, GOES] = LATER
+    if _may_come(hops, tiles, following, hop, done):
+        needed[hop, COMES] = tiles[following[hop, N_IN], G_FIRST]
+    if _may_go(hops, tiles, following, hop, done):
+        after = following[hop, N_OUT] + hops[hop, H_SLOTS]
+        needed[hop, GOES] = tiles[after, G_FIRST] if after < hops[hop, H_END] else NEVER
 
 
 @kernel
-def _next_move(hops, tiles, following, done):  # type: ignore[no-untyped-def]
+def _next_move(needed):  # type: ignore[no-untyped-def]
     """The move that comes next in the order, as (hop, way); hop -1: none before the next step."""
-    chosen, chosen_way, soonest = -1, COMES, NEVER
+    chosen, chosen_way, soonest = -1, COMES, LATER
     for way in (COMES, GOES):
-        for hop in range(hops.shape[0]):
-            able = _may_come(hops, tiles, following, hop, done) if way == COMES else _may_go(hops, tiles, following, hop, done)
-            if able:
-                needed = _needed(hops, tiles, following, hop, way)
-                if chosen < 0 or needed < soonest:
-                    chosen, chosen_way, soonest = hop, way, needed
+        for hop in range(needed.shape[0]):
+            if needed[hop, way] < soonest:
+                chosen, chosen_way, soonest = hop, way, needed[hop, way]
     return chosen, chosen_way
 
 
@@ -603,9 +605,15 @@ def plan_moves(hops, tiles, kinds, reads, moves, unit_pays):  # type: ignore[no-
         following[hop, :] = hops[hop, H_BEGIN]
         if hops[hop, H_OUTER] >= 0:
             serves[hops[hop, H_OUTER]] = 1
+    needed = np.full((hops.shape[0], 2), LATER)
+    for hop in range(hops.shape[0]):
+        _look(hops, tiles, following, hop, -1, needed)
     count = 0
     for step in range(kinds.shape[0] + 1):
-        hop, way = _next_move(hops, tiles, following, step - 1)
+        for hop in range(hops.shape[0]):
+            if hops[hop, H_WITHIN] < 0:  # what a step changes; all else changes with moves alone
+                _look(hops, tiles, following, hop, step - 1, needed)
+        hop, way = _next_move(needed)
         while hop >= 0:
             tile = following[hop, way]
             following[hop, way] += 1
@@ -620,7 +628,10 @@ def plan_moves(hops, tiles, kinds, reads, moves, unit_pays):  # type: ignore[no-
             moves[count, O_TILE], moves[count, O_HOP], moves[count, O_WAY] = tile, hop, way
             moves[count, O_STEP], moves[count, O_PAID] = step, paid
             count += 1
-            hop, way = _next_move(hops, tiles, following, step - 1)
+            for other in (hop, hops[hop, H_AROUND], hops[hop, H_WITHIN]):
+                if other >= 0:
+                    _look(hops, tiles, following, other, step - 1, needed)
+            hop, way = _next_move(needed)
         if step < kinds.shape[0]:
             for port in range(ports):
                 bits = reads[kinds[step], port]
