@@ -652,6 +652,7 @@ EXCERPTS: dict[str, str] = {
     "simulate_small_16": f"simulate {EDGE8} --set arch.engine.rows=16 --set arch.engine.cols=16",
     "explain_layer": "explain resnet50 --arch tpu_v1 --layer layer3_1_conv2",
     "explain_small": f"explain {EDGE8} --layer conv2",
+    "explain_hierarchy": "explain small_net.yaml --arch edge8_two.yaml --layer conv2 --mapping edge8_two_map.yaml",
     "explain_mapped": f"explain {EDGE8} --layer conv2 --mapping small_map.yaml",
     "too_large": f"simulate {EDGE8} --set mapping.conv2.tile.P=16 --set mapping.conv2.tile.Q=16",
     "validate_tpu_v1": "validate tpu_v1",
