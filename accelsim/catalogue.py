@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.mapping.mapping import EMPTY, MappingFile
 from accelsim.workload.expand import parts_of, unused
 from accelsim.workload.network import Network
-from accelsim.yaml_io import Document, KeyPath, load_document, parse_value, validate, with_override
+from accelsim.yaml_io import Document, KeyPath, laid_over, load_document, parse_value, validate, with_override
 
 Overrides = Mapping[str, Any]
 ROOTS = ("arch", "mapping", "workload", "compression")
@@ -107,7 +108,32 @@ def load_arch(source: str | Path | Architecture, overrides: Overrides | None = N
     if isinstance(source, Architecture):
         return read_architecture(_overridden(_origin_of(source, changes), changes, "arch")) if changes else source
     document = load_document(locate(str(source), "arch_configs", "architecture"))
-    return read_architecture(_overridden(document, changes, "arch"))
+    return read_arch(_overridden(document, changes, "arch"))
+
+
+def read_arch(document: Document) -> Architecture:
+    """The architecture that ``document`` describes, over its ``base`` where it names one."""
+    return read_architecture(with_base(document))
+
+
+def with_base(document: Document, above: tuple[Path, ...] = ()) -> Document:
+    """``document`` laid over the architecture that its ``base`` names, a name or a file beside it; those over theirs."""
+    if not isinstance(document.data, dict) or "base" not in document.data:
+        return document
+    word, own = document.data["base"], {key: value for key, value in document.data.items() if key != "base"}
+    if not isinstance(word, str):
+        raise InputError(document.fault(("base",), f"is {word!r}, must be an architecture's name or file"))
+    if "name" not in own:
+        raise InputError(document.fault(("name",), f"is missing: what differs from {word} has a name of its own"))
+    try:
+        path = (document.folder or Path()) / locate(word, "arch_configs", "architecture")
+        if path.resolve() in above:
+            raise InputError(Fault(word, "", "is based on this file"))
+        base = with_base(load_document(path), (*above, path.resolve()))
+        read_architecture(base)
+    except InputError as error:
+        raise InputError(document.fault(("base",), str(fault)) for fault in error.faults) from None
+    return laid_over(replace(document, data=own), base)
 
 
 def _origin_of(arch: Architecture, changes: Iterable[KeyPath]) -> Document:
@@ -256,8 +282,6 @@ def _noted(network: Network, changes: Mapping[KeyPath, Any], notes: list[str]) -
 
 def _with_scales_unread(network: Network) -> Network:
     """An ONNX model's products of integers have scales of their own, whether their numbers are wanted or not."""
-    from dataclasses import replace
-
     from accelsim.workload.network import Affine, Quantization
 
     scales = {
@@ -272,8 +296,6 @@ def _with_scales_unread(network: Network) -> Network:
 
 def _changed(network: Network, changes: Mapping[KeyPath, Any]) -> Network:
     """Apply ``workload.batch``, ``.precision.TENSOR`` and ``.algorithm`` to a network that has no YAML file behind it."""
-    from dataclasses import replace
-
     from pydantic import BaseModel, ConfigDict
 
     from accelsim.units import Batch

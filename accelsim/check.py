@@ -8,9 +8,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from accelsim.arch.loader import read_architecture
 from accelsim.arch.spec import Architecture
-from accelsim.catalogue import with_machines
+from accelsim.catalogue import read_arch, with_machines
 from accelsim.compression.recipe import Recipe, read_recipe
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.frontends.network_yaml import network_file_model, read_network
@@ -22,7 +21,7 @@ from accelsim.yaml_io import Document, load_document, validate
 
 READERS: dict[str, Callable[[Document], Any]] = {
     "accelsim.network/1": read_network,
-    "accelsim.arch/1": read_architecture,
+    "accelsim.arch/1": read_arch,
     "accelsim.mapping/1": lambda document: with_machines(validate(document, MappingFile), document),
     "accelsim.recipe/1": read_recipe,
     "accelsim.sweep/1": spec_of,
@@ -56,5 +55,14 @@ def schema_of(kind: str) -> dict[str, Any]:
         "network": network_file_model, "arch": lambda: Architecture, "mapping": lambda: MappingFile,
         "recipe": lambda: Recipe, "sweep": lambda: SweepFile,
     }  # fmt: skip
-    model = models[kind]()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
+    schema = models[kind]().model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **(_over_a_base(schema) if kind == "arch" else schema)}
+
+
+def _over_a_base(schema: dict[str, Any]) -> dict[str, Any]:
+    """An architecture's schema in which a file that names its ``base`` need not say the rest."""
+    base = {"type": "string", "title": "Base", "description": "The architecture that this one differs from: its name or file."}
+    memory = {"anyOf": [schema["properties"]["memory"], {"type": "object"}]}
+    whole = [{"required": ["base", "name", "schema"]}, {"required": schema["required"]}]
+    rest = {key: value for key, value in schema.items() if key != "required"}
+    return {**rest, "properties": {**schema["properties"], "base": base, "memory": memory}, "anyOf": whole}

@@ -240,9 +240,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("-o", "--output", required=True, metavar="FILE.html", help="the page")
     sub.add_argument("--title", default="", help="of the page")
 
-    sub = command("explain", _explain, "print a layer's loop nest, its tiles, what each buffer holds, what limits it")
-    _work(sub)
-    sub.add_argument("--layer", required=True, metavar="NAME", help="which layer")
+    sub = command("explain", _explain, "print a layer's loop nest, its tiles, what each buffer holds, what limits it; or, "
+                  "without a network, a machine")  # fmt: skip
+    _work(sub, optional=True)
+    sub.add_argument("--layer", metavar="NAME", help="which layer")
 
     sub = command("tilings", _tilings, "draw every legal tiling of a layer under the roofs, the chosen one marked")
     _work(sub)
@@ -291,9 +292,10 @@ def _labels(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--label", action="append", metavar="TEXT", help="a result's name; one a result, in their order")
 
 
-def _work(sub: argparse.ArgumentParser) -> None:
-    """The arguments that name a network on an architecture."""
-    sub.add_argument("network", metavar="NETWORK", help="a name (accelsim list networks), or a .yaml, .onnx or .csv file")
+def _work(sub: argparse.ArgumentParser, optional: bool = False) -> None:
+    """The arguments that name a network, which may be ``optional``, on an architecture."""
+    named = "a name (accelsim list networks), or a .yaml, .onnx or .csv file"
+    sub.add_argument("network", metavar="NETWORK", nargs="?" if optional else None, help=named)
     sub.add_argument("--arch", required=True, metavar="ARCH", help="a name (accelsim list archs) or a .yaml file")
     sub.add_argument("--batch", type=_positive, metavar="N", help="replaces the network's batch")
     sub.add_argument("--mapping", metavar="FILE", help="a mapping YAML that overrides the automatic choice")
@@ -629,8 +631,27 @@ def _compressed_values(result: Compression, archs: Mapping[str, Architecture], c
 def _explain(options: argparse.Namespace) -> None:
     from accelsim.report.explain import explain
 
+    if options.network is None:
+        print(_machine_of(options))
+        return
+    if options.layer is None:
+        raise InputError(Fault("--layer", "", f"which layer of {options.network} is to be explained? --layer NAME"))
     network, arch, mapping = _prepared(options)
     print(explain(network, _layer(network, options.layer), arch, mapping))
+
+
+def _machine_of(options: argparse.Namespace) -> str:
+    """A machine in words; what is said of a network has none to be about."""
+    from accelsim.catalogue import load_arch, parse_overrides, require_roots
+    from accelsim.report.machine import explain_machine
+
+    told = {"--layer": options.layer, "--batch": options.batch, "--mapping": options.mapping}
+    strays = [Fault(flag, "", "is about a network, and none is named") for flag, value in told.items() if value is not None]
+    if strays:
+        raise InputError(strays)
+    overrides = parse_overrides(options.assignments)
+    require_roots(overrides, ("arch",))
+    return explain_machine(load_arch(options.arch, overrides))
 
 
 def _tilings(options: argparse.Namespace) -> None:

@@ -409,6 +409,40 @@ def with_override(document: Document, keys: KeyPath, value: Any, source: str) ->
     return Document(data, document.source, marks, document.folder, {**document.replaced, at: source})
 
 
+def laid_over(own: Document, base: Document) -> Document:
+    """``base`` with what ``own`` says in its place: mappings key by key, all else whole. Under a list of the base's a mapping
+    changes the items that it names. Places are those of ``own``.
+    """
+    moved: dict[KeyPath, KeyPath] = {}
+    data = _merged(own, own.data, base.data, (), (), moved)
+
+    def there(path: KeyPath) -> KeyPath:
+        known = max((length for length in range(len(path) + 1) if path[:length] in moved), default=0)
+        return moved.get(path[:known], ()) + path[known:]
+
+    marks = {there(path): mark for path, mark in own.marks.items()}
+    return Document(data, own.source, marks, own.folder, {there(path): said for path, said in own.replaced.items()})
+
+
+def _merged(own: Document, value: Any, base: Any, at: KeyPath, to: KeyPath, moved: dict[KeyPath, KeyPath]) -> Any:
+    """``value``, which stands ``at`` a path of ``own``, over ``base``; ``moved`` notes where it goes ``to``."""
+    moved[at] = to
+    if isinstance(value, dict) and isinstance(base, list):
+        items = list(base)
+        for key, change in value.items():
+            try:
+                index = _list_index(base, key, own.source, at)
+            except InputError as error:
+                raise InputError(own.fault((*at, key), fault.message) for fault in error.faults) from None
+            items[index] = _merged(own, change, items[index], (*at, key), (*to, index), moved)
+        return items
+    if isinstance(value, dict) and isinstance(base, dict):
+        return {**base, **{
+            key: _merged(own, change, base.get(key), (*at, key), (*to, key), moved) for key, change in value.items()
+        }}  # fmt: skip
+    return value
+
+
 def _with_indices(data: Any, keys: KeyPath) -> KeyPath:
     """``keys`` with the index of every list item, which a key may name: ``memory.dram`` -> ``memory``, 0."""
     path: list[str | int] = []
