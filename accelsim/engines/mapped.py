@@ -20,12 +20,13 @@ from accelsim.arch.spec import Architecture
 from accelsim.counters import Counters
 from accelsim.engines.base import Array, Evaluated, LayerRun, Operands, Sums
 from accelsim.engines.transforms import evaluated
+from accelsim.engines.trial import TileWork, Trials
 from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Carry
 from accelsim.mapping.auto import choose_mapping
 from accelsim.mapping.fit import fits, require_fit
-from accelsim.mapping.loopnest import LoopNest, VectorWork, lower
-from accelsim.mapping.machine import Machine, Placement, Widths, tile_array
+from accelsim.mapping.loopnest import Dims, LoopNest, VectorWork, lower
+from accelsim.mapping.machine import Ints, Machine, Placement, Widths, tile_array
 from accelsim.mapping.mapping import LayerMapping, Mapping, MappingFile
 from accelsim.mapping.stages import choose_stages
 from accelsim.memory.resources import AS_BUILT, Faster
@@ -72,6 +73,15 @@ class Unit(Machine, Protocol):
         self, schedule: Schedule, precision: Precision, placement: Placement, carry: Carry, faster: Faster = AS_BUILT
     ) -> Counters:
         """Walk a schedule: cycles, stalls, traffic; on a machine that may have a faster resource."""
+
+    def tile_work(self, tile: Dims, nest: LoopNest, precision: Precision, dataflow: str) -> TileWork:
+        """What a tile of ``nest`` is to the unit."""
+
+    def read_block(self, nest: LoopNest, precision: Precision) -> tuple[int, int, int, int]:
+        """Output rows and columns, filter rows and columns whose inputs are read at once."""
+
+    def walk_options(self, dataflow: str) -> Ints:
+        """The options of the timeline kernel for a schedule that keeps no inputs."""
 
     def accumulator(self, precision: Precision) -> Accumulator:
         """The register that a layer's sums and its bias are added in."""
@@ -208,23 +218,15 @@ class MappedEngine:
         precision, widths = layer.precision, Widths.of(layer.precision)
         if len(self.arch.stages) > 1:
             return self._staged_plan(layer, nest, placement, fixed, unit)
-        schedules: dict[Mapping, Schedule] = {}
-        judged: dict[Mapping, tuple[Counters, Carry]] = {}
-
-        def cycles(mapping: Mapping) -> int:
-            schedules[mapping], carry = build_schedule(layer.name, nest, mapping, widths, placement), Carry.start(self.arch)
-            judged[mapping] = unit.run(schedules[mapping], precision, placement, carry), carry
-            return judged[mapping][0].cycles
-
         chosen = fixed.whole(nest.dims, dataflow) or choose_mapping(
-            layer.name, nest, self.arch, unit, precision, dataflow, placement, fixed, judge=cycles
-        )
+            layer.name, nest, self.arch, unit, precision, dataflow, placement, fixed,
+            judge=Trials(nest, self.arch, unit, precision, placement, dataflow).cycles,
+        )  # fmt: skip
         require_fit(
             layer.name, nest, chosen.tile, self.arch, unit, precision, dataflow, placement, chosen.keep
         )
-        if chosen not in judged:
-            cycles(chosen)
-        return PlannedNest(nest, placement, chosen, schedules[chosen], unit, judged[chosen])
+        schedule, carry = build_schedule(layer.name, nest, chosen, widths, placement), Carry.start(self.arch)
+        return PlannedNest(nest, placement, chosen, schedule, unit, (unit.run(schedule, precision, placement, carry), carry))
 
     def _staged_plan(
         self, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping, unit: Unit

@@ -27,6 +27,7 @@ from accelsim.engines.nodes import at_work, division, exchanged
 from accelsim.engines.staged import Folds, refuse_recording, run_staged
 from accelsim.engines.stretch import LONG, SHORT, StretchedNest, is_long, pixel_sums, shortened, stretch
 from accelsim.engines.tiles import TileOperands, largest_sum
+from accelsim.engines.trial import StepBits, TileWork, bounded_ports
 from accelsim.engines.walk import (
     Carry,
     Steps,
@@ -205,13 +206,12 @@ class Nfu:
 
     def tile_rows(self, tile: Dims, precision: Precision, nest: LoopNest) -> TileRows:
         """How ``tile`` of ``nest`` is cut into rows."""
-        counts = Dims(
-            *(
-                ceil_div(a, b)
-                for a, b in zip(tile, self.steps(precision, nest), strict=True)
-            )
-        )
+        counts = self._counts(tile, precision, nest)
         return TileRows(counts.outputs, counts.reduction)
+
+    def _counts(self, tile: Dims, precision: Precision, nest: LoopNest) -> Dims:
+        """Rows of ``tile`` along every loop."""
+        return Dims(*(ceil_div(a, b) for a, b in zip(tile, self.steps(precision, nest), strict=True)))
 
     def issue_cycles(self, rows: TileRows, precision: Precision) -> int:
         """Cycles that a tile's rows of operands take to be read."""
@@ -261,7 +261,7 @@ class Nfu:
         crossing = self.crossing(schedule, precision, placement)
         issue = np.array([self.issue_cycles(rows, precision) for rows in tiles], dtype=np.int64)[schedule.classes]
         issue = np.maximum(1, faster.of(STREAM, issue))
-        there = {level.name: issue for level in self.arch.on_chip if level.bandwidth is not None}
+        there = {level.name: issue for level in bounded_ports(self.arch)}
         folds = np.array([[self._fold(rows, precision, faster)] * 4 for rows in tiles], dtype=np.int64)
         if isinstance(schedule, StagedSchedule):
             whole = Folds(np.ones((len(tiles), 3), dtype=np.int64), folds, there)
@@ -275,9 +275,7 @@ class Nfu:
             waits,
             np.ones((len(tiles), 3), dtype=np.int64),
             folds,
-            timeline_options(
-                self.arch, -1, self.spec.overlap == "skewed", 2, schedule.slots("input", self._slots("input")), faster
-            ),
+            self._options(schedule.slots("input", self._slots("input")), faster),
             schedule.partial,
             frozenset(schedule.mapping.keep),
         )
@@ -309,14 +307,14 @@ class Nfu:
     def crossing(self, schedule: Schedule, precision: Precision, placement: Placement) -> Crossing:
         """What ``schedule`` moves between the NFU and its buffers, and off chip."""
         del placement
-        kinds, numbers = schedule.kinds(self._block(schedule.nest, precision))
-        operands = [self._tile_bits(kind, precision, schedule) for kind in kinds]
+        kinds, numbers = schedule.kinds(self.read_block(schedule.nest, precision))
+        tiles = [Dims(*(int(v) for v in tile)) for tile in schedule.tiles]
+        bits = [self._step_bits(tile, schedule.nest, precision) for tile in tiles]
+        operands = [bits[kind.tile].of(kind) for kind in kinds]
         return Crossing(operands, numbers, schedule.loads, schedule.stores, schedule.partial, schedule.biases)
 
-    def _block(self, nest: LoopNest, precision: Precision) -> tuple[int, int, int, int]:
-        """Output rows and columns, filter rows and columns of one row of operands."""
-        steps = self.steps(precision, nest)
-        return steps.P, steps.Q, steps.R, steps.S
+    def _options(self, input_slots: int, faster: Faster = AS_BUILT) -> Ints:
+        return timeline_options(self.arch, -1, self.spec.overlap == "skewed", 2, input_slots, faster)
 
     def _class_rows(self, schedule: Schedule, kind: int, precision: Precision) -> TileRows:
         tile = Dims(*(int(v) for v in schedule.tiles[kind]))
@@ -331,27 +329,40 @@ class Nfu:
         slots = schedule.slots("weight", len(carry.weight_free))
         return carry.weight_free if slots == len(carry.weight_free) else np.zeros(slots, dtype=np.int64)
 
-    def _tile_bits(self, kind: StepKind, precision: Precision, schedule: Schedule) -> dict[Tensor, Transfer]:
-        """What the NFU reads and writes for one tile: rows, whole as they are read and written."""
-        bits, rows = self._row_bits(precision, schedule.nest), self._class_rows(schedule, kind.tile, precision)
-        record = self.tile_record(rows, kind.resumes, precision)
-        ended = rows.passes if kind.ends else 0
-        written = int(record[kernels.T_WRITES]) - ended
-        return {
-            "weight": Transfer(rows.passes * rows.chunks * bits["weight"]),
-            "input": Transfer(self._input_rows(kind, precision, schedule) * bits["input"]),
-            "partial_sum": Transfer(int(record[kernels.T_READS]) * bits["partial_sum"], written * bits["partial_sum"]),
-            "output": Transfer(0, ended * bits["output"]),
-        }
-
-    def _input_rows(self, kind: StepKind, precision: Precision, schedule: Schedule) -> int:
-        """Rows of inputs that are read for one tile: those of padding alone are not, unless their level stores them."""
-        tile, steps = schedule.tiles[kind.tile], self.steps(precision, schedule.nest)
-        counts = Dims(*(ceil_div(int(a), b) for a, b in zip(tile, steps, strict=True)))
+    def _step_bits(self, tile: Dims, nest: LoopNest, precision: Precision) -> StepBits:
+        """What the NFU reads and writes for one tile: rows, whole as they are read and written. Rows of padding alone are
+        not read, unless their level stores them."""
+        bits, rows, counts = self._row_bits(precision, nest), self.tile_rows(tile, precision, nest), self._counts(tile, precision, nest)
         level = self.arch.holder("input")
+        each = counts.G * counts.N * counts.K * counts.C * bits["input"]
         stored = level is not None and level.padding == "stored"
-        window = counts.P * counts.Q * counts.R * counts.S if stored else kind.inside
-        return counts.G * counts.N * counts.K * counts.C * window
+        inputs = (each * counts.P * counts.Q * counts.R * counts.S, 0) if stored else (0, each)
+        begun, resumed = (
+            (int(record[kernels.T_READS]) * bits["partial_sum"], int(record[kernels.T_WRITES]) * bits["partial_sum"])
+            for record in (self.tile_record(rows, again, precision) for again in (False, True))
+        )
+        ended, written = rows.passes * bits["partial_sum"], rows.passes * bits["output"]
+        return StepBits(rows.passes * rows.chunks * bits["weight"], *inputs, begun, resumed, 0, 0, ended, written)
+
+    # ---- trials --------------------------------------------------------------------------------------------
+
+    def tile_work(self, tile: Dims, nest: LoopNest, precision: Precision, dataflow: str) -> TileWork:
+        self._require_dataflow(dataflow)
+        rows = self.tile_rows(tile, precision, nest)
+        pixels = tile.P * tile.Q if nest.private_weights else 1
+        ports = (max(1, self.issue_cycles(rows, precision)),) * len(bounded_ports(self.arch))
+        folds = [self._fold(rows, precision, AS_BUILT)] * 4
+        weight_bits = tile.weights * pixels * precision.weight.bits
+        return TileWork(weight_bits, self._step_bits(tile, nest, precision), ports, (1, 1, 1), folds)
+
+    def read_block(self, nest: LoopNest, precision: Precision) -> tuple[int, int, int, int]:
+        """Output rows and columns, filter rows and columns of one row of operands."""
+        steps = self.steps(precision, nest)
+        return steps.P, steps.Q, steps.R, steps.S
+
+    def walk_options(self, dataflow: str) -> Ints:
+        self._require_dataflow(dataflow)
+        return self._options(self._slots("input"))
 
     # ---- values --------------------------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ from accelsim.engines.kernels import systolic as kernels
 from accelsim.engines.kernels import timeline as tl
 from accelsim.engines.staged import Folds, refuse_recording, run_staged
 from accelsim.engines.tiles import TileOperands, largest_sum
+from accelsim.engines.trial import StepBits, TileWork, bounded_ports
 from accelsim.engines.walk import (
     Carry,
     Steps,
@@ -380,20 +381,22 @@ class SystolicArray:
         self, kind: StepKind, grid: FoldGrid, schedule: Schedule, precision: Precision
     ) -> dict[Tensor, Transfer]:
         """Bits between the array and the levels that feed it, for one step."""
-        dataflow, widths = schedule.mapping.dataflow, Widths.of(precision)
         tile = Dims(*(int(v) for v in schedule.tiles[kind.tile]))
-        outputs, ended = tile.outputs, tile.outputs * kind.ends
+        return self._step_bits(tile, grid, schedule.nest, precision, schedule.mapping.dataflow).of(kind)
+
+    def _step_bits(self, tile: Dims, grid: FoldGrid, nest: LoopNest, precision: Precision, dataflow: str) -> StepBits:
+        widths, outputs = Widths.of(precision), tile.outputs
+        sum_bits, each = outputs * widths.partial_sum, self._input_reads(tile, grid, dataflow) * widths.input
+        weight = self.stored_bits(self._weights(grid, nest, precision, dataflow) * widths.weight, widths)
+        level = self.arch.holder("input")
+        stored = level is not None and level.padding == "stored"  # else zeros of the padding are made at the array's edge
+        inputs = (each * tile.P * tile.Q * tile.R * tile.S, 0) if stored else (0, each)
         if self._accumulates(dataflow):  # sums cross a port only where they come back, or leave as parts
-            back, parts = outputs * kind.fetched, outputs * kind.spills
-        else:
-            updates = grid.updates
-            back, parts = updates - outputs * (not kind.resumes), updates - ended
-        return {
-            "weight": Transfer(self.stored_bits(self._weights(grid, schedule, precision) * widths.weight, widths)),
-            "input": Transfer(self._input_reads(kind, tile, grid, dataflow) * widths.input),
-            "partial_sum": Transfer(back * widths.partial_sum, parts * widths.partial_sum),
-            "output": Transfer(0, ended * widths.output),
-        }
+            return StepBits(weight, *inputs, (0, 0), (0, 0), sum_bits, sum_bits, 0, outputs * widths.output)
+        updates = grid.updates * widths.partial_sum
+        return StepBits(
+            weight, *inputs, (updates - sum_bits, updates), (updates, updates), 0, 0, sum_bits, outputs * widths.output
+        )
 
     def _whole_tiles(self, nest: LoopNest, dataflow: str) -> bool:
         """Whether weights are fetched as the array holds them, ragged or not; those that are computed never lie so."""
@@ -403,20 +406,14 @@ class SystolicArray:
         """Whether sums are added up in a memory of the array's own."""
         return self.spec.accumulators is not None and dataflow != "os"
 
-    def _input_reads(self, kind: StepKind, tile: Dims, grid: FoldGrid, dataflow: str) -> int:
-        """Input elements that the array reads for one step: each as often as folds of channels take it.
+    def _input_reads(self, tile: Dims, grid: FoldGrid, dataflow: str) -> int:
+        """Input elements that the array reads of a place in the image for one step: each as often as folds of channels
+        take it."""
+        return tile.G * tile.N * tile.C * {"os": grid.inner, "ws": grid.outer, "is": 1}[dataflow]
 
-        Zeros of the padding are made at the array's edge, unless their level stores them.
-        """
-        again = {"os": grid.inner, "ws": grid.outer, "is": 1}[dataflow]
-        level = self.arch.holder("input")
-        stored = level is not None and level.padding == "stored"
-        window = tile.P * tile.Q * tile.R * tile.S if stored else kind.inside
-        return tile.G * tile.N * tile.C * window * again
-
-    def _weights(self, grid: FoldGrid, schedule: Schedule, precision: Precision) -> int:
+    def _weights(self, grid: FoldGrid, nest: LoopNest, precision: Precision, dataflow: str) -> int:
         """Weights of a tile as they are fetched and shifted in."""
-        if self._whole_tiles(schedule.nest, schedule.mapping.dataflow):
+        if self._whole_tiles(nest, dataflow):
             return grid.groups * grid.outer * grid.inner * self.spec.cols * self._depth(precision)
         return grid.weights
 
@@ -438,7 +435,7 @@ class SystolicArray:
         grids = self._grids_of(schedule, precision)
         folds = np.array([[self._fold_row(fold, dataflow, faster) for fold in grid.shapes] for grid in grids], dtype=np.int64)
         crossing = self.crossing(schedule, precision, placement)
-        there = self._port_cycles(schedule, grids, folds)
+        there = {name: cycles[schedule.classes] for name, cycles in self._port_cycles(dataflow, grids, folds).items()}
         if isinstance(schedule, StagedSchedule):
             return self._run_staged(schedule, precision, crossing, Folds(_cuts(grids), folds, there), carry, faster)
         waits = crossing.waits(self.arch, there, faster)
@@ -450,10 +447,7 @@ class SystolicArray:
             waits,
             _cuts(grids),
             folds,
-            timeline_options(
-                self.arch, _STATIONARY[dataflow], self.spec.overlap == "skewed", self._buffers(dataflow),
-                schedule.slots("input", 0), faster,
-            ),
+            self._options(dataflow, schedule.slots("input", 0), faster),
             schedule.partial,
             frozenset(schedule.mapping.keep),
             np.array([[shape[:3] for shape in grid.shapes] for grid in grids], dtype=np.int64),
@@ -495,27 +489,46 @@ class SystolicArray:
         )
         return replace(counters, occupied_cycles=occupied(self.arch, schedule.far_moves, counters, own))
 
+    def _options(self, dataflow: str, input_slots: int, faster: Faster = AS_BUILT) -> Ints:
+        skewed, buffers = self.spec.overlap == "skewed", self._buffers(dataflow)
+        return timeline_options(self.arch, _STATIONARY[dataflow], skewed, buffers, input_slots, faster)
+
     def _buffers(self, dataflow: str) -> int:
         return 2 if dataflow == "os" else self.spec.weight_buffers  # os has no stationary tile to wait for
 
-    def _port_cycles(self, schedule: Schedule, grids: list[FoldGrid], folds: Ints) -> dict[str, Ints]:
-        """Cycles of every step in which the port of each level on chip can work, int64[steps].
+    def _port_cycles(self, dataflow: str, grids: list[FoldGrid], folds: Ints) -> dict[str, Ints]:
+        """Cycles of a tile in which the port of each level on chip can work, int64[shapes].
 
         They are those of its folds: the stream, and the load of stationary operands that hides beside it. A load that
         does not hide is time for the level that it comes from.
         """
-        dataflow = schedule.mapping.dataflow
         hidden = self._buffers(dataflow) == 2
         counts = np.array([grid.counts() for grid in grids], dtype=np.int64)
         stream, load = folds[:, :, tl.F_INTERVAL], folds[:, :, tl.F_LOAD]
         beside = (counts * (np.maximum(stream, load) if hidden else stream)).sum(axis=1)
         exposed = (counts * (0 if hidden else load)).sum(axis=1)
         source = self.arch.holder("input" if dataflow == "is" else "weight")
-        return {
-            level.name: (beside + exposed if level is source else beside)[schedule.classes]
-            for level in self.arch.on_chip
-            if level.bandwidth is not None
-        }
+        return {level.name: beside + exposed if level is source else beside for level in bounded_ports(self.arch)}
+
+    # ---- trials ----------------------------------------------------------------------------------------------
+
+    def tile_work(self, tile: Dims, nest: LoopNest, precision: Precision, dataflow: str) -> TileWork:
+        grid = self.fold_grid(tile, dataflow, precision, nest.private_weights)
+        folds = [self._fold_row(fold, dataflow) for fold in grid.shapes]
+        there = self._port_cycles(dataflow, [grid], np.array([folds], dtype=np.int64))
+        bits = self._step_bits(tile, grid, nest, precision, dataflow)
+        stored = self.structure is not None or self._whole_tiles(nest, dataflow)
+        pixels = tile.P * tile.Q if nest.private_weights else 1
+        weight_bits = bits.weight if stored else tile.weights * pixels * precision.weight.bits
+        ports = tuple(int(cycles[0]) for cycles in there.values())
+        return TileWork(weight_bits, bits, ports, (grid.groups, grid.outer, grid.inner), folds)
+
+    def read_block(self, nest: LoopNest, precision: Precision) -> tuple[int, int, int, int]:
+        del nest, precision
+        return 1, 1, 1, 1
+
+    def walk_options(self, dataflow: str) -> Ints:
+        return self._options(dataflow, 0)
 
     # ---- weights pruned to n:m -----------------------------------------------------------------------------
 
@@ -532,7 +545,7 @@ class SystolicArray:
         if self.structure is None and not self._whole_tiles(nest, schedule.mapping.dataflow):
             return schedule.loads
         dense = weight_elements(nest, schedule.tiles) * widths.weight
-        elements = [self._weights(grid, schedule, precision) for grid in grids]
+        elements = [self._weights(grid, nest, precision, schedule.mapping.dataflow) for grid in grids]
         stored = np.array([self.stored_bits(n * widths.weight, widths) for n in elements], dtype=np.int64)
         loads = schedule.loads.copy()
         column = loads[:, tl.WEIGHT]
