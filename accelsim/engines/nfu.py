@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from accelsim.arch.spec import Architecture, FixedPoint, NfuSpec, Tensor, Unroll, relative_throughput, speed_of
-from accelsim.counters import Counters, Transfer, add_traffic
+from accelsim.counters import Counters, add_traffic
 from accelsim.engines import nfu_fixed
 from accelsim.engines.base import Array, Evaluated, LayerRun, Operands, Sums
 from accelsim.engines.kernels import nfu as kernels
@@ -42,7 +42,7 @@ from accelsim.mapping.machine import Ints, Placement, Widths, slots_of, weight_e
 from accelsim.mapping.mapping import LayerMapping, Mapping
 from accelsim.memory.resources import AS_BUILT, STREAM, Faster
 from accelsim.memory.transfers import Crossing, level_cycles
-from accelsim.schedule.build import Schedule, StepKind, build_schedule, tile_places
+from accelsim.schedule.build import Schedule, build_schedule, tile_places
 from accelsim.schedule.residency import Plan
 from accelsim.schedule.staged import StagedSchedule
 from accelsim.units import ceil_div
@@ -332,7 +332,8 @@ class Nfu:
     def _step_bits(self, tile: Dims, nest: LoopNest, precision: Precision) -> StepBits:
         """What the NFU reads and writes for one tile: rows, whole as they are read and written. Rows of padding alone are
         not read, unless their level stores them."""
-        bits, rows, counts = self._row_bits(precision, nest), self.tile_rows(tile, precision, nest), self._counts(tile, precision, nest)
+        bits, rows = self._row_bits(precision, nest), self.tile_rows(tile, precision, nest)
+        counts = self._counts(tile, precision, nest)
         level = self.arch.holder("input")
         each = counts.G * counts.N * counts.K * counts.C * bits["input"]
         stored = level is not None and level.padding == "stored"

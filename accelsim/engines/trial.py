@@ -178,7 +178,7 @@ def _shapes(dims: Dims, tile: Dims) -> list[Dims]:
     shapes = [tile]
     for loop, (size, step) in enumerate(zip(dims, tile, strict=True)):
         if size % step:
-            shapes += [Dims(*shape[:loop], size % step, *shape[loop + 1 :]) for shape in shapes]
+            shapes += [shape._replace(**{DIMS[loop]: size % step}) for shape in shapes]
     return shapes
 
 

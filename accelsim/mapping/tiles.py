@@ -6,6 +6,7 @@ units of the array; or a few units, or a part of one.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from functools import lru_cache
 from itertools import combinations, product
@@ -27,24 +28,28 @@ _UNITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
 
 def candidate_tiles(nest: LoopNest, machine: Machine, dataflow: str, precision: Precision, fixed: LayerMapping) -> Ints:
     """Tiles worth costing, int64[candidates, 8]: coarse shares of the layer, aligned to the array where it has an axis."""
-    d = nest.dims
-    pixel_unit, channel_unit, reduction_unit = machine.units(dataflow, precision)
-    pixels = _pixel_tiles(d, pixel_unit, machine.accumulator_pixels(dataflow))
-    groups = sorted({d.G, 1, *_halvings(d.G)})
-    rows = [
-        (n, k, c, p, q, r, s, g)
-        for (n, p, q), k, (c, r, s), g in product(
-            pixels, _shares(d.K, channel_unit), _reduction_tiles(d, reduction_unit), groups
-        )
-        if g == d.G or g == 1 or (n, p, q, k, c) == (d.N, d.P, d.Q, d.K, d.C)
-    ]
-    return with_fixed(np.array(rows, dtype=np.int64), nest.dims, fixed)
+    tiles = _coarse_tiles(nest.dims, machine.units(dataflow, precision), machine.accumulator_pixels(dataflow))
+    return with_fixed(tiles, nest.dims, fixed)
+
+
+@lru_cache(maxsize=64)
+def _coarse_tiles(d: Dims, units: tuple[int, int, int], most_pixels: int | None) -> Ints:
+    pixel_unit, channel_unit, reduction_unit = units
+    pixels, channels = np.array(_pixel_tiles(d, pixel_unit, most_pixels)), np.array(_shares(d.K, channel_unit))
+    reductions, groups = np.array(_reduction_tiles(d, reduction_unit)), np.array(sorted({d.G, 1, *_halvings(d.G)}))
+    places = np.indices((len(pixels), len(channels), len(reductions), len(groups))).reshape(4, -1)
+    (n, p, q), k = pixels[places[0]].T, channels[places[1]]
+    (c, r, s), g = reductions[places[2]].T, groups[places[3]]
+    tiles = np.stack([n, k, c, p, q, r, s, g], axis=1)
+    whole = (tiles[:, :5] == np.array(d)[:5]).all(axis=1)
+    return np.asarray(tiles[(g == d.G) | (g == 1) | whole])
 
 
 def with_fixed(tiles: Ints, dims: Dims, fixed: LayerMapping) -> Ints:
     """The distinct ``tiles`` with the sizes that a user fixed."""
     if not fixed.tile.given():
         return tiles
+    tiles = tiles.copy()
     for dim, size in fixed.tile.given().items():
         tiles[:, COLUMN[dim]] = min(size, getattr(dims, dim))
     return np.unique(tiles, axis=0)
@@ -98,37 +103,40 @@ def _reduction_tiles(d: Dims, unit: int) -> list[tuple[int, int, int]]:
 
 def neighbours(tiles: Iterable[Dims], nest: LoopNest, machine: Machine, dataflow: str, precision: Precision) -> Ints:
     """Tiles next to the given ones: one loop's share a little larger or smaller, or two loops' at once."""
-    steps = _axes(nest, machine, dataflow, precision)
-    rows = {other for tile in tiles for other in _next_to(tile, steps)}
-    return np.array(sorted(rows), dtype=np.int64).reshape(-1, 8)
+    axes = _axes(nest.dims, machine.units(dataflow, precision))
+    found = [_next_to(tile, axes) for tile in tiles]
+    return np.unique(np.concatenate(found), axis=0) if axes else np.zeros((0, 8), dtype=np.int64)
 
 
-def _axes(nest: LoopNest, machine: Machine, dataflow: str, precision: Precision) -> dict[int, tuple[int, ...]]:
+@lru_cache(maxsize=64)
+def _axes(d: Dims, units: tuple[int, int, int]) -> dict[int, tuple[int, ...]]:
     """The fine shares of every loop that has more than one turn."""
-    d = nest.dims
-    pixel, channel, reduction = machine.units(dataflow, precision)
+    pixel, channel, reduction = units
     window = max(1, reduction // (d.R * d.S))
-    units = Dims(1, channel, reduction, 1, pixel, 1, 1, 1)
-    axes = {i: _shares(size, unit, True) for i, (size, unit) in enumerate(zip(d, units, strict=True)) if size > 1}
+    loops = Dims(1, channel, reduction, 1, pixel, 1, 1, 1)
+    axes = {i: _shares(size, unit, True) for i, (size, unit) in enumerate(zip(d, loops, strict=True)) if size > 1}
     if d.C > 1 and window != reduction:
         axes[COLUMN["C"]] = tuple(sorted({*axes[COLUMN["C"]], *_shares(d.C, window, True)}))
     return axes
 
 
-def _next_to(tile: Dims, axes: dict[int, tuple[int, ...]]) -> Iterable[Dims]:
-    moves: dict[int, list[int]] = {}
-    for axis, shares in axes.items():
-        place = int(np.searchsorted(shares, tile[axis]))
-        on = place < len(shares) and shares[place] == tile[axis]
-        near = [place - 2, place - 1, place + on, place + on + 1]
-        moves[axis] = [shares[i] for i in near if 0 <= i < len(shares)]
-        moves[axis] += [size for size in (shares[0], shares[-1]) if size != tile[axis]]
-        yield from (_with(tile, axis, size) for size in moves[axis])
-    for one, two in combinations(moves, 2):
-        for a, b in product(moves[one][:4], moves[two][:4]):
-            if (a < tile[one]) != (b < tile[two]):
-                yield _with(_with(tile, one, a), two, b)
+def _next_to(tile: Dims, axes: dict[int, tuple[int, ...]]) -> Ints:
+    moves = {axis: _moves(tile[axis], shares) for axis, shares in axes.items()}
+    changes = [((axis, size),) for axis, sizes in moves.items() for size in sizes]
+    for (one, sizes), (two, others) in combinations(moves.items(), 2):
+        pairs = product(sizes[:4], others[:4])
+        changes += [((one, a), (two, b)) for a, b in pairs if (a < tile[one]) != (b < tile[two])]
+    found = np.tile(np.array(tile, dtype=np.int64), (len(changes), 1))
+    for row, change in enumerate(changes):
+        for axis, size in change:
+            found[row, axis] = size
+    return found
 
 
-def _with(tile: Dims, axis: int, size: int) -> Dims:
-    return Dims(*(size if i == axis else old for i, old in enumerate(tile)))
+@lru_cache(maxsize=4096)
+def _moves(size: int, shares: tuple[int, ...]) -> tuple[int, ...]:
+    """The shares next to ``size``, two on each side, and the ends."""
+    place = bisect_left(shares, size)
+    on = place < len(shares) and shares[place] == size
+    near = [shares[i] for i in (place - 2, place - 1, place + on, place + on + 1) if 0 <= i < len(shares)]
+    return (*near, *(end for end in (shares[0], shares[-1]) if end != size))
