@@ -117,10 +117,8 @@ class Trials:
         self._ports = np.array([_port(arch, level) for level in ports], dtype=np.int64).reshape(-1, kernels.PORT_FIELDS)
         self._dims = np.array(nest.dims, dtype=np.int64)
         block = unit.read_block(nest, precision)
-        self._axes = tuple(
-            np.array([axis.size, axis.stride, axis.dilation, axis.pad, *block[at::2]], dtype=np.int64)
-            for at, axis in enumerate((nest.rows, nest.columns))
-        )
+        self._image_rows = np.array([*nest.rows, *block[::2]], dtype=np.int64)
+        self._image_columns = np.array([*nest.columns, *block[1::2]], dtype=np.int64)
         self._options = unit.walk_options(dataflow)
         self._nests: dict[frozenset[str], Ints] = {}
         widths = Widths.of(precision)
@@ -136,8 +134,8 @@ class Trials:
         return int(
             kernels.cycles_of(
                 self._dims, np.array(mapping.tile, dtype=np.int64), _columns(mapping.order), self._nest(mapping.keep),
-                *self._axes, numbers, tables.weight_bits, tables.bits, self._ports, tables.there, tables.grids, tables.folds,
-                self._options,
+                self._image_rows, self._image_columns, numbers, tables.weight_bits, tables.bits, self._ports, tables.there,
+                tables.grids, tables.folds, self._options,
             )
         )  # fmt: skip
 

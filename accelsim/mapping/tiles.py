@@ -122,7 +122,7 @@ def _axes(d: Dims, units: tuple[int, int, int]) -> dict[int, tuple[int, ...]]:
 
 def _next_to(tile: Dims, axes: dict[int, tuple[int, ...]]) -> Ints:
     moves = {axis: _moves(tile[axis], shares) for axis, shares in axes.items()}
-    changes = [((axis, size),) for axis, sizes in moves.items() for size in sizes]
+    changes: list[tuple[tuple[int, int], ...]] = [((axis, size),) for axis, sizes in moves.items() for size in sizes]
     for (one, sizes), (two, others) in combinations(moves.items(), 2):
         pairs = product(sizes[:4], others[:4])
         changes += [((one, a), (two, b)) for a, b in pairs if (a < tile[one]) != (b < tile[two])]
