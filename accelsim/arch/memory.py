@@ -50,21 +50,21 @@ class FarEnd(_Level):
     """The first level: off chip, unbounded, it holds everything.
 
     ``requests``: loads ask for its port all in the schedule's order, or each tensor's in a queue of its own (a DMA a
-    buffer).
+    buffer); ``planned``: the order of all moves is fixed before any time is known.
     """
 
     what = "the far end (the first level, off chip, unbounded)"
 
     kind: Literal["dram"] | None = None
     latency: DurationField = Duration(cycles=0)
-    requests: Literal["in_order", "per_tensor"] = "in_order"
+    requests: Literal["in_order", "per_tensor", "planned"] = "in_order"
 
     @property
     def cells(self) -> Literal["dram"]:
         return "dram"
 
 
-_ABOUT: dict[str, Tensor] = {"preloaded": "weight", "padding": "input"}
+_ABOUT: dict[str, Tensor] = {"preloaded": "weight", "padding": "input", "window": "input"}
 """Keys that are about one tensor, and mean nothing at a level that does not hold it."""
 
 
@@ -73,7 +73,8 @@ class _OnChip(_Level):
 
     ``slots`` is how many tiles of a tensor it holds at once: 2 is double buffering, 1 none; a weight FIFO of four tiles
     has 4. ``padding``: zeros around an input are made where they are read (``generated``), or are ``stored`` in its level
-    and read from there. ``preloaded``: a network's weights are there before it starts, if all of them fit. ``streams``: a
+    and read from there. ``window``: of what a tile of inputs shares with the one before it, it is fetched again or kept.
+    ``preloaded``: a network's weights are there before it starts, if all of them fit. ``streams``: a
     layer is not cut into tiles that fit; what is larger than the level passes through it, fetched anew for every fold,
     and is never waited for.
     """
@@ -82,6 +83,7 @@ class _OnChip(_Level):
     holds: list[Tensor] = []
     slots: Side = 2
     padding: Literal["generated", "stored"] = "generated"
+    window: Literal["refetch", "keep"] = "refetch"
     preloaded: bool = False
     streams: bool = False
 

@@ -552,10 +552,11 @@ _NEVER_RUN = "which is drawn and never simulated"
 _IDLE = {
     "sparse": {
         "requests": "whose fetches come one after the other",
+        "window": "which runs layers without windows",
         "slots": "which has two places for what it fetches",
         "padding": "which runs layers without windows",
     },
-    "roof": dict.fromkeys(("latency", "requests", "slots", "padding", "preloaded"), _NEVER_RUN),
+    "roof": dict.fromkeys(("latency", "requests", "slots", "padding", "window", "preloaded"), _NEVER_RUN),
 }
 """Keys of memory that kinds of engine do not look at, and why."""
 
@@ -592,8 +593,8 @@ class Architecture(_Block):
     @model_validator(mode="after")
     def _several_stages_are_walked(self) -> Architecture:
         """Where a tensor has several levels on chip the engine must be one that can be fed through them."""
-        if len(self.stages) < 2:
-            return self
+        if not self.planned:
+            return self._keeps_no_window()
         why = ""
         if self.engine.kind not in ("systolic", "nfu"):
             why = f"an engine of kind {self.engine.kind} is fed through"
@@ -604,8 +605,18 @@ class Architecture(_Block):
         elif any("partial_sum" in level.holds for level in self.on_chip):
             why = "partial sums with a level of their own have"
         if why:
-            inner = self.stages[1][0]
-            raise ValueError(f"memory: {inner.name} lies behind {self.stages[0][-1].name}; {why} one level on chip a tensor")
+            several = len(self.stages) > 1
+            what = f"{self.stages[1][0].name} lies within {self.stages[0][-1].name}" if several else "requests are planned"
+            raise ValueError(f"memory: {what}, and {why} one level on chip a tensor and requests as they come")
+        if len(self.stages) > 1 and self.off_chip.requests == "per_tensor":
+            raise ValueError("memory.0.requests: means nothing where tensors have several levels on chip: all moves are planned")
+        return self
+
+    def _keeps_no_window(self) -> Architecture:
+        """Only planned moves know what the tile before has left."""
+        for place, level in enumerate(self.on_chip, 1):
+            if level.window == "keep":
+                raise ValueError(f"memory.{place}.window: needs requests: planned at {self.off_chip.name}")
         return self
 
     @model_validator(mode="after")
@@ -678,6 +689,11 @@ class Architecture(_Block):
             inside = not found or any(set(level.holds) & set(other.holds) for other in found[-1])
             found[-1:] = [*found[-1:], (level,)] if inside else [(*found[-1], level)]
         return tuple(found)
+
+    @property
+    def planned(self) -> bool:
+        """Whether the order of all moves is fixed before any time is known; always so over several stages."""
+        return self.off_chip.requests == "planned" or len(self.stages) > 1
 
     def path(self, tensor: Tensor) -> tuple[Buffer | Registers, ...]:
         """The levels on chip that ``tensor`` comes through, the outermost first; partial sums go with the outputs."""

@@ -216,7 +216,7 @@ class MappedEngine:
         unit = self.unit_of(layer, nest)
         dataflow = fixed.dataflow or unit.dataflow
         precision, widths = layer.precision, Widths.of(layer.precision)
-        if len(self.arch.stages) > 1:
+        if self.arch.planned:
             return self._staged_plan(layer, nest, placement, fixed, unit)
         chosen = fixed.whole(nest.dims, dataflow) or choose_mapping(
             layer.name, nest, self.arch, unit, precision, dataflow, placement, fixed,

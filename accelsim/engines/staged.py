@@ -60,11 +60,11 @@ def run_staged(
 
 
 def refuse_recording(arch: Architecture) -> None:
-    """Traces are of machines with one level on chip a tensor."""
+    """Traces are of machines whose requests come as they come."""
     raise InfeasibleError(
         f"a trace of {arch.name}",
-        demand=f"{len(arch.stages)} stages of memory on chip",
-        bound="one",
+        demand=f"planned moves over {len(arch.stages)} stages of memory",
+        bound="one level on chip a tensor, and requests as they come",
         levers=("leave --trace out",),
     )
 

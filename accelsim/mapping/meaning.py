@@ -118,6 +118,6 @@ def _stages_in_vain(path: KeyPath, fixed: LayerMapping, arch: Architecture, mapp
             yield mapping.fault((*path, "levels", name), f"is no level around others on chip: {known}")
         elif name != next(other for other in stage if other in fixed.levels):
             yield mapping.fault((*path, "levels", name), f"lies beside {stage[0]}, with which it shares its tile; say it once")
-    if around and fixed.keep:
-        why = f"{arch.name} has {len(around) + 1} stages on chip, where no tensor is kept"
+    if arch.planned and fixed.keep:
+        why = f"the moves of {arch.name} are planned, and no tensor is kept"
         yield mapping.fault((*path, "keep"), f"has no effect: {why}; drop it")

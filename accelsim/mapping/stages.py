@@ -78,7 +78,8 @@ def _chosen(
         words = words.model_copy(update={"keep": ()})
         machine = fed(view) if last else _Around(fed(view))
         chosen = words.whole(within.dims, dataflow) or choose_mapping(
-            layer, within, view, machine, precision, dataflow, there, words, partial(judge, view, within, there)
+            layer, within, view, machine, precision, dataflow, there, words,
+            partial(judge, view, within, there) if last else None,
         )
         require_fit(layer, within, chosen.tile, view, machine, precision, dataflow, there)
         found.append(Stage(chosen.tile, chosen.order))

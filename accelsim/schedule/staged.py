@@ -128,7 +128,7 @@ def _hops(
     outer: Level = arch.off_chip
     for level in arch.path(tensor):
         at = next(i for i, stage in enumerate(arch.stages) if level in stage)
-        tiles = tiles_of(tensor, nest, at, where)
+        tiles = tiles_of(tensor, nest, at, where, level.window)
         none = np.zeros(len(tiles.first), dtype=np.int64)
         far = isinstance(outer, FarEnd)
         if tensor == "output":

@@ -170,11 +170,11 @@ def works_of(inputs: Inputs) -> list[Work]:
             bound=f"{network.layers[-1].op.op} on {post.arch.name}",
             levers=("choose a convolution, a linear layer or a product", "an engine that follows a mapping"),
         )  # fmt: skip
-    if len(post.arch.stages) > 1:
+    if post.arch.planned:
         raise InfeasibleError(
-            f"tilings of layer {names[0]}", demand=f"{len(post.arch.stages)} stages of memory on {post.arch.name}",
-            bound="one: a tile and an order of every stage are too many to look at all",
-            levers=(f"--vary mapping.{names[0]}.tile.K=...", f"--vary mapping.{names[0]}.levels.LEVEL.tile.K=..."),
+            f"tilings of layer {names[0]}", demand=f"planned moves over {len(post.arch.stages)} stages of {post.arch.name}",
+            bound="requests as they come, over one: no bound is known for others",
+            levers=(f"--vary mapping.{names[0]}.tile.K=...", "an architecture with one level on chip a tensor"),
         )  # fmt: skip
     layer = post.engine.built(network.layer(names[0]))
     unit, placement = post.engine.unit_of(layer, nests[0]), post.plan.placements[layer.name]

@@ -33,6 +33,7 @@ MODELS_OF_ENGINES = {"SystolicSpec": "kind", "NfuSpec": "kind", "SparseSpec": "k
 Experiment = tuple[str, dict[str, Any], dict[str, Any]]
 OS, WS = {"arch.engine.dataflow": "os"}, {"arch.engine.dataflow": "ws"}
 CUT = {"mapping.conv.tile": {"K": 4, "C": 4, "P": 2}, "mapping.conv.order": "P K C"}
+SLID = {"mapping.conv.tile": {"P": 2}, "mapping.conv.order": "K C P"}
 SMALL = {"arch.memory.1.size": "2 KiB"}
 SLOW = {"arch.memory.0.bandwidth": "1 GB/s"}
 STAGED = {"arch.memory": [
@@ -102,6 +103,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "Buffer.holds": ("gemmini_16x16", {}, {"arch.memory.1.holds": ["weight"]}),
     "Buffer.slots": ("gemmini_16x16", SMALL | SLOW, {"arch.memory.1.slots": 1}),
     "Buffer.padding": ("gemmini_16x16", {}, {"arch.memory.1.padding": "stored"}),
+    "Buffer.window": ("gemmini_16x16", {"arch.memory.0.requests": "planned", **SLOW, **SLID}, {"arch.memory.1.window": "keep"}),
     "Buffer.preloaded": ("gemmini_16x16", SLOW, {"arch.memory.1.preloaded": True}),
     "Buffer.streams": ("scalesim", {"arch.memory.1.size": "1 KiB"}, {"arch.memory.1.streams": True}),
     "Buffer.kind": ("gemmini_16x16", {}, {"arch.memory.1.kind": "dram"}),
@@ -133,6 +135,9 @@ EXPERIMENTS: dict[str, Experiment] = {
         }, **SLOW}, {f"arch.memory.r.{key}": value})
        for key, value in {"bandwidth": "1 B/cycle", "size": "2 KiB", "holds": ["input", "output"], "padding": "stored",
                           "preloaded": True}.items()},
+    "Registers.window": ("gemmini_16x16", {"arch.memory": [
+        {"name": "dram", "bandwidth": "1 GB/s", "requests": "planned"},
+        {"name": "r", "kind": "register", "holds": ["weight", "input", "output"]}], **SLID}, {"arch.memory.r.window": "keep"}),
     **{f"SparseSpec.{key}": ("eie", {"arch.engine.pes": 4, **first}, {f"arch.engine.{key}": value}) for key, first, value in (
         ("pes", {}, 8), ("channels", {"workload.batch": 4}, 2), ("fifo_depth", {}, 2),
         ("queue", {"arch.engine.fifo_depth": 2}, "full"),
