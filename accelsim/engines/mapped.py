@@ -23,12 +23,12 @@ from accelsim.engines.transforms import evaluated
 from accelsim.engines.trial import TileWork, Trials
 from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Carry
-from accelsim.mapping.auto import choose_mapping
+from accelsim.mapping.auto import Judge, choose_mapping
 from accelsim.mapping.fit import fits, require_fit
 from accelsim.mapping.loopnest import Dims, LoopNest, VectorWork, lower
 from accelsim.mapping.machine import Ints, Machine, Placement, Widths, tile_array
 from accelsim.mapping.mapping import LayerMapping, Mapping, MappingFile
-from accelsim.mapping.stages import choose_stages
+from accelsim.mapping.stages import Stages, stages_fit
 from accelsim.memory.resources import AS_BUILT, Faster
 from accelsim.memory.transfers import Crossing
 from accelsim.schedule.build import Schedule, build_schedule
@@ -201,6 +201,8 @@ class MappedEngine:
         return self._chosen(layer, nest, placement)
 
     def _fits(self, layer: Layer, planned: PlannedNest, placement: Placement) -> bool:
+        if self.arch.planned:
+            return stages_fit(planned.nest, planned.mapping, self.arch, planned.unit.fed, layer.precision, placement)
         tile, chosen = tile_array(planned.mapping.tile), planned.mapping
         return bool(
             fits(planned.nest, tile, self.arch, planned.unit, layer.precision, chosen.dataflow, placement, chosen.keep)[0]
@@ -232,11 +234,10 @@ class MappedEngine:
         self, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping, unit: Unit
     ) -> PlannedNest:
         """The same over several stages of memory, each mapped as a machine of its own."""
-        precision, widths = layer.precision, Widths.of(layer.precision)
+        precision, widths, dataflow = layer.precision, Widths.of(layer.precision), fixed.dataflow or unit.dataflow
 
-        def cycles(view: Architecture, within: LoopNest, there: Placement, mapping: Mapping) -> int:
-            schedule = build_schedule(layer.name, within, mapping, widths, there)
-            return unit.fed(view).run(schedule, precision, there, Carry.start(view)).cycles
+        def judge_on(view: Architecture, within: LoopNest, there: Placement) -> Judge:
+            return Trials(within, view, unit.fed(view), precision, there, dataflow).cycles
 
         def planned(mapping: Mapping) -> PlannedNest:
             schedule = build_staged(layer.name, nest, mapping, widths, placement, self.arch)
@@ -245,9 +246,9 @@ class MappedEngine:
                 nest, placement, mapping, schedule, unit, (unit.run(schedule, precision, placement, carry), carry)
             )
 
-        choices = choose_stages(
-            layer.name, nest, self.arch, unit.fed, precision, fixed.dataflow or unit.dataflow, placement, fixed, cycles
-        )
+        choices = Stages(
+            layer.name, nest, self.arch, unit.fed, precision, dataflow, placement, fixed, judge_on
+        ).mappings()
         return min((planned(mapping) for mapping in choices), key=_cost)
 
     def unit_of(self, layer: Layer, nest: LoopNest) -> Unit:

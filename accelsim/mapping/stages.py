@@ -7,8 +7,7 @@ the loops that outer stages leave uncut, and the caller runs them all. That is n
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,16 +15,16 @@ import numpy.typing as npt
 from accelsim.arch.memory import FarEnd
 from accelsim.arch.spec import Architecture
 from accelsim.errors import InfeasibleError
-from accelsim.mapping.auto import choose_mapping
-from accelsim.mapping.fit import require_fit
+from accelsim.mapping.auto import Judge, choose_mapping
+from accelsim.mapping.fit import fits, require_fit
 from accelsim.mapping.loopnest import Dims, LoopNest
-from accelsim.mapping.machine import Ints, Machine, Placement, weight_elements
+from accelsim.mapping.machine import Ints, Machine, Placement, tile_array, weight_elements
 from accelsim.mapping.mapping import LayerMapping, Mapping, Stage, TileSizes
 from accelsim.workload.precision import Precision
 
 WHOLE = ("", "CRS", "CRSK", "CRSNPQ")
 """Loops that outer stages leave uncut, each tried: with the reduction whole no partial sum leaves them."""
-Judge = Callable[[Architecture, LoopNest, Placement, Mapping], int]
+JudgeOn = Callable[[Architecture, LoopNest, Placement], Judge]
 Fed = Callable[[Architecture], Machine]
 
 
@@ -41,49 +40,78 @@ def stage_view(arch: Architecture, at: int) -> Architecture:
     return arch.model_copy(update={"memory": (far, *levels)})
 
 
-def choose_stages(
-    layer: str, nest: LoopNest, arch: Architecture, fed: Fed, precision: Precision, dataflow: str, placement: Placement,
-    fixed: LayerMapping, judge: Judge,
-) -> list[Mapping]:  # fmt: skip
-    """Legal mappings of every stage that honour what the user fixed, all that are looked at; `InfeasibleError` where there
-    is none.
+@dataclass(frozen=True)
+class Stages:
+    """The choice of mappings of all stages for a nest.
 
-    ``fed`` gives the engine as a stage's machine; ``judge`` the true cycles of a stage's mapping on that machine.
+    ``fed`` gives the engine as a stage's machine; ``judge_on`` what gives the true cycles of a stage's mappings on that
+    machine; ``fixed`` what the user says of the layer.
     """
-    found: list[Mapping] = []
-    why: InfeasibleError | None = None
-    for whole in WHOLE:
-        try:
-            one = _chosen(layer, nest, arch, fed, precision, dataflow, placement, fixed, judge, whole)
-        except InfeasibleError as error:
-            why = why or error
-            continue
-        found += [one] if one not in found else []
-    if not found and why is not None:
-        raise why
-    return found
+
+    layer: str
+    nest: LoopNest
+    arch: Architecture
+    fed: Fed
+    precision: Precision
+    dataflow: str
+    placement: Placement
+    fixed: LayerMapping
+    judge_on: JudgeOn
+    _known: dict[tuple[int, Dims, LayerMapping], Stage] = field(default_factory=dict, repr=False)
+
+    def mappings(self) -> list[Mapping]:
+        """Legal mappings, all that are looked at; `InfeasibleError` where there is none."""
+        found: list[Mapping] = []
+        why: InfeasibleError | None = None
+        for whole in WHOLE:
+            try:
+                one = self._mapping(whole)
+            except InfeasibleError as error:
+                why = why or error
+                continue
+            found += [one] if one not in found else []
+        if not found and why is not None:
+            raise why
+        return found
+
+    def _mapping(self, whole: str) -> Mapping:
+        """The one whose outer stages leave the loops of ``whole`` uncut."""
+        found: list[Stage] = []
+        for at, levels in enumerate(self.arch.stages):
+            within = _within(self.nest, found)
+            words = self.fixed
+            if at < len(self.arch.stages) - 1:
+                words = _uncut(words.at(tuple(level.name for level in levels)), whole, within.dims)
+            found.append(self._stage(at, within, words.model_copy(update={"keep": ()})))
+        return Mapping(found[-1].tile, found[-1].order, self.dataflow, outer=tuple(found[:-1]))
+
+    def _stage(self, at: int, within: LoopNest, words: LayerMapping) -> Stage:
+        """The best tile and order of a stage, whose tiles cut ``within``."""
+        key = at, within.dims, words
+        if key not in self._known:
+            view, last = stage_view(self.arch, at), at == len(self.arch.stages) - 1
+            there = self.placement if at == 0 else Placement()
+            machine = self.fed(view) if last else _Around(self.fed(view))
+            judge = self.judge_on(view, within, there) if last else None
+            chosen = words.whole(within.dims, self.dataflow) or choose_mapping(
+                self.layer, within, view, machine, self.precision, self.dataflow, there, words, judge
+            )
+            require_fit(self.layer, within, chosen.tile, view, machine, self.precision, self.dataflow, there)
+            self._known[key] = Stage(chosen.tile, chosen.order)
+        return self._known[key]
 
 
-def _chosen(
-    layer: str, nest: LoopNest, arch: Architecture, fed: Fed, precision: Precision, dataflow: str, placement: Placement,
-    fixed: LayerMapping, judge: Judge, whole: str,
-) -> Mapping:  # fmt: skip
-    """The mapping whose outer stages leave the loops of ``whole`` uncut."""
-    found: list[Stage] = []
-    for at, levels in enumerate(arch.stages):
+def stages_fit(
+    nest: LoopNest, mapping: Mapping, arch: Architecture, fed: Fed, precision: Precision, placement: Placement
+) -> bool:
+    """Whether the tiles of all stages fit their levels beside what ``placement`` says is there."""
+    for at, stage in enumerate(mapping.stages):
         view, last = stage_view(arch, at), at == len(arch.stages) - 1
-        within = _within(nest, found)
-        there = placement if at == 0 else Placement()
-        words = fixed if last else _uncut(fixed.at(tuple(level.name for level in levels)), whole, within.dims)
-        words = words.model_copy(update={"keep": ()})
-        machine = fed(view) if last else _Around(fed(view))
-        chosen = words.whole(within.dims, dataflow) or choose_mapping(
-            layer, within, view, machine, precision, dataflow, there, words,
-            partial(judge, view, within, there) if last else None,
-        )
-        require_fit(layer, within, chosen.tile, view, machine, precision, dataflow, there)
-        found.append(Stage(chosen.tile, chosen.order))
-    return Mapping(found[-1].tile, found[-1].order, dataflow, outer=tuple(found[:-1]))
+        within = _within(nest, list(mapping.stages[:at]))
+        machine, there = fed(view) if last else _Around(fed(view)), placement if at == 0 else Placement()
+        if not fits(within, tile_array(stage.tile), view, machine, precision, mapping.dataflow, there)[0]:
+            return False
+    return True
 
 
 def _uncut(words: LayerMapping, whole: str, sizes: Dims) -> LayerMapping:

@@ -153,12 +153,12 @@ class _Spans(NamedTuple):
 
     def touched(self) -> Ints:
         """Input positions of the image under each."""
-        return _each_distinct(self[1:], self.axis.touched)
+        return each_distinct(self[1:], self.axis.touched)
 
     def shared(self) -> Ints:
         """Input positions under each but the first that are under the one before as well."""
         before, own = (row[:-1] for row in self[1:]), (row[1:] for row in self[1:])
-        return _each_distinct((*before, *own), lambda *at: len(self._places(*at[:4]) & self._places(*at[4:])))
+        return each_distinct((*before, *own), lambda *at: len(self._places(*at[:4]) & self._places(*at[4:])))
 
     def _places(self, output: int, outputs: int, tap: int, taps: int) -> set[int]:
         axis = self.axis
@@ -170,7 +170,7 @@ class _Spans(NamedTuple):
         return {place for place in all_of_them if 0 <= place < axis.size}
 
 
-def _each_distinct(columns: Sequence[Numbers], function: Callable[..., int]) -> Ints:
+def each_distinct(columns: Sequence[Numbers], function: Callable[..., int]) -> Ints:
     """``function`` of every row of ``columns``, called once for each distinct one."""
     keys = row_numbers(columns)
     first = first_of(keys)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from accelsim.mapping.loopnest import Axis, Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
 from accelsim.mapping.mapping import Mapping
 from accelsim.schedule.build import MOST_STEPS, NOTHING, Schedule
-from accelsim.schedule.hops import Places, Tiles, first_of, places, row_numbers, tiles_of
+from accelsim.schedule.hops import Places, Tiles, each_distinct, first_of, places, row_numbers, tiles_of
 
 COMING: tuple[Tensor, ...] = ("weight", "input", "output")
 
@@ -55,26 +56,27 @@ class StagedSchedule(Schedule):
             yield Dims(*at), Dims(*size)
 
     def _blocks_inside(self, block: tuple[int, int, int, int]) -> tuple[npt.NDArray[np.int32], Ints]:
+        rows = self._touched("P", "R", self.nest.rows, block[0], block[2])
+        columns = self._touched("Q", "S", self.nest.columns, block[1], block[3])
+        numbers = row_numbers([rows, columns])
+        first = first_of(numbers)
+        return numbers, rows[first] * columns[first]
+
+    def _touched(self, outputs: str, taps: str, axis: Axis, block: int, tap_block: int) -> Ints:
+        """Blocks that touch the image along an axis, for every step."""
         starts, sizes = self.where.starts, self.where.sizes
-        spans = [a[dim][-1] for dim in "PQRS" for a in (starts, sizes)]
-        numbers = row_numbers(spans)
-        inside = []
-        for step in first_of(numbers).tolist():
-            p, p_size, q, q_size, r, r_size, s, s_size = (int(row[step]) for row in spans)
-            rows = _touching(self.nest.rows, (p, p_size, block[0]), (r, r_size, block[2]))
-            columns = _touching(self.nest.columns, (q, q_size, block[1]), (s, s_size, block[3]))
-            inside.append(rows * columns)
-        return numbers, np.array(inside, dtype=np.int64)
+        spans = [starts[outputs][-1], sizes[outputs][-1], starts[taps][-1], sizes[taps][-1]]
+        return each_distinct(spans, lambda *span: _touching(axis, *span, block, tap_block))
 
 
-def _touching(axis: Axis, outputs: tuple[int, int, int], taps: tuple[int, int, int]) -> int:
-    """Blocks of outputs and taps, (first, count, block size) each, that touch the image along an axis."""
-    found = 0
-    for p in range(outputs[0], outputs[0] + outputs[1], outputs[2]):
-        for r in range(taps[0], taps[0] + taps[1], taps[2]):
-            height, depth = min(outputs[2], sum(outputs[:2]) - p), min(taps[2], sum(taps[:2]) - r)
-            found += axis.touched(p, height, r, depth) > 0
-    return found
+@lru_cache(maxsize=1 << 16)
+def _touching(axis: Axis, output: int, outputs: int, tap: int, taps: int, block: int, tap_block: int) -> int:
+    """Blocks of outputs and taps that touch the image along an axis."""
+    return sum(
+        axis.touched(p, min(block, output + outputs - p), r, min(tap_block, tap + taps - r)) > 0
+        for p in range(output, output + outputs, block)
+        for r in range(tap, tap + taps, tap_block)
+    )
 
 
 def build_staged(
