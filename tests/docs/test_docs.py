@@ -11,6 +11,8 @@ import pytest
 
 from accelsim.check import check_file
 from accelsim.cli import _parser
+from accelsim.engines.mapped import Unit
+from accelsim.mapping.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -47,6 +49,14 @@ def test_commands_parse(page: Path) -> None:
     for arguments in commands(page):
         if arguments != ["--version"]:
             assert _parser().parse_args(arguments).command == arguments[0]
+
+
+@pytest.mark.parametrize("seam", [Machine, Unit])
+def test_all_that_an_engine_must_offer_is_told(seam: type) -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    asked = [name for name in vars(seam) if not name.startswith("_")]
+    assert asked
+    assert [name for name in asked if f"`{name}`" not in text] == []
 
 
 def test_readme_shows_commands() -> None:
