@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from accelsim.frontends._onnx_model import Array, Constant, Node, NotModelledError, Scales
+from accelsim.frontends._onnx_model import FLOAT, Array, Constant, Node, NotModelledError, OnnxFile, Scales
 from accelsim.workload.ops import Op, Reshape, Shape, Slice, Transpose
 from accelsim.workload.precision import NumberFormat
 
@@ -225,3 +225,15 @@ class Call:
 
 
 Rule = Callable[[Call], Plan]
+
+
+def inferred(file: OnnxFile, node: Node, inputs: Sequence[Value | None]) -> list[tuple[int, Shape] | None]:
+    """ONNX's own types and shapes of a node's outputs."""
+    types: dict[str, tuple[int, Shape]] = {}
+    data = []
+    for name, value in zip(node.inputs, inputs, strict=True):
+        if isinstance(value, Tensor | Constant | Scalar):
+            types[name] = (FLOAT if node.is_quantized else value.elem, value.shape)
+        if isinstance(value, Constant) and value.value is not None and value.value.ndim <= 1:
+            data.append(replace(value, name=name))
+    return file.infer(node, types, data)

@@ -10,12 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from accelsim.frontends import _onnx_fused as fused
 from accelsim.frontends._onnx_branches import Piece, graph_attribute, rename
 from accelsim.frontends._onnx_call import Scalar, Sequenced, Tensor, Value
+from accelsim.frontends._onnx_forms import FORMS, MICROSOFT
 from accelsim.frontends._onnx_fourier import dft, stft
 from accelsim.frontends._onnx_model import Constant, Node, NotModelledError, OnnxFile
 from accelsim.frontends._onnx_steps import recurrent
+from accelsim.frontends._onnx_written import Form, Written
 
 MOST_STEPS = 1024  # of a loop that is written out
 MOST_NODES = 100_000  # that all of a model's expansions may make
@@ -36,10 +37,11 @@ class Expander:
     loops: dict[str, _LoopState] = field(default_factory=dict)
     batch: int = 1
     made: int = 0
+    notes: list[str] = field(default_factory=list)
 
     def expanded(self, proto: Any, node: Node, inputs: Sequence[Value | None]) -> Piece | None:
         """What to read in the place of ``proto``; None: itself."""
-        rule = EXPANDED.get(node.op) if node.domain in ("", "ai.onnx", "com.microsoft") else None
+        rule = expansion(node)
         if rule is None and not self.file.has_function(node):
             return None
         piece = Piece(self.file.onnx, proto)
@@ -49,6 +51,12 @@ class Expander:
         if self.made > MOST_NODES:
             raise NotModelledError(f"written out, the model has more than {MOST_NODES} nodes")
         return piece
+
+    def written(self, form: Form, piece: Piece, proto: Any, node: Node, inputs: Sequence[Value | None]) -> bool:
+        """Whether a form wrote the node out."""
+        used = [bool(name) and self.file.uses[name] > 0 for name in node.outputs]
+        task = Written(self.file, piece, proto, node, inputs, used, self.batch, self.notes)
+        return form(task) is not False
 
     # --- branches and loops ---
 
@@ -211,18 +219,6 @@ class Expander:
             name = piece.node(op, [name, bound], 1 if place + 1 < len(bounds) else [proto.output[0]])[0]
         return True
 
-    def left_constant(self, piece: Piece, proto: Any, _: Node, inputs: Sequence[Value | None]) -> bool:
-        """A constant matrix times a tensor: the tensor turned, times the matrix turned, and turned back."""
-        first, second = inputs[0], inputs[1]
-        if not isinstance(first, Constant) or not isinstance(second, Tensor) or len(first.shape) != 2 or len(second.shape) < 2:
-            return False
-        swapped = list(range(len(second.shape)))
-        swapped[-2:] = swapped[:-3:-1]
-        matrix = piece.one("Transpose", proto.input[0], perm=[1, 0])
-        turned = piece.one("Transpose", proto.input[1], perm=swapped)
-        piece.node("Transpose", [piece.one("MatMul", turned, matrix)], [proto.output[0]], perm=swapped)
-        return True
-
     def recurrent(self, piece: Piece, proto: Any, node: Node, inputs: Sequence[Value | None]) -> bool:
         used = [bool(name) and self.file.uses[name] > 0 for name in node.outputs]
         return recurrent(piece, proto, node, inputs, used, self.file.opset, self.batch)
@@ -232,41 +228,6 @@ class Expander:
 
     def dft(self, piece: Piece, proto: Any, node: Node, inputs: Sequence[Value | None]) -> bool:
         return dft(piece, proto, node, inputs, self.file.opset)
-
-    # --- fused operators ---
-
-    def conv_transpose(self, piece: Piece, proto: Any, node: Node, inputs: Sequence[Value | None]) -> bool:
-        fused.conv_transpose(piece, proto, node, inputs, self.file.opset)
-        return True
-
-    def matmul_of_bits(self, piece: Piece, proto: Any, node: Node, _: Sequence[Value | None]) -> bool:
-        fused.matmul_of_bits(self.file, piece, proto, node)
-        return True
-
-    def fused_matmul(self, piece: Piece, proto: Any, node: Node, inputs: Sequence[Value | None]) -> bool:
-        fused.fused_matmul(piece, proto, node, inputs)
-        return True
-
-    def fused_conv(self, piece: Piece, proto: Any, node: Node, _: Sequence[Value | None]) -> bool:
-        fused.fused_conv(piece, proto, node)
-        return True
-
-    def bias_gelu(self, piece: Piece, proto: Any, *_: Any) -> bool:
-        fused.gelu_of_sum(piece, proto, "none")
-        return True
-
-    def fast_gelu(self, piece: Piece, proto: Any, *_: Any) -> bool:
-        fused.gelu_of_sum(piece, proto, "tanh")
-        return True
-
-    def quick_gelu(self, piece: Piece, proto: Any, node: Node, _: Sequence[Value | None]) -> bool:
-        fused.quick_gelu(piece, proto, node)
-        return True
-
-    def skip_norm(self, piece: Piece, proto: Any, node: Node, _: Sequence[Value | None]) -> bool:
-        used = [bool(name) and self.file.uses[name] > 0 for name in node.outputs]
-        fused.skip_norm(piece, proto, node, "Simplified" in node.op, used)
-        return True
 
     # --- what is known ---
 
@@ -329,16 +290,23 @@ def sequence_of(node: Node, inputs: Sequence[Value | None], at: Callable[[Value]
 
 
 _Expansion = Callable[[Expander, Piece, Any, Node, Sequence[Value | None]], bool]
-EXPANDED: dict[str, _Expansion] = {
+_CONTROL: dict[str, _Expansion] = {
     "If": Expander.branch, "Loop": Expander.loop, "Scan": Expander.scan,
     "SequenceAt": Expander.at, "SequenceLength": Expander.length, "ConcatFromSequence": Expander.joined,
     "SplitToSequence": Expander.split,
     "LSTM": Expander.recurrent, "GRU": Expander.recurrent, "RNN": Expander.recurrent,
     "DynamicQuantizeLSTM": Expander.recurrent, "STFT": Expander.stft, "DFT": Expander.dft,
     "CastLike": Expander.cast_constant, "Clip": Expander.clip,
-    "MatMul": Expander.left_constant, "ConvTranspose": Expander.conv_transpose,
-    "MatMulNBits": Expander.matmul_of_bits, "FusedMatMul": Expander.fused_matmul, "FusedConv": Expander.fused_conv,
-    "BiasGelu": Expander.bias_gelu, "FastGelu": Expander.fast_gelu, "QuickGelu": Expander.quick_gelu,
-    "SkipLayerNormalization": Expander.skip_norm, "SkipSimplifiedLayerNormalization": Expander.skip_norm,
 }  # fmt: skip
 SEQUENCES = frozenset(["SequenceEmpty", "SequenceConstruct", "SequenceInsert", "SequenceErase"])
+
+
+def expansion(node: Node) -> _Expansion | None:
+    """What writes a node out, if anything does."""
+    own = node.domain == "com.microsoft"
+    if not own and node.domain not in ("", "ai.onnx"):
+        return None
+    form = (MICROSOFT.get(node.kind) if own else None) or FORMS.get(node.op)
+    if form is None:
+        return _CONTROL.get(node.op)
+    return lambda expander, piece, proto, node, inputs: expander.written(form, piece, proto, node, inputs)

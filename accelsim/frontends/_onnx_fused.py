@@ -2,100 +2,105 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import product
 from math import prod
-from typing import Any
 
 import numpy as np
 
 from accelsim.frontends._onnx_branches import Piece
-from accelsim.frontends._onnx_call import Tensor, Value
-from accelsim.frontends._onnx_model import Constant, Node, NotModelledError, OnnxFile
-from accelsim.units import ceil_div
+from accelsim.frontends._onnx_model import NotModelledError, OnnxFile
+from accelsim.frontends._onnx_written import Form, Written
 
 _NARROW = {2: 25, 4: 21, 8: 2}  # bits -> onnx.TensorProto.DataType
-Inputs = Sequence[Value | None]
-
-
-def _text(node: Node, key: str, default: str) -> str:
-    return str(node.attributes.get(key) or default)
-
-
-def _real(node: Node, key: str, default: float) -> float:
-    return float(node.attributes.get(key, default))
-
-
-def _optional(proto: Any, index: int) -> str:
-    return str(proto.input[index]) if len(proto.input) > index else ""
-
-
-def _shape(value: Value | None) -> tuple[int, ...]:
-    if not isinstance(value, Tensor | Constant):
-        raise NotModelledError("its input has no shape that is known")
-    return value.shape
 
 
 # --- activations and normalizations ---
 
 
-def gelu_of_sum(piece: Piece, proto: Any, approximate: str) -> None:
+def gelu_of_sum(approximate: str) -> Form:
     """BiasGelu and FastGelu: a Gelu, of a sum where there is a bias."""
-    bias = _optional(proto, 1)
-    total = piece.one("Add", proto.input[0], bias) if bias else proto.input[0]
-    piece.node("Gelu", [total], [proto.output[0]], approximate=approximate)
+
+    def write(w: Written) -> None:
+        w.piece.node("Gelu", [w.total(w.name(0), w.name(1))], [w.proto.output[0]], approximate=approximate)
+
+    return write
 
 
-def quick_gelu(piece: Piece, proto: Any, node: Node) -> None:
-    piece.node("Swish", [proto.input[0]], [proto.output[0]], alpha=_real(node, "alpha", 1.702))
+def split_gelu(w: Written) -> None:
+    """BiasSplitGelu: one half of a sum times the Gelu of the other."""
+    size = w.shape()[-1] // 2
+    left, right = w.split(w.one("Add", w.name(0), w.name(1)), [size, size], len(w.shape()) - 1)
+    w.give(w.one("Mul", left, w.one("Gelu", right)))
 
 
-def skip_norm(piece: Piece, proto: Any, node: Node, simplified: bool, used: Sequence[bool]) -> None:
+def quick_gelu(w: Written) -> None:
+    w.piece.node("Swish", [w.name(0)], [w.proto.output[0]], alpha=w.real("alpha", 1.702))
+
+
+def sum_of_three(w: Written) -> None:
+    """BiasAdd."""
+    w.give(w.total(w.name(0), w.name(1), w.name(2)))
+
+
+def bias_softmax(w: Written) -> None:
+    """A softmax of a sum, which is broadcast from the right, or from the left up to its axis."""
+    axis, shape, added = w.integer("axis", 1), w.shape(0), w.shape(1)
+    if axis % len(shape) != len(shape) - 1:
+        raise NotModelledError(f"its axis is {axis} of {len(shape)}; the last is modelled")
+    name = w.name(1)
+    if w.integer("is_inner_broadcast", 1) and len(added) < len(shape):
+        name = w.reshape(name, *added[:-1], *(1,) * (len(shape) - len(added)), added[-1])
+    w.give(w.one("Softmax", w.one("Add", w.name(0), name), axis=-1))
+
+
+def skip_norm(w: Written) -> None:
     """A normalization of the sum of two tensors, and a bias; the sum is the fourth output."""
+    piece, proto, used, simplified = w.piece, w.proto, w.used, "Simplified" in w.node.op
     if any(used[1:3]):
         raise NotModelledError("its second or third output (the mean or the deviation) is used")
-    bias = _optional(proto, 3 if simplified else 4)
+    bias = w.name(3 if simplified else 4)
     wanted = [proto.output[3]] if len(used) > 3 and used[3] else 1
     total = piece.node("Add", [proto.input[0], proto.input[1]], 1 if bias else wanted)[0]
     total = piece.node("Add", [total, bias], wanted)[0] if bias else total
-    shift = [] if simplified or not _optional(proto, 3) else [proto.input[3]]
+    shift = [] if simplified or not w.has(3) else [proto.input[3]]
     kind = "RMSNormalization" if simplified else "LayerNormalization"
-    epsilon = _real(node, "epsilon", 1e-5 if simplified else 1e-12)
+    epsilon = w.real("epsilon", 1e-5 if simplified else 1e-12)
     piece.node(kind, [total, proto.input[2], *shift], [proto.output[0]], epsilon=epsilon)
 
 
 # --- products ---
 
 
-def fused_matmul(piece: Piece, proto: Any, node: Node, inputs: Inputs) -> None:
+def fused_matmul(w: Written) -> None:
     """A product of matrices that may be transposed, times alpha."""
-    if node.integer("transBatchA", 0) or node.integer("transBatchB", 0):
-        raise NotModelledError("it moves its batch axes (transBatchA, transBatchB)")
-    names = [
-        _turned(piece, name, value) if node.integer(key, 0) else name
-        for name, value, key in zip(proto.input, inputs, ("transA", "transB"), strict=False)
-    ]
-    alpha = _real(node, "alpha", 1.0)
-    made = piece.node("MatMul", names, [proto.output[0]] if alpha == 1 else 1)[0]
-    if alpha != 1:
-        piece.node("Mul", [made, piece.constant(np.float32(alpha))], [proto.output[0]])
+    names = [_turned(w, place) if w.integer(key, 0) else w.name(place) for place, key in enumerate(("transA", "transB"))]
+    w.give(w.scaled(w.one("MatMul", *names), w.real("alpha", 1.0)))
 
 
-def _turned(piece: Piece, name: str, value: Value | None) -> str:
-    perm = list(range(len(_shape(value))))
-    perm[-2:] = perm[:-3:-1]
-    return str(piece.one("Transpose", name, perm=perm))
+def _turned(w: Written, place: int) -> str:
+    rank = len(w.shape(place))
+    return w.transpose(w.name(place), *range(rank - 2), rank - 1, rank - 2)
 
 
-def fused_conv(piece: Piece, proto: Any, node: Node) -> None:
+def fused_gemm(w: Written) -> None:
+    """A Gemm and an activation."""
+    kind, keys = w.text("activation"), ("alpha", "beta", "gamma")
+    if kind not in ("Relu", "LeakyRelu", "Sigmoid", "Tanh", "HardSigmoid"):
+        raise NotModelledError(f"its activation is {kind!r:.40}")
+    given = {key: value for key, value in w.node.attributes.items() if not key.startswith("activation")}
+    numbers = {key: w.real(f"activation_{key}", 0.0) for key in keys if f"activation_{key}" in w.node.attributes}
+    w.give(w.one(kind, w.one("Gemm", *(name for name in w.proto.input if name), **given), **numbers))
+
+
+def fused_conv(w: Written) -> None:
     """A convolution, a tensor added to it where there is one, and an activation."""
-    name, kind = proto.input[0], _text(node, "activation", "")
+    piece, proto, node = w.piece, w.proto, w.node
+    name, kind = proto.input[0], w.text("activation")
     numbers = node.attributes.get("activation_params") or []
     keys = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Clip": (), "Relu": (), "Sigmoid": (), "Tanh": ()}
     if kind and kind not in keys:
         raise NotModelledError(f"its activation is {kind!r:.40}")
     given = {k: v for k, v in node.attributes.items() if not k.startswith("activation")}
-    added = _optional(proto, 3)
+    added = w.name(3)
     last = [proto.output[0]]
     name = piece.node("Conv", [n for n in proto.input[:3] if n], 1 if added or kind else last, **given)[0]
     if added:
@@ -105,26 +110,53 @@ def fused_conv(piece: Piece, proto: Any, node: Node) -> None:
         piece.node(kind, [name, *bounds], last, **dict(zip(keys[kind], numbers, strict=False)))
 
 
-def matmul_of_bits(file: OnnxFile, piece: Piece, proto: Any, node: Node) -> None:
+def quantized_as_it_runs(w: Written) -> None:
+    """DynamicQuantizeMatMul: an input that is quantized by its own range, weights of integers."""
+    number, scale, zero = w.piece.node("DynamicQuantizeLinear", [w.name(0)], 3)
+    x = w.one("DequantizeLinear", number, scale, zero)
+    w.give(w.total(w.one("MatMul", x, _real_weights(w, 1, 2, 3)), w.name(4)))
+
+
+def integers_to_float(w: Written) -> None:
+    """MatMulIntegerToFloat: a product of integers that have scales."""
+    x = w.one("DequantizeLinear", *(w.name(place) for place in (0, 2, 4) if w.has(place)))
+    w.give(w.total(w.one("MatMul", x, _real_weights(w, 1, 3, 5)), w.name(6)))
+
+
+def _real_weights(w: Written, *places: int) -> str:
+    """Weights with a scale, or one a column."""
+    scale = w.shape(places[1])
+    names = [w.name(place) for place in places if w.has(place)]
+    if scale == (1,):
+        names[1:] = [w.one("Reshape", name, w.piece.constant(np.zeros(0, np.int64))) for name in names[1:]]
+    return w.one("DequantizeLinear", *names, axis=1)
+
+
+def choice_of_integers(w: Written) -> None:
+    """QLinearWhere: a choice of two tensors with scales, and what it makes quantized."""
+    one, other = (w.one("DequantizeLinear", *(w.name(place + i) for i in range(3))) for place in (1, 4))
+    w.give(w.one("QuantizeLinear", w.one("Where", w.name(0), one, other), w.name(7), w.name(8)))
+
+
+def matmul_of_bits(w: Written) -> None:
     """MatMulNBits: weights of 2, 4 or 8 bits, out x blocks of in, each block with a scale and a zero point."""
+    file, piece, proto, node = w.file, w.piece, w.proto, w.node
     bits, out, features = (node.integer(key, default) for key, default in (("bits", 4), ("N", 0), ("K", 0)))
     block, packed = node.integer("block_size", 0), file.tensors.get(proto.input[1])
     if bits not in _NARROW or packed is None or block < 1 or features % block or out < 1:
         raise NotModelledError(f"its weights have {bits} bits, {features} inputs in blocks of {block}, or are computed")
     if prod(packed.dims) * 8 != out * features * bits:
         raise NotModelledError(f"its weights have the shape {list(packed.dims)}")
-    if node.integer("weight_prepacked", 0):
-        raise NotModelledError("its weights are packed for one processor (weight_prepacked)")
-    if _optional(proto, 4):
+    if w.has(4):
         raise NotModelledError("its rows are reordered (g_idx)")
     weights = type(packed).FromString(packed.SerializeToString())
     weights.name, weights.data_type = f"{piece.prefix}weights", _NARROW[bits]
     weights.dims[:] = [out, features]
     piece.tensors.append(weights)
     scales = piece.one("Reshape", proto.input[2], piece.integers(out, features // block))
-    zero = _zero_points(file, piece, _optional(proto, 3), bits, (out, features // block))
+    zero = _zero_points(file, piece, w.name(3), bits, (out, features // block))
     wide = piece.one("DequantizeLinear", weights.name, scales, zero, axis=1, block_size=block)
-    turned, bias = piece.one("Transpose", wide, perm=[1, 0]), _optional(proto, 5)
+    turned, bias = piece.one("Transpose", wide, perm=[1, 0]), w.name(5)
     made = piece.node("MatMul", [proto.input[0], turned], 1 if bias else [proto.output[0]])[0]
     if bias:
         piece.node("Add", [made, bias], [proto.output[0]])
@@ -143,93 +175,3 @@ def _zero_points(file: OnnxFile, piece: Piece, name: str, bits: int, shape: tupl
     made = f"{piece.prefix}zero_points"
     piece.tensors.append(piece.onnx.helper.make_tensor(made, _NARROW[bits], shape, points.ravel().tolist()))
     return made
-
-
-# --- transposed convolutions ---
-
-
-def conv_transpose(piece: Piece, proto: Any, node: Node, inputs: Inputs, opset: int) -> None:
-    """One product an input position, whose taps are added where they overlap; zeros between inputs are never made.
-
-    So its MACs are C x K/groups x taps x positions of the input. Taps that are a stride apart make one image each.
-    """
-    shape, filters = _shape(inputs[0]), _shape(inputs[1])
-    axes, groups = len(shape) - 2, node.integer("group", 1)
-    if axes not in (1, 2) or len(filters) != axes + 2:
-        raise NotModelledError(f"its window has {axes} axes over an input of shape {list(shape)}; one and two are modelled")
-    if any(d != 1 for d in node.attributes.get("dilations") or []):
-        raise NotModelledError(f"its window is dilated by {node.attributes['dilations']}")
-    if opset < 11:
-        raise NotModelledError(f"the model has opset {opset}; it is written out from 11 on")
-    batch, size, taps = shape[0], list(shape[2:]), list(filters[2:])
-    strides = list(node.attributes.get("strides") or [1] * axes)
-    before, out = _extent(node, size, taps, strides)
-    channels = filters[1] * groups
-    weight = piece.one("Reshape", proto.input[1], piece.integers(groups, filters[0] // groups, filters[1] * prod(taps)))
-    weight = piece.one("Transpose", weight, perm=[0, 2, 1])
-    weight = piece.one("Reshape", weight, piece.integers(channels * prod(taps), filters[0] // groups, *[1] * axes))
-    made = piece.one("Conv", proto.input[0], weight, group=groups)
-    made = piece.one("Reshape", made, piece.integers(batch, channels, *taps, *size))
-    parts = [ceil_div(tap, stride) for tap, stride in zip(taps, strides, strict=True)]
-    short = [n * s - tap for n, s, tap in zip(parts, strides, taps, strict=True)]
-    if any(short):
-        made = piece.one("Pad", made, piece.integers(*[0] * (4 + 2 * axes), *short, *[0] * axes))
-    total, whole = _overlapped(piece, made, (batch, channels), size, strides, parts)
-    total = _cropped(piece, total, whole, before, out)
-    if bias := _optional(proto, 2):
-        total = piece.one("Add", total, piece.one("Reshape", bias, piece.integers(channels, *[1] * axes)))
-    piece.give([total], proto.output)
-
-
-def _extent(node: Node, size: list[int], taps: list[int], strides: list[int]) -> tuple[list[int], list[int]]:
-    """Where the output begins in all that the taps reach, and its size, an axis each."""
-    axes, mode = len(size), _text(node, "auto_pad", "NOTSET")
-    pads = list(node.attributes.get("pads") or [0] * (2 * axes))
-    more = list(node.attributes.get("output_padding") or [0] * axes)
-    full = [s * (n - 1) + tap + m for s, n, tap, m in zip(strides, size, taps, more, strict=True)]
-    out = node.attributes.get("output_shape")
-    if mode in ("SAME_UPPER", "SAME_LOWER"):
-        out = out or [n * s for n, s in zip(size, strides, strict=True)]
-    elif mode == "VALID":
-        pads = [0] * (2 * axes)
-    if not out:
-        return pads[:axes], [f - a - b for f, a, b in zip(full, pads[:axes], pads[axes:], strict=True)]
-    lost = [f - o for f, o in zip(full, out[-axes:], strict=True)]
-    if min(lost) < 0:
-        raise NotModelledError(f"its output_shape is {list(out)}, larger than what its taps reach, {full}")
-    return [n // 2 if mode == "SAME_UPPER" else n - n // 2 for n in lost], list(out[-axes:])
-
-
-def _overlapped(
-    piece: Piece, made: str, outer: tuple[int, int], size: list[int], strides: list[int], parts: list[int]
-) -> tuple[str, list[int]]:
-    """The sum of the images that taps a stride apart make, each shifted by a stride more; and its size."""
-    axes, whole = len(size), [s * (n + p - 1) for s, n, p in zip(strides, size, parts, strict=True)]
-    pairs = [n for pair in zip(parts, strides, strict=True) for n in pair]
-    made = piece.one("Reshape", made, piece.integers(*outer, *pairs, *size))
-    perm = [0, 1, *(place for axis in range(axes) for place in (2 + axes + axis, 2 + axis))]
-    images = []
-    for place in product(*(range(n) for n in parts)):
-        one = made
-        for axis, index in enumerate(place):
-            one = piece.one("Gather", one, piece.constant(np.int64(index)), axis=2 + axis)
-        one = piece.one("Transpose", one, perm=perm)
-        one = piece.one("Reshape", one, piece.integers(*outer, *(n * s for n, s in zip(size, strides, strict=True))))
-        begin = [s * i for s, i in zip(strides, place, strict=True)]
-        end = [s * (n - 1 - i) for s, n, i in zip(strides, parts, place, strict=True)]
-        images.append(piece.one("Pad", one, piece.integers(0, 0, *begin, 0, 0, *end)) if any(begin + end) else one)
-    total = images[0]
-    for image in images[1:]:
-        total = piece.one("Add", total, image)
-    return total, whole
-
-
-def _cropped(piece: Piece, total: str, whole: list[int], before: list[int], out: list[int]) -> str:
-    ends = [b + o for b, o in zip(before, out, strict=True)]
-    beyond = [max(0, end - n) for end, n in zip(ends, whole, strict=True)]
-    if any(beyond):
-        total = piece.one("Pad", total, piece.integers(*[0] * (len(out) + 4), *beyond))
-    if any(before) or any(end < n for end, n in zip(ends, whole, strict=True)):
-        axes = piece.integers(*range(2, 2 + len(out)))
-        total = piece.one("Slice", total, piece.integers(*before), piece.integers(*ends), axes)
-    return total

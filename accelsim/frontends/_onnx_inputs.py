@@ -46,7 +46,7 @@ def graph_inputs(file: OnnxFile, known: Collection[str]) -> GraphInputs:
     weights = [_weights(file, entry, faults) for entry in trained]
     found.sort(key=lambda entry: not entry[1])  # the batch is not in a scalar
     batch = 1 if not found or not found[0][1] or _has_no_batch(file, {entry.name for entry in used}) else found[0][1][found[0][2]]
-    if any(shape and batch not in shape and shape[0] % batch for _, shape, _ in found):
+    if not file.has_batch or any(shape and batch not in shape and shape[0] % batch for _, shape, _ in found):
         batch = 1  # an input has no such axis, so what stands first in another is none either
     known_weights = [w for w in weights if w is not None]
     read = {entry.name for entry, _, _ in found} | {weight.name for weight in known_weights}

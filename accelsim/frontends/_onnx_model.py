@@ -55,6 +55,8 @@ FOLDABLE = frozenset({
 
 # Old versions' inference counts a last window that starts outside of the image, which no runtime has.
 _INFERRED_BY_NEWEST = frozenset({"MaxPool", "AveragePool"})
+# The opset whose operator the runtime's quantized form is like, where later ones have their axes as an input.
+_AXES_IN_ATTRIBUTES = {"ReduceMean": 13}
 # Where ONNX's reference implementation begins later than the operator, whose meaning has not changed since.
 _REFERENCE_FROM = {"QuantizeLinear": 19, "DequantizeLinear": 19}
 
@@ -190,9 +192,11 @@ class OnnxFile:
     """A parsed ONNX model: live nodes in order, constants, and who reads what."""
 
     def __init__(
-        self, path: Path, data: bytes, dims: Dims | None = None, weights: Mapping[str, Array] | None = None
+        self, path: Path, data: bytes, dims: Dims | None = None, weights: Mapping[str, Array] | None = None,
+        has_batch: bool = True,
     ) -> None:
-        self.source = str(path)
+        self.source, self.has_batch = str(path), has_batch
+        self.inserted_zeros = "skipped"
         self.folder = path.parent
         self.onnx = import_onnx(self.source)
         self.model = self._parse(data)
@@ -450,7 +454,7 @@ class OnnxFile:
     def _schema(self, op: str, newest_only: bool = False) -> Any:
         """The operator's schema in the model's opset, or its newest; QLinear operators stand for no old one."""
         defs = self.onnx.defs
-        newest = int(defs.onnx_opset_version())
+        newest = _AXES_IN_ATTRIBUTES.get(op, int(defs.onnx_opset_version())) if newest_only else int(defs.onnx_opset_version())
         for version in (newest,) if newest_only else (self.opset, newest):
             try:
                 return defs.get_schema(op, version, "")

@@ -15,8 +15,8 @@ from accelsim.frontends._names import NameTable
 from accelsim.frontends._onnx_absorb import absorbed
 from accelsim.frontends._onnx_arrays import ArrayNames
 from accelsim.frontends._onnx_branches import captures, subgraphs
-from accelsim.frontends._onnx_call import Call, Layout, Plan, Scalar, Sequenced, Tensor, Unknown, Value
-from accelsim.frontends._onnx_expand import EXPANDED, SEQUENCES, Expander, sequence_of
+from accelsim.frontends._onnx_call import Call, Layout, Plan, Scalar, Sequenced, Tensor, Unknown, Value, inferred
+from accelsim.frontends._onnx_expand import SEQUENCES, Expander, expansion, sequence_of
 from accelsim.frontends._onnx_inputs import graph_inputs
 from accelsim.frontends._onnx_layers import FP32, INT32, agree, arrays_of, broadcast_by_axis, precision_of, signed
 from accelsim.frontends._onnx_model import (
@@ -177,9 +177,10 @@ class Reader:
     def _expanded(self, proto: Any, node: Node, inputs: tuple[Value | None, ...]) -> bool:
         """Whether other nodes stand for this one: they are what is read next."""
         self.file.check_inputs(node)
+        self._check_attributes(node)
         control = node.op in ("If", "Loop", "Scan") or any(isinstance(value, Sequenced) for value in inputs)
         constant = bool(inputs) and all(isinstance(value, Constant | None) for value in inputs)
-        read_as_it_is = (node.op in RULES or node.op in ALIASES) and node.op not in EXPANDED
+        read_as_it_is = (node.op in RULES or node.op in ALIASES) and expansion(node) is None
         if read_as_it_is or (constant and not control and node.op != "SplitToSequence"):
             return False
         piece = self.expander.expanded(proto, node, inputs)
@@ -209,7 +210,7 @@ class Reader:
 
     def _is_known(self, node: Node) -> bool:
         plain = node.domain in ("", "ai.onnx") or node.is_quantized
-        others = node.op in EXPANDED or node.op in SEQUENCES or self.file.has_function(node)
+        others = expansion(node) is not None or node.op in SEQUENCES or self.file.has_function(node)
         return others or (plain and (node.op in RULES or node.op in ALIASES)) or (
             node.domain == "com.microsoft" and node.op == "Gelu"
         )
@@ -234,17 +235,19 @@ class Reader:
         else:
             self._modelled(node, inputs)
 
-    def _modelled(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
-        """A node of the table that computes while the network runs."""
+    def _check_attributes(self, node: Node) -> None:
         self.ignored |= {f"{node.kind}.{key}" for key in unknown_attributes(node)}
         words = list(refused(node))
         if words:
             raise NotModelledError("; ".join(words))
+
+    def _modelled(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
+        """A node of the table that computes while the network runs."""
         inputs = broadcast_by_axis(node, inputs, self.file.opset)
         if node.op in ALIASES:
             self._alias(node, inputs)
         elif not any(isinstance(value, Tensor) for value in inputs):
-            types = self._inferred(node, inputs)
+            types = inferred(self.file, node, inputs)
             found = {name: kind for name, kind in zip(node.outputs, types, strict=True) if name}
             self.values.update({name: Scalar(kind[0] if kind else FLOAT) for name, kind in found.items()})
         elif not self._absorb(node, inputs):
@@ -286,7 +289,7 @@ class Reader:
             return
         if not node.is_quantized and (node.domain not in ("", "ai.onnx") or not self.file.knows(node.op)):
             raise _UnknownOperatorError
-        shapes = self._inferred(node, inputs)
+        shapes = inferred(self.file, node, inputs)
         small = all(shape is None or prod(shape[1]) <= SMALL for shape in shapes)
         known = all(constant.value is not None for constant in constants)
         if small and node.op in FOLDABLE and not node.is_quantized and known:
@@ -396,17 +399,6 @@ class Reader:
 
     # --- layers ---
 
-    def _inferred(self, node: Node, inputs: tuple[Value | None, ...]) -> list[tuple[int, Shape] | None]:
-        """ONNX's own shapes of the outputs."""
-        types: dict[str, tuple[int, Shape]] = {}
-        data = []
-        for name, value in zip(node.inputs, inputs, strict=True):
-            if isinstance(value, Tensor | Constant | Scalar):
-                types[name] = (FLOAT if node.is_quantized else value.elem, value.shape)
-            if isinstance(value, Constant) and value.value is not None and value.value.ndim <= 1:
-                data.append(replace(value, name=name))
-        return self.file.infer(node, types, data)
-
     def _layers(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
         """Append the node's layers and bind its outputs; what no rule takes with its batch where it is, with it elsewhere."""
         before, values = (len(self.sketches), len(self.inputs), len(self.joined)), dict(self.values)
@@ -461,7 +453,7 @@ class Reader:
     def _layers_of(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
         if node.op in ("Concat", "Where"):
             inputs = self._with_joined_constants(node, inputs)
-        types = self._inferred(node, inputs)
+        types = inferred(self.file, node, inputs)
         used = tuple(bool(name) and self.file.uses[name] > 0 for name in node.outputs)
         shapes = tuple(found[1] if found else None for found in types)
         call = Call(node, inputs, shapes, used, self.file.opset, self.batch, self.scales.zero_of(inputs[0]))
@@ -533,27 +525,34 @@ class Reader:
 
     def _with_joined_constants(self, node: Node, inputs: tuple[Value | None, ...]) -> tuple[Value | None, ...]:
         """A constant among what is joined (a class token) enters as an input of the graph that has its values."""
-        layout = next(value.layout for value in inputs if isinstance(value, Tensor))
+        widest = max((value for value in inputs if isinstance(value, Tensor)), key=lambda tensor: len(tensor.shape))
+        rank = 0 if node.op == "Concat" else len(widest.shape)  # what is broadcast is so over the batch too
         named = zip(node.inputs, inputs, strict=True)
-        return tuple(self._joined(n, v, layout) if isinstance(v, Constant) else v for n, v in named)
+        return tuple(self._joined(n, v, widest.layout, rank) if isinstance(v, Constant) else v for n, v in named)
 
-    def _joined(self, onnx_name: str, value: Constant, layout: Layout) -> Tensor:
+    def _joined(self, onnx_name: str, value: Constant, layout: Layout, rank: int) -> Tensor:
         if not layout.fits(value.shape, self.batch) and self.batch == 1:
             layout = Layout(0, merged=True)
-        if not layout.fits(value.shape, self.batch):
+        held = value.reshaped((*(1,) * (rank - len(value.shape)), *value.shape))
+        shape = held.shape
+        if len(shape) == rank and not layout.merged and shape[layout.batch_axis] == 1:
+            shape = (*shape[: layout.batch_axis], self.batch, *shape[layout.batch_axis + 1 :])
+        else:
+            held, shape = value, value.shape
+        if not layout.fits(shape, self.batch):
             raise NotModelledError(f'it joins the constant "{value.name}" of shape {list(value.shape)} across the batch')
         entry, name = self.names.unique(f"{onnx_name}_input", "input"), self.names.unique(onnx_name, "constant")
-        shape = layout.network_shape(value.shape, self.batch)
+        inner = layout.network_shape(shape, self.batch)
         number = value.number or number_format(value.elem)
-        self.inputs[entry] = shape[1:]
+        self.inputs[entry] = inner[1:]
         self.joined.append(name)
         precision = Precision(weight=signed(number), input=number, output=number)
-        self._append(LayerSketch(name, Reshape(op="reshape", to=shape[1:]), (entry,), precision))
+        self._append(LayerSketch(name, Reshape(op="reshape", to=inner[1:]), (entry,), precision))
         scales = (value.scales,) if value.scales is not None else ()
         self.names_of_arrays[name] = ArrayNames(
-            held=value.reshaped(shape) if layout.merged else value, batch_axis=layout.batch_axis, inputs=scales
+            held=held.reshaped(inner) if layout.merged else held, batch_axis=layout.batch_axis, inputs=scales
         )
-        return Tensor(name, onnx_name, value.shape, layout, value.elem, number, value.scales)
+        return Tensor(name, onnx_name, shape, layout, value.elem, number, value.scales)
 
     def _absorb(self, node: Node, inputs: tuple[Value | None, ...]) -> bool:
         """Add per-channel constants to the layer before: a bias, or a normalization's scale and shift."""
@@ -593,11 +592,12 @@ class Reader:
             f"{self.absorbed} products and sums are part of the batch normalizations before them": self.absorbed,
             f"{self.dynamic} tensors are quantized dynamically; finding their range is not counted": self.dynamic,
             f"constants joined to tensors enter as inputs: {', '.join(self.joined)}": self.joined,
+            "it combines what stands along the first axis of its inputs: that is taken for no batch": not self.file.has_batch,
             f"weights that come in as inputs of the graph: {', '.join(self.trained)}": self.trained,
             f"attributes that ONNX does not know are not looked at: {', '.join(sorted(self.ignored))}": self.ignored,
             f"{rough} layers scale their output by no whole number; requantize is the rule by size there": rough,
         }
-        return [note for note, there in notes.items() if there]
+        return [*(note for note, there in notes.items() if there), *dict.fromkeys(self.expander.notes)]
 
 
 def _is_constant(value: Value | None) -> bool:

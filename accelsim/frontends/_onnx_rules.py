@@ -48,6 +48,7 @@ class Operator:
 
 
 _WINDOW = "auto_pad dilations kernel_shape pads strides"
+_CONV = f"{_WINDOW} group"
 _GATES = "activation_alpha activation_beta clip"
 
 
@@ -63,13 +64,13 @@ def _function(name: str, reads: str = "") -> Operator:
     return Operator(elements.activation(name), reads=reads)
 
 
-def _reduction(name: str) -> Operator:
-    return Operator(elements.reduce(name), 2, reads="axes keepdims noop_with_empty_axes")
+def _reduction(name: str = "") -> Operator:
+    return Operator(elements.reduce(name) if name else None, 2, reads="axes keepdims noop_with_empty_axes")
 
 
 OPERATORS: dict[str, Operator] = {
     # products
-    "Conv": Operator(windows.conv, 3, reads=f"{_WINDOW} group", only={"channels_last": 0}),
+    "Conv": Operator(windows.conv, 3, reads=_CONV, only={"channels_last": 0}),
     "MatMul": Operator(products.matmul, 2),
     "Gemm": Operator(products.gemm, 3, reads="alpha beta transA transB", idle="broadcast"),
     "LSTM": Operator(
@@ -137,12 +138,72 @@ OPERATORS: dict[str, Operator] = {
     ),
     "DequantizeLinear": Operator(inputs=3, reads="axis output_dtype", counts_only="block_size"),
     "DynamicQuantizeLinear": Operator(),
+    # what `_onnx_forms` writes out as others
+    "RNN": Operator(
+        inputs=6, reads="activations direction layout", infers="hidden_size", idle="output_sequence", counts_only=_GATES,
+    ),
+    "ConvTranspose": Operator(inputs=3, reads=f"{_WINDOW} group output_padding output_shape"),
+    "Einsum": Operator(inputs=MANY, reads="equation"), "GlobalLpPool": Operator(reads="p"),
+    "InstanceNormalization": Operator(inputs=3, reads="epsilon"), "LpNormalization": Operator(reads="axis p"),
+    "SimplifiedLayerNormalization": Operator(inputs=2, reads="axis epsilon", idle="stash_type"),
+    "Mean": Operator(inputs=MANY), "ReduceSumSquare": _reduction(), "ReduceL1": _reduction(), "ReduceL2": _reduction(),
+    "ReduceLogSum": _reduction(), "ReduceLogSumExp": _reduction(),
+    "DepthToSpace": Operator(reads="blocksize mode"), "SpaceToDepth": Operator(reads="blocksize mode"),
+    "Trilu": Operator(inputs=2, reads="upper"), "OneHot": Operator(inputs=3, reads="axis"),
+    "RotaryEmbedding": Operator(inputs=4, reads="interleaved num_heads rotary_embedding_dim"),
     # constants
     "Constant": Operator(
         inputs=0, reads="value value_float value_floats value_int value_ints", idle="sparse_value value_string value_strings",
     ),  # the last three are refused: what is left is no number
     "Shape": Operator(reads="end start"), "Size": Operator(),
 }  # fmt: skip
+MICROSOFT: dict[str, Operator] = {
+    "Attention": Operator(
+        inputs=6, reads="mask_filter_value num_heads qkv_hidden_sizes scale unidirectional", idle="rotary_embedding_dim",
+        only={"do_rotary": 0, "past_present_share_buffer": 0},
+    ),
+    "QAttention": Operator(
+        inputs=9, reads="mask_filter_value num_heads scale unidirectional", only={"do_rotary": 0, "past_present_share_buffer": 0},
+    ),
+    "MultiHeadAttention": Operator(inputs=8, reads="mask_filter_value num_heads scale unidirectional"),
+    "GroupQueryAttention": Operator(
+        inputs=11, reads="do_rotary kv_num_heads local_window_size num_heads rotary_interleaved scale softcap",
+        idle="k_norm_epsilon q_norm_epsilon qk_norm_epsilon",  # of inputs that are refused
+        only={
+            "causal": 1, "k_quant_type": ("NONE", ""), "v_quant_type": ("NONE", ""), "kv_cache_bit_width": 0, "qk_output": 0,
+            "sliding_window_cache": 0, "smooth_softmax": 0,
+        },
+    ),
+    "RotaryEmbedding": Operator(
+        inputs=4, reads="interleaved num_heads rotary_embedding_dim scale", only={"is_packed_batching": 0}
+    ),
+    "EmbedLayerNormalization": Operator(inputs=9, reads="epsilon", only={"mask_index_type": 0}),
+    "SkipLayerNormalization": Operator(inputs=5, reads="epsilon"),
+    "SkipSimplifiedLayerNormalization": Operator(inputs=4, reads="epsilon"),
+    "GroupNorm": Operator(inputs=3, reads="activation channels_last epsilon groups"),
+    "Gelu": OPERATORS["Gelu"], "BiasGelu": Operator(inputs=2), "FastGelu": Operator(inputs=2),
+    "QuickGelu": Operator(reads="alpha"), "BiasSplitGelu": Operator(inputs=2), "BiasAdd": Operator(inputs=3),
+    "BiasSoftmax": Operator(inputs=2, reads="axis is_inner_broadcast"),
+    "FusedMatMul": Operator(inputs=2, reads="alpha transA transB", only={"transBatchA": 0, "transBatchB": 0}),
+    "TransposeMatMul": Operator(inputs=2, reads="alpha transA transB"),
+    "FusedGemm": Operator(
+        inputs=3, reads="activation activation_alpha activation_beta activation_gamma alpha beta transA transB"
+    ),
+    "FusedConv": Operator(inputs=4, reads=f"{_CONV} activation activation_params"),
+    "MatMulNBits": Operator(
+        inputs=6, reads="K N bits block_size", idle="accuracy_level",  # what the runtime may compute in; all is exact here
+        only={"weight_prepacked": 0},
+    ),
+    "DynamicQuantizeMatMul": Operator(inputs=5), "MatMulIntegerToFloat": Operator(inputs=7), "QLinearWhere": Operator(inputs=9),
+    "QLinearConv": Operator(inputs=3, reads=f"{_CONV} channels_last"),
+    "QLinearAveragePool": Operator(reads=f"{_WINDOW} ceil_mode channels_last count_include_pad"),
+    "QLinearGlobalAveragePool": Operator(reads="channels_last"),
+    "NhwcMaxPool": Operator(reads=f"{_WINDOW} ceil_mode"),
+    "DynamicQuantizeLSTM": Operator(
+        inputs=12, reads="activations direction input_forget", infers="hidden_size", counts_only=_GATES
+    ),
+}  # fmt: skip
+"""Those of com.microsoft that have attributes of their own, as the runtime's schemas list them (ContribOperators.md)."""
 QUANTIZED_ONLY = {"Softmax": "opset"}
 """Attributes that the runtime's own quantized form of an operator has beside those of the plain one."""
 REFUSALS = {
@@ -161,9 +222,14 @@ ALIASES = frozenset(
 )
 
 
+def _entry(node: Node) -> Operator | None:
+    own = MICROSOFT.get(node.kind) if node.domain == "com.microsoft" else None
+    return own or OPERATORS.get(node.op)
+
+
 def refused(node: Node) -> Iterator[str]:
     """What of a node's attributes and inputs is not modelled, in the words that follow ``is not modelled: ``."""
-    entry = OPERATORS.get(node.op)
+    entry = _entry(node)
     if entry is None:
         return
     for key, allowed in entry.only.items():
@@ -178,7 +244,7 @@ def refused(node: Node) -> Iterator[str]:
 
 def unknown_attributes(node: Node) -> set[str]:
     """Attributes that ONNX does not know, which other tools leave in files."""
-    entry = OPERATORS.get(node.op)
+    entry = _entry(node)
     if entry is None:
         return set()
     return set(node.attributes) - entry.attributes - {QUANTIZED_ONLY.get(node.op, "") if node.is_quantized else ""}

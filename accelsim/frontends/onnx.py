@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from accelsim.errors import InputError
 from accelsim.frontends._onnx_arrays import ArrayNames, ArrayReader, LayerArrays, Quantization
 from accelsim.frontends._onnx_call import Tensor
 from accelsim.frontends._onnx_dims import Dims
@@ -99,7 +100,19 @@ def translated(path: Path, dims: Dims | None = None, weights: Weights | None = N
     ``dims`` are the sizes that the file leaves open, ``weights`` the values of inputs that are such.
     """
     data = read_bytes(path)
-    file, digest = OnnxFile(path, data, dims, weights), hashlib.sha256(data).hexdigest()
+    try:
+        return _read(path, data, dims, weights)
+    except InputError as error:
+        if not any(words in fault.message for fault in error.faults for words in (" the batch", "does not fit")):
+            raise
+        try:  # a model that combines what stands along its first axis has no batch there
+            return _read(path, data, dims, weights, has_batch=False)
+        except InputError:
+            raise error from None
+
+
+def _read(path: Path, data: bytes, dims: Dims | None, weights: Weights | None, has_batch: bool = True) -> Reader:
+    file, digest = OnnxFile(path, data, dims, weights, has_batch), hashlib.sha256(data).hexdigest()
     while True:
         reader = Reader(file, path.stem, digest)
         reader.translate()

@@ -507,7 +507,10 @@ def _fitted(values: Array, wanted: _Wanted, file: Path | None) -> Array:
         what = f"a row of the table of {wanted.rows}" if wanted.rows else str(wanted.format)
         return _whole(values, wanted.bounds, what, wanted, file).astype(wanted.storage)
     _check_numbers(values, wanted, file)
-    _refuse(~fits(values, wanted.format), values, f"a finite number that fits {wanted.format}", wanted, file)
+    fit = fits(values, wanted.format)
+    if isinstance(wanted.source, Provided) and wanted.role == "input":  # a mask of a model is infinite where it takes away
+        fit |= np.isinf(values)
+    _refuse(~fit, values, f"a finite number that fits {wanted.format}", wanted, file)
     return rounded(values, wanted.format)
 
 
