@@ -223,7 +223,8 @@ def _limiter(layer: LayerResult) -> Text:
     if layer.limiter is None:
         return Text("-", style="dim")
     gain = 1 - layer.limiter.cycles_without / layer.cycles
-    return Text(f"{layer.limiter.resource} {f'-{100 * gain:.0f}%':>5}")
+    name = layer.limiter.resource.removesuffix(" port")  # a level limits by nothing else
+    return Text(f"{name} {f'-{100 * gain:.0f}%':>5}")
 
 
 def _bar(result: Result, layer: LayerResult, glyphs: Glyphs) -> Text:
@@ -232,23 +233,23 @@ def _bar(result: Result, layer: LayerResult, glyphs: Glyphs) -> Text:
 
 
 COLUMNS: tuple[Column, ...] = (
-    Column("op", 8, lambda _r, layer, _g: layer.op, "left"),
+    Column("op", 5, lambda _r, layer, _g: layer.op, "left"),
     Column("M×N×K", 11, lambda _r, layer, _g: _shape(layer)),
     Column("cycles", 0, lambda _r, layer, _g: f"{layer.cycles:,}"),
     Column("time%", 1, lambda r, layer, _g: _share(layer.cycles, r)),
     Column("", 12, _bar, "left"),
     Column("util%", 2, lambda _r, layer, _g: _utilization(layer)),
-    Column("main stall", 3, lambda _r, layer, _g: _stall(layer)),
-    Column("off-chip", 5, lambda r, layer, _g: size(r.off_chip_traffic(layer).total)),
-    Column("op/B", 6, lambda _r, layer, _g: _intensity(layer)),
+    Column("main stall", 4, lambda _r, layer, _g: _stall(layer)),
+    Column("off-chip", 6, lambda r, layer, _g: size(r.off_chip_traffic(layer).total)),
+    Column("op/B", 7, lambda _r, layer, _g: _intensity(layer)),
     Column("attained", 9, lambda _r, layer, _g: rate(layer.roofline.attained_gops) if layer.cycles else "-"),
     Column("roof%", 10, lambda _r, layer, _g: _roof_share(layer)),
-    Column("energy", 7, lambda _r, layer, _g: scaled(layer.energy_total_pj * 1e-12, "J")),
-    Column("limiter", 4, lambda _r, layer, _g: _limiter(layer)),
+    Column("energy", 8, lambda _r, layer, _g: scaled(layer.energy_total_pj * 1e-12, "J")),
+    Column("limiter", 3, lambda _r, layer, _g: _limiter(layer)),
 )
 
 
-MACHINE = Column("on", 4, lambda r, layer, _g: r.machine_of(layer), "left")
+MACHINE = Column("on", 3, lambda r, layer, _g: r.machine_of(layer), "left")
 
 
 def _columns(result: Result) -> list[Column]:

@@ -30,7 +30,8 @@ def test_fits_its_width(resnet50: Result, width: int) -> None:
 
 def test_wider_terminals_see_more(resnet50: Result) -> None:
     heads = [render(resnet50, width).split("\n")[0].split() for width in (60, 80, 100, 160)]
-    assert heads[0] == ["layer", "cycles", "time%", "util%", "main", "stall", "limiter"]
+    assert {"layer", "cycles", "time%", "util%", "limiter"} <= set(heads[0])
+    assert {"op", "cycles", "util%", "stall", "limiter"} <= set(heads[2])
     assert all(set(narrow) < set(wide) for narrow, wide in pairwise(heads))
     assert {"M×N×K", "roof%", "energy"} <= set(heads[-1])
 
