@@ -426,6 +426,9 @@ def _batch_norms_folded(
         if numbers is None:
             values.fault(layer, "is a batch normalization without numbers")
             continue
+        if (np.asarray(numbers.more["variance"]) + numbers.more["epsilon"] <= 0).any():
+            values.fault(layer, "is a batch normalization of a variance below 0, which has no root")
+            continue
         if held is None or len(values.readers[layer.inputs[0]]) != 1 or _is_integer(held):
             factor, shift = _factor_and_shift(numbers.more)
             changes[layer.name] |= {"weight": _held(factor.astype(np.float32)), "bias": _held(shift.astype(np.float32))}

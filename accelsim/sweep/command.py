@@ -16,6 +16,7 @@ from accelsim.sweep.spec import SCHEMA, Spec, make_spec, parse_vary, refuse_besi
 from accelsim.sweep.table import SweepTable, check_output
 from accelsim.yaml_io import Document, load_document
 
+MOST_NOTES = 20
 _SAID_BY_FILE = {
     "arch": "arch", "vary": "vary", "where": "where", "objective": "objective", "batch": "batch", "layer": "layers",
     "mapping": "mapping", "recipe": "recipe", "assignments": "set", "values": "values", "seed": "seed",
@@ -64,8 +65,10 @@ def _given(options: argparse.Namespace) -> dict[str, tuple[str, Any]]:
 
 def finish(table: SweepTable, out: str | None, console: Console) -> int:
     """Write and show the table; the exit status: 1 where nothing ran, or something failed that should not."""
-    for note in table.notes:
+    for note in table.notes[:MOST_NOTES]:
         print(f"note: {note}", file=sys.stderr)
+    if len(table.notes) > MOST_NOTES:
+        print(f"note: and {len(table.notes) - MOST_NOTES} more, of other points", file=sys.stderr)
     if out:
         table.write(out)
     print_sweep(table, console, written=bool(out))

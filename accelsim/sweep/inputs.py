@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,7 @@ from accelsim.workload.network import Layer, Network, ValueSource
 from accelsim.yaml_io import Document, load_document, with_override
 
 Read = TypeVar("Read")
+MOST_NOTED = 1000  # points whose notes are looked for, some milliseconds each
 _BUILT = (".pyc", ".lock", ".nbi", ".nbc")  # follow from the sources
 
 
@@ -225,6 +227,7 @@ class Resolver:
         self._archs: dict[str, Architecture | InputError] = {}
         self._documents: dict[str, Document] = {}
         self.notes: dict[str, None] = {}
+        self._noted = 0
 
     @property
     def wanted(self) -> tuple[str, ...]:
@@ -254,7 +257,18 @@ class Resolver:
             faults += error.faults
         if faults or read is None or arch is None or mapping is None:
             raise InputError(faults)
-        return Inputs(read.workload, read.id, arch, mapping, self.wanted, self.spec.values, self.spec.seed)
+        inputs = Inputs(read.workload, read.id, arch, mapping, self.wanted, self.spec.values, self.spec.seed)
+        self._note(inputs)
+        return inputs
+
+    def _note(self, inputs: Inputs) -> None:
+        """What `accelsim.simulate` would say of the point; of the first many, since points of a space say much the same."""
+        self._noted += 1
+        if self._noted > MOST_NOTED or not isinstance(inputs.workload, Given):
+            return
+        network = selected(inputs.workload.network, inputs.layers)
+        with suppress(InputError):  # told where the point runs
+            self.notes.update(dict.fromkeys(ready(network, inputs.arch, inputs.mapping, inputs.values)[2]))
 
     def network(self, source: str, overrides: Mapping[str, Any]) -> Network:
         """The network as its file and the keys have it, not yet compressed, its algorithms not written out."""

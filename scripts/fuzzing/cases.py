@@ -53,6 +53,7 @@ KINDS: dict[str, Kind] = {
             "explain mlp.yaml --arch {file} --layer one",
             "sweep mlp.yaml --arch {file} --vary arch.memory.1.size=pow2:1KiB:8KiB",
             "simulate everything.yaml --arch {file} --trace out.json",
+            "tilings mlp.yaml --arch {file} --layer one -o out.svg",
         ),
     ),
     "mapping": Kind(
@@ -124,10 +125,25 @@ KINDS: dict[str, Kind] = {
             "plot pareto {file} good.json -o out.svg",
         ),
     ),
+    "trace": Kind(".json", mutators.mutate_json, ("plot utilization {file} -o out.svg --data out.csv",)),
+    "store": Kind(
+        ".db", mutators.mutate_store, ("sweep lenet5 --arch gemmini_16x16 --vary arch.engine.rows=[8,16] --store {file}",)
+    ),
+    "study": Kind(
+        ".study",
+        mutators.mutate_store,
+        (
+            "search lenet5 --arch gemmini_16x16 --vary arch.engine.rows=[8,16] --trials 2 --sampler random --store {file}",
+        ),
+    ),
     "table": Kind(
         ".csv",
         mutators.mutate_text_file,
-        ("plot pareto {file} -o out.svg", "plot pareto {file} -x arch.engine.rows -y cycles*2 -o out.svg"),
+        (
+            "plot pareto {file} -o out.svg",
+            "plot pareto {file} -x arch.engine.rows -y cycles*2 -o out.svg",
+            "plot buffers {file} -o out.svg",
+        ),
     ),
     "onnx": Kind(
         ".onnx",
@@ -138,6 +154,7 @@ KINDS: dict[str, Kind] = {
             "simulate {file} --arch demo.yaml",
             "simulate {file} --arch scalesim",
             "simulate {file} --arch demo.yaml --values",
+            "simulate {file} --arch tpu_v3_core --values",
         ),
     ),
 }
@@ -156,7 +173,10 @@ WEIGHTS = {
     "npz": 9,
     "npy": 4,
     "report": 5,
-    "table": 1,
+    "trace": 2,
+    "store": 2,
+    "study": 1,
+    "table": 2,
     "onnx": 8,
     "words": 12,
 }
@@ -259,7 +279,7 @@ def _mutated_words(random: Random) -> tuple[str, ...]:
             case "double":
                 line.insert(at, line[at])
             case "extreme":
-                line[at] = str(random.choice(mutators.EXTREMES))
+                line[at] = str(mutators.extreme(random))
             case _:
                 line[at] = mutators.mutate_words(line[at], random)
     return tuple(word.replace("\0", "") for word in line)  # no system hands over a NUL

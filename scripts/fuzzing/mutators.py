@@ -5,6 +5,7 @@ Every mutator takes a `random.Random` and returns something new; the same random
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import re
@@ -201,6 +202,12 @@ SNIPPETS = (
     "null",
     "true",
 )
+EMPTY = ("", "\n", "# nothing\n", "---\n", "null\n", "~", "[]", "{}", "--- {}\n--- {}\n", '""', "\ufeff")
+LOOPS = (
+    "a: &a [*a]\n", "a: &a {b: *a}\n", "<<: &a {<<: *a}\n", "a: *nowhere\n", "&a ? *a\n: 1\n", "<<: [[1]]\n", "<<: 3\n",
+    "a: &x {b: 1}\nc: {<<: *x, <<: *x}\n", "? [a, b]\n: 1\n",
+)  # fmt: skip
+"""Documents that say nothing, and anchors that lead nowhere or back."""
 _TOKEN = re.compile(r"[A-Za-z_]\w*|[-+]?\d+(?:\.\d+)?|\s+|[^\w\s]")
 
 
@@ -271,7 +278,7 @@ def mutate_words(text: str, random: Random) -> str:
         at, other = random.randrange(len(tokens)), random.randrange(len(tokens))
         match random.choice(("extreme", "extreme", "snippet", "drop", "double", "swap", "lines")):
             case "extreme":
-                tokens[at] = _as_text(random.choice(EXTREMES))
+                tokens[at] = _as_text(extreme(random))
             case "snippet":
                 tokens.insert(at, random.choice(SNIPPETS))
             case "drop":
@@ -293,6 +300,11 @@ def _shuffled_lines(text: str, random: Random) -> str:
     moved = lines.pop(at) if random.random() < 0.5 else lines[at]
     lines.insert(random.randrange(len(lines) + 1), moved)
     return "".join(lines)
+
+
+def extreme(random: Random) -> Any:
+    """One of `EXTREMES`, as a value of its own: what it is put into may be changed again."""
+    return copy.deepcopy(random.choice(EXTREMES))
 
 
 def _as_text(value: Any) -> str:
@@ -327,12 +339,15 @@ def mutate_tree(data: Any, random: Random) -> Any:
         if path:
             _change(data, at(data, path[:-1]), path[-1], known, random)
         elif random.random() < 0.02:
-            data = random.choice(EXTREMES)
+            data = extreme(random)
     return data
 
 
 def _change(data: Any, parent: Any, key: Any, known: list[tuple[Any, ...]], random: Random) -> None:
-    match random.choice(("extreme",) * 4 + ("scale", "scale", "drop", "double", "rename", "swap", "nest", "many")):
+    match random.choice(
+        ("extreme",) * 4
+        + ("scale", "scale", "drop", "double", "rename", "swap", "nest", "many", "exchange", "retype", "borrow")
+    ):
         case "scale" if isinstance(parent[key], int | float) and not isinstance(parent[key], bool):
             parent[key] = _scaled(parent[key], random)
         case "drop":
@@ -343,6 +358,14 @@ def _change(data: Any, parent: Any, key: Any, known: list[tuple[Any, ...]], rand
             parent[random.choice(("", "x", "é", "K", "name", "kind", "schema", str(key).upper(), f"{key}x"))] = (
                 parent.pop(key)
             )
+        case "exchange":
+            other = random.choice(list(parent) if isinstance(parent, dict) else range(len(parent)))
+            parent[key], parent[other] = parent[other], parent[key]
+        case "retype":
+            parent[key] = _retyped(parent[key], random)
+        case "borrow" if isinstance(parent, dict):  # a key of elsewhere
+            other = random.choice(known)
+            parent[str(other[-1]) if other else "x"] = json.loads(json.dumps(at(data, other)))
         case "swap":
             parent[key] = json.loads(json.dumps(at(data, random.choice(known))))
         case "nest":
@@ -350,7 +373,16 @@ def _change(data: Any, parent: Any, key: Any, known: list[tuple[Any, ...]], rand
         case "many" if isinstance(parent, list):
             parent.extend([json.loads(json.dumps(parent[key]))] * random.choice((2, 50)))
         case _:
-            parent[key] = random.choice(EXTREMES)
+            parent[key] = extreme(random)
+
+
+def _retyped(value: Any, random: Random) -> Any:
+    """The same, as a value of another type."""
+    if isinstance(value, dict):
+        return random.choice(([value], list(value), list(value.values()), [[k, v] for k, v in value.items()], None))
+    if isinstance(value, list):
+        return random.choice(({str(i): v for i, v in enumerate(value)}, value[0] if value else None, str(value), None))
+    return random.choice(([value], {"value": value}, str(value), None, bool(value), {str(value): value}))
 
 
 def _scaled(value: Any, random: Random) -> Any:
@@ -414,7 +446,8 @@ def mutate_yaml(content: bytes, random: Random, others: list[bytes]) -> bytes:
         )
     if dice < 0.98:
         return mutate_text_file(content, random, others)
-    return random.choice((_deep, _aliases))(random).encode() + (content if random.random() < 0.5 else b"")
+    words = random.choice((_deep(random), _aliases(random), random.choice(EMPTY), random.choice(LOOPS)))
+    return words.encode() + (content if random.random() < 0.5 else b"")
 
 
 def mutate_json(content: bytes, random: Random, others: list[bytes]) -> bytes:
@@ -424,7 +457,21 @@ def mutate_json(content: bytes, random: Random, others: list[bytes]) -> bytes:
         return json.dumps(mutate_tree(json.loads(content), random)).encode()
     if dice < 0.98:
         return mutate_text_file(content, random, others)
-    return _deep(random).encode() + content
+    return random.choice((_deep(random), random.choice(EMPTY))).encode() + (content if random.random() < 0.5 else b"")
+
+
+def mutate_store(content: bytes, random: Random, others: list[bytes]) -> bytes:
+    """A database by its bytes, cut short, or another file in its place."""
+    del others
+    match random.choice(("bytes",) * 4 + ("cut", "empty", "text")):
+        case "cut":
+            return content[: random.randrange(len(content) + 1)]
+        case "empty":
+            return b""
+        case "text":
+            return b"schema: accelsim.sweep/1\n" * 50
+        case _:
+            return mutate_bytes(content, random)
 
 
 # ---- arrays -----------------------------------------------------------------------------------------------------

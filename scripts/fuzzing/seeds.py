@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +55,15 @@ layers:
   - {name: one, op: linear, in: 24, out: 16, weight: {density: 0.4}, input: {density: 0.5}}
   - {name: act, op: relu}
   - {name: two, op: linear, out: 8}
+"""
+ANCHORED = """\
+schema: accelsim.network/1
+name: anchored
+inputs: {x: [4, 6, 6]}
+layers:
+  - &first {name: c, op: conv2d, after: [x], K: 4, R: 3, S: 3, pad: 1, weight: {pattern: "2:4"}}
+  - {<<: *first, name: d, after: [c]}
+  - &two {<<: [*first, {K: 8}], name: e, after: [d], precision: {weight: int4}}
 """
 FILES = """\
 schema: accelsim.network/1
@@ -123,7 +134,7 @@ passes:
   - {kind: prune, densities: {one: 0.5, "t*": 0.8}, density: 0.9, granularity: element}
   - {kind: factorize, method: svd, rank: 4, layers: [two]}
   - {kind: cluster, bits: 3}
-  - {kind: quantize, weights: {bits: 8, per_channel: true}, activations: {bits: 8, range: percentile, percentile: 99.9}}
+  - {kind: quantize, weights: {bits: 8}, activations: {bits: 8, range: percentile, percentile: 99.9}}
   - {kind: encode, index_bits: 4, huffman: true}
 """
 SWEEP = """\
@@ -133,12 +144,31 @@ network: mlp.yaml
 arch: gemmini_16x16
 batch: 1
 layers: [one]
-set: {workload.precision.weight: int8, arch.engine.dataflow: ws}
+set: {workload.precision: {weight: int8, input: int8, output: int8}, arch.engine.dataflow: ws}
 vary:
   arch.engine.rows, arch.engine.cols: "8:16:8"
   mapping.one.tile.K: [4, 8]
 where: arch.engine.rows <= 16
 objective: cycles
+"""
+TILINGS = """\
+schema: accelsim.sweep/1
+network: [mlp.yaml]
+arch: [demo.yaml]
+seed: 3
+values: true
+zip: [{arch.clock: [500 MHz, 1 GHz], arch.technology.voltage: [0.8, 0.9]}]
+tilings: {layer: one, tile: {K: [4, 8], C: "pow2:4:8"}, order: [K C N], top: 3, bound: false}
+objective: [cycles, "max:utilization"]
+"""
+ALGORITHMS = """\
+schema: accelsim.recipe/1
+test: {file: samples.npz, array: samples}
+inputs: 2
+passes:
+  - {kind: prune, n_of_m: [2, 4]}
+  - {kind: cluster, buckets: 16, layers: [one]}
+  - {kind: algorithm, conv2d: winograd_f2x2}
 """
 TOPOLOGY = """\
 Layer name, IFMAP Height, IFMAP Width, Filter Height, Filter Width, Channels, Num Filter, Strides,
@@ -246,6 +276,46 @@ _MODELS = (
         "y, h, c = LSTM<hidden_size=5>(x, w, r)",
         {"w": (1, 20, 4), "r": (1, 20, 5)},
     ),
+    (
+        "float[3,1,4] x",
+        "float[3,2,1,5] y",
+        'y, h = GRU<hidden_size=5, direction="bidirectional", linear_before_reset=1>(x, w, r)',
+        {"w": (2, 15, 4), "r": (2, 15, 5)},
+    ),
+    (
+        "float[1,4,6,6] x",
+        "float[1,2,12,12] y",
+        "t = ConvTranspose<strides=[2,2], kernel_shape=[2,2]>(x, w) n = LeakyRelu<alpha=0.2>(t) "
+        'y = Resize<mode="nearest">(n, , sc)',
+        {"w": (4, 2, 2, 2)},
+    ),
+    (
+        "float[1,4,8] x",
+        "float[1,4,4] y",
+        "c = Conv<kernel_shape=[3], pads=[1,1], group=2>(x, w) p = AveragePool<kernel_shape=[2], strides=[2]>(c) "
+        "m = ReduceMean<axes=[2], keepdims=1>(p) y = Sub(p, m)",
+        {"w": (4, 2, 3)},
+    ),
+    (
+        "float[1,4,6] x",
+        "float[1,4,4] y",
+        "l = LayerNormalization(x, g, b) t = Transpose<perm=[0,2,1]>(l) a = MatMul(l, t) s = Softmax(a) z = Erf(s) "
+        "k = Greater(z, a) y = Where(k, z, a)",
+        {"g": (6,), "b": (6,)},
+    ),
+    (
+        "float[1,2,5,5] x",
+        "float[1,3,5,5] y",
+        "q = QuantizeLinear(x, f, z) d = DequantizeLinear(q, f, z) v = QuantizeLinear(w, f, i) u = DequantizeLinear(v, f, i) "
+        "c = Conv<pads=[1,1,1,1]>(d, u) o = QuantizeLinear(c, f, z) y = DequantizeLinear(o, f, z)",
+        {"w": (3, 2, 3, 3)},
+    ),
+    (
+        "float[1,3,6,6] x",
+        "float[1,3,6,6] y",
+        "b = BatchNormalization(x, g, h, m, v) p = Pad(b, pads) y = Clip(p)",
+        {"g": (3,), "h": (3,), "m": (3,), "v": (3,)},
+    ),
 )
 
 
@@ -257,12 +327,18 @@ def models() -> list[bytes]:
     except ImportError:
         return []
     random = np.random.default_rng(2)
-    constants = {"s": np.array([1, 16]), "st": np.array([0, 4]), "en": np.array([1, 12])}
+    constants = {
+        "s": np.array([1, 16]), "st": np.array([0, 4]), "en": np.array([1, 12]), "sc": np.array([1, 1, 1, 1], np.float32),
+        "f": np.array(0.05, np.float32), "z": np.array(128, np.uint8), "i": np.array(0, np.int8), "pads": np.array([0] * 8),
+    }  # fmt: skip
     made = []
     for given, output, body, shapes in _MODELS:
         model = parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]> g ({given}) => ({output}) {{ {body} }}')
         arrays = {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
-        for name, array in {**arrays, **(constants if not shapes else {})}.items():
+        arrays |= {name: np.abs(array) for name, array in arrays.items() if name == "v"}  # a variance
+        read = {name for node in model.graph.node for name in node.input}
+        read -= {name for node in model.graph.node for name in node.output}
+        for name, array in {**{k: v for k, v in constants.items() if k in read}, **arrays}.items():
             model.graph.initializer.append(numpy_helper.from_array(array, name))
         onnx.checker.check_model(model)
         made.append(model.SerializeToString())
@@ -280,15 +356,43 @@ def _zoo(*names: str) -> list[str]:
     return [(ROOT / name).read_text(encoding="utf-8") for name in names]
 
 
+def traces() -> list[bytes]:
+    """A trace of a small network."""
+    return [_written("simulate", "lenet5", "--arch", "gemmini_16x16", "--trace", "out.json")]
+
+
+def stores() -> list[bytes]:
+    """What a sweep keeps."""
+    return [_written("sweep", "lenet5", "--arch", "gemmini_16x16", "--vary", "arch.engine.rows=[8, 16]", "--store", "out")]
+
+
+def studies() -> list[bytes]:
+    """What a search keeps; none where optuna is not installed."""
+    vary = ("--vary", "arch.engine.rows=[8, 16]", "--trials", "2", "--sampler", "random")
+    made = _written("search", "lenet5", "--arch", "gemmini_16x16", *vary, "--store", "out")
+    return [made] if made else []
+
+
+def _written(*words: str) -> bytes:
+    """The file ``out`` that a command leaves, whatever it ends in."""
+    from accelsim.cli import main
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder), contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stderr(io.StringIO()):
+            main(words)
+        return next(Path().glob("out*")).read_bytes() if any(Path().glob("out*")) else b""
+
+
 SEEDS: dict[str, Seeds] = {
-    "network": _texts(NETWORK, EXITS, MLP, *_zoo("docs/examples/small_net.yaml", "workloads/lenet5.yaml")),
+    "network": _texts(NETWORK, EXITS, MLP, ANCHORED, *_zoo("docs/examples/small_net.yaml", "workloads/lenet5.yaml")),
     "arch": _texts(
         *ARCHS,
+        *_zoo("docs/examples/edge8_two.yaml"),
         *_zoo(*(f"arch_configs/{name}.yaml" for name in ("tpu_v1", "diannao", "eie", "eyeriss_like", "gemmini_16x16"))),
     ),
-    "mapping": _texts(MAPPING),
-    "recipe": _texts(RECIPE),
-    "sweep": _texts(SWEEP),
+    "mapping": _texts(MAPPING, *_zoo("docs/examples/small_map.yaml")),
+    "recipe": _texts(RECIPE, ALGORITHMS),
+    "sweep": _texts(SWEEP, TILINGS),
     "topology": _texts(TOPOLOGY, GEMMS),
     "cfg": _texts(CFG),
     "mtx": _texts(MTX, DENSE_MTX),
@@ -297,5 +401,8 @@ SEEDS: dict[str, Seeds] = {
     "npz": matrices,
     "npy": lambda: [npy()],
     "report": reports,
+    "trace": traces,
+    "store": stores,
+    "study": studies,
     "onnx": models,
 }
