@@ -451,6 +451,15 @@ class OnnxFile:
         ):
             raise NotModelledError(f"it has {len(node.inputs)} inputs and {len(node.outputs)} outputs")
 
+    def check_attributes(self, node: Node) -> None:
+        """Refuse a node of ONNX's own with an attribute of another type than the schema gives it."""
+        schema = self._schema(node.op, node.is_quantized) if node.domain in ("", "ai.onnx") else None
+        names = self.onnx.AttributeProto.AttributeType.Name
+        for entry in node.protos:
+            known = schema.attributes.get(entry.name) if schema is not None else None
+            if known is not None and names(entry.type) != known.type.name:
+                raise NotModelledError(f"its attribute {entry.name} is a {names(entry.type)}, ONNX has {known.type.name} there")
+
     def _schema(self, op: str, newest_only: bool = False) -> Any:
         """The operator's schema in the model's opset, or its newest; QLinear operators stand for no old one."""
         defs = self.onnx.defs

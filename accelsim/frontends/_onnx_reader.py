@@ -177,6 +177,7 @@ class Reader:
     def _expanded(self, proto: Any, node: Node, inputs: tuple[Value | None, ...]) -> bool:
         """Whether other nodes stand for this one: they are what is read next."""
         self.file.check_inputs(node)
+        self.file.check_attributes(node)
         self._check_attributes(node)
         control = node.op in ("If", "Loop", "Scan") or any(isinstance(value, Sequenced) for value in inputs)
         constant = bool(inputs) and all(isinstance(value, Constant | None) for value in inputs)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, Field, model_validator
 
-from accelsim.errors import Fault, InputError
+from accelsim.errors import Fault, InputError, join_allowed
 from accelsim.report import style
 from accelsim.report.figure_data import LayerUse, layer_uses
 from accelsim.report.model import Result
@@ -18,7 +19,7 @@ from accelsim.report.sheet import Sheet
 from accelsim.report.stacked_figure import SWATCH, Fill, axis_scale, bars, name_bars, patch, recoloured
 from accelsim.report.trace import SCHEMA
 from accelsim.report.words import percent
-from accelsim.yaml_io import read_text
+from accelsim.yaml_io import Document, read_text, validate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +27,44 @@ if TYPE_CHECKING:
 
 BOUNDS = {"compute": (style.BLUE, ""), "memory": (style.VERMILLION, "////")}
 INKS = ("#FFFFFF", "#D4E6F4", "#8FC1E3", "#3E8EC4", "#0B5E98", "#06304F")  # one hue, even in lightness
+
+
+Shares = Annotated[list[list[Annotated[float, Field(ge=0, le=1)]]], Field(min_length=1)]
+Cycle = Annotated[float, Field(ge=0, le=1e18)]
+Count = Annotated[int, Field(ge=1, le=1 << 24)]
+
+
+class _Span(BaseModel):
+    name: str
+    begin: Cycle
+    end: Cycle
+
+
+class _Shares(BaseModel):
+    rows: Count
+    cols: Count
+    bin_cycles: Annotated[float, Field(gt=0, le=1e18)]
+    row_shares: Shares
+    column_shares: Shares
+
+    @model_validator(mode="after")
+    def _even(self) -> _Shares:
+        for key in ("row_shares", "column_shares"):
+            lengths = {len(line) for line in getattr(self, key)}
+            if len(lengths) != 1 or 0 in lengths:
+                raise ValueError(f"{key}: has lines of {join_allowed(map(str, sorted(lengths)))} shares, must be one length")
+        return self
+
+
+class _Trace(BaseModel):
+    """What a heat map needs of a trace file: who ran, for how long, and the shares of PEs that were at work."""
+
+    network: str
+    architecture: str
+    clock_hz: Annotated[float, Field(ge=1, le=1e12)]
+    cycles: Annotated[float, Field(gt=0, le=1e18)]
+    layers: list[_Span]
+    array: _Shares
 
 
 def draw_utilization(
@@ -105,7 +144,7 @@ def read_trace(path: str | Path) -> dict[str, Any]:
     if not about.get("array"):
         words = "its engine is no array of PEs: there is nothing to draw over time"
         raise InputError(Fault(str(path), "otherData.array", words))
-    return about
+    return validate(Document(document, str(path)), _Trace, ("otherData",)).model_dump()
 
 
 def draw_heat_map(about: Mapping[str, Any], *, sheet: Sheet) -> tuple[Figure, Any]:

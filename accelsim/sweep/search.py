@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from accelsim.errors import Fault, InputError, join_allowed, nearest
+from accelsim.errors import AccelsimError, Fault, InputError, join_allowed, nearest
 from accelsim.sweep.expression import EvaluationError
 from accelsim.sweep.inputs import Point
 from accelsim.sweep.objective import Objective
@@ -91,14 +91,20 @@ def _open_study(spec: Spec, sampler: str | None, store: str | None, name: str | 
         study = optuna.create_study(
             storage=url, study_name=name or spec.name or STUDY, directions=directions, load_if_exists=True
         )
+        found, tried = [direction.name.lower() for direction in study.directions], len(study.trials)
     except Exception as error:  # Optuna hands on whatever its storage raises
-        raise InputError(Fault("--store", str(store), f"cannot be used: {str(error).splitlines()[0]}")) from None
-    found = [direction.name.lower() for direction in study.directions]
+        raise InputError(Fault("--store", str(store), f"cannot be used: {_first_line(error)}")) from None
     if found != directions:
         told = f"holds a study that goes for {', '.join(found)}, this one goes for {', '.join(directions)}"
         raise InputError(Fault("--study", study.study_name, told))
-    study.sampler = _sampler(sampler or ("tpe" if len(directions) == 1 else "nsga2"), spec, len(study.trials))
+    study.sampler = _sampler(sampler or ("tpe" if len(directions) == 1 else "nsga2"), spec, tried)
     return study
+
+
+def _first_line(error: Exception) -> str:
+    """What went wrong, as its cause says it where there is one."""
+    told = str(error.__cause__ or error).splitlines()
+    return told[0] if told else type(error).__name__
 
 
 def _sampler(name: str, spec: Spec, tried: int) -> Any:
@@ -165,24 +171,31 @@ class _Search:
     labels: list[dict[str, Any]] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     excluded: int = 0
+    _raised: Exception | None = None  # by whoever tries the points, not by Optuna and its storage
 
     def __post_init__(self) -> None:
         self.best = Best(self.spec)
 
     def run(self, trials: int) -> SearchResult:
-        from optuna.exceptions import StorageInternalError
-
         self.progress.start(trials)
         try:
             self.study.optimize(self._try, callbacks=[lambda study, _: self._stop_when_done(study, trials)])
         except KeyboardInterrupt:
             kept = f"kept in {self.store}; the same command goes on" if self.store else "lost: use --store FILE"
             raise KeyboardInterrupt(f"interrupted: {len(self.outcomes)} of {trials} trials are done, {kept}") from None
-        except StorageInternalError as error:
-            why = str(error.__cause__ or error).splitlines()[0]
+        except Exception as error:
+            if error is self._raised or isinstance(error, AccelsimError):
+                raise
             done = f"{len(self.outcomes)} of {trials} trials are done"
-            raise StoppedError(f"{self.store}: the study cannot be kept ({why}): {done}") from None
+            raise StoppedError(f"{self.store}: the study cannot be kept ({_first_line(error)}): {done}") from None
         return self._result()
+
+    def _outcome(self, point: Point) -> Outcome:
+        try:
+            return self.trier.outcome(point)
+        except Exception as error:
+            self._raised = error
+            raise
 
     def _stop_when_done(self, study: Study, trials: int) -> None:
         if len(self.outcomes) >= trials or self.excluded > _WASTED * (len(self.outcomes) + 1):
@@ -196,7 +209,7 @@ class _Search:
         if not self._inside(point):
             self.excluded += 1
             raise TrialPruned("outside the constraints")
-        outcome = self.trier.outcome(point)
+        outcome = self._outcome(point)
         label = {"trial": trial.number, **point_label(point)}
         self.labels.append(label)
         self.outcomes.append(outcome)
