@@ -604,6 +604,8 @@ class Architecture(_Block):
             why = "a machine with a level that streams has"
         elif any("partial_sum" in level.holds for level in self.on_chip):
             why = "partial sums with a level of their own have"
+        elif off_chip := [tensor for tensor in ("weight", "input", "output") if not self.path(tensor)]:
+            raise ValueError(f"memory: no level on chip holds {off_chip[0]}, and where moves are planned each tensor needs one")
         if why:
             several = len(self.stages) > 1
             what = f"{self.stages[1][0].name} lies within {self.stages[0][-1].name}" if several else "requests are planned"

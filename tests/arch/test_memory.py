@@ -91,3 +91,11 @@ def test_latency_off_chip_counts_without_a_bandwidth_too() -> None:
     late = simulate("lenet_300_100", "eie", layers=["ip3"], overrides=small | {"arch.memory.host.latency": "700 cycles"})
     soon = simulate("lenet_300_100", "eie", layers=["ip3"], overrides=small)
     assert late.totals.cycles == soon.totals.cycles + 700
+
+
+@pytest.mark.parametrize("tensor", ["weight", "input", "output"])
+def test_planned_moves_need_a_level_for_each_tensor(tensor: str) -> None:
+    held = [name for name in ("weight", "input", "output") if name != tensor]
+    levels = [FAR, {"name": "b", "holds": held}, {"name": "c", "holds": held[:1]}]
+    (fault,) = faults("scalesim", arch__memory=levels)
+    assert f"no level on chip holds {tensor}" in fault
