@@ -6,7 +6,7 @@ See `accelsim.engines.kernels.timeline`, "several levels on chip".
 from __future__ import annotations
 
 from collections.abc import Mapping as MappingABC
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import floor
 from typing import NamedTuple
@@ -56,7 +56,8 @@ def run_staged(
     )
     operands = crossing.operand_traffic(arch)
     traffic = add_traffic((moves.traffic(), operands, _bias_reads(arch, crossing)))
-    return counters_of(result, schedule.nest.dims.macs, 0, traffic)
+    counters = counters_of(result, schedule.nest.dims.macs, 0, traffic)
+    return replace(counters, level_cycles={level.name: counters.cycles for level in arch.on_chip})  # ports never pause
 
 
 def refuse_recording(arch: Architecture) -> None:

@@ -14,9 +14,10 @@ from accelsim.api import simulate, simulate_full
 from accelsim.arch.loader import read_architecture
 from accelsim.arch.spec import Architecture
 from accelsim.errors import InfeasibleError, InputError
+from accelsim.frontends.network_yaml import read_network
 from accelsim.mapping.mapping import LayerMapping, MappingFile
 from accelsim.report.model import Result
-from accelsim.yaml_io import Document
+from accelsim.yaml_io import Document, parse_document
 
 CASES = ROOT.parent / "shared" / "cases"
 
@@ -170,3 +171,12 @@ def test_a_tile_that_fits_no_outer_level_is_told() -> None:
 def test_machines_that_are_fed_through_one_level_say_so(levels: Any, engine: Any, why: str) -> None:
     with pytest.raises(InputError, match=why):
         machine(*levels, **engine)
+
+
+@pytest.mark.parametrize("requests", ["in_order", "planned"])
+def test_a_recurrent_layer_runs_matrices_and_cells_one_after_the_other(requests: str) -> None:
+    text = "schema: accelsim.network/1\nname: n\nlayers:\n  - {name: s, op: lstm, hidden: 5, shape: [4, 6]}\n"
+    levels = [{"name": "l2", "holds": ALL, "bandwidth": "16 B/cycle"}]
+    levels += [{"name": "l1", "holds": ALL, "bandwidth": "8 B/cycle"}] if requests == "in_order" else []
+    result = simulate(read_network(parse_document(text, "n")), machine(*levels, requests=requests))
+    assert result.totals.macs == 4 * 5 * (4 * 6 + 4 * 5)  # 4 gates of 5, 4 steps: the input's 6 and the state's 5
