@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING
 
@@ -23,15 +24,17 @@ from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import LoopNest, Lowered, VectorWork, lower
 from accelsim.mapping.mapping import MappingFile
 from accelsim.memory.resources import AS_BUILT, Faster
-from accelsim.schedule.assign import shares
-from accelsim.schedule.planner import cheapest_plan, least_cycles
+from accelsim.schedule.assign import assign, shares
+from accelsim.schedule.planner import ENOUGH, cheapest_plan, least_cycles
 from accelsim.schedule.residency import Plan, plan_residency, shares_off_chip
-from accelsim.workload.batch import part_of, partings
-from accelsim.workload.network import Layer, Network
+from accelsim.workload.batch import part_of, part_sizes
+from accelsim.workload.network import GraphError, Layer, Network
 from accelsim.workload.ops import BatchNorm, TransformOutput
 
 if TYPE_CHECKING:
     from accelsim.engines.mapped import PlannedNests
+
+MANY_IMAGES = 16  # are looked at in any case
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,8 @@ def together(layer: Layer, runs: list[LayerRun], parts: int) -> LayerRun:
     """The run of the whole ``layer`` made of those of its equal parts, or of one that stands for all of them."""
     first = runs[0]
     counters = sum((run.counters for run in runs), Counters()) if len(runs) > 1 else first.counters.times(parts)
+    stored = {name: bits for name, bits in first.counters.unit_counts.items() if name.startswith("stored_")}  # once for all
+    counters = replace(counters, unit_counts={**counters.unit_counts, **stored})
     outputs = None
     if first.outputs is not None:
         outputs = tuple(np.concatenate(pieces) for pieces in zip(*(run.outputs or () for run in runs), strict=True))
@@ -167,7 +172,8 @@ class Trials:
     def __call__(self, layer: Layer, plan: Plan) -> Counters | None:
         place = plan.placements[layer.name]
         work = (layer.op, layer.input_shapes, layer.precision, layer.weight.structure, layer.states_scales)
-        key = (work, self.engine.mapping.of(layer.name), place.key, shares_off_chip(plan, layer))
+        shifted = layer.name in plan.shifted
+        key = (work, shifted, self.engine.mapping.of(layer.name), place.key, shares_off_chip(plan, layer))
         if key not in self.known:
             self.known[key] = self._run(layer, plan)
         return self.known[key]
@@ -182,28 +188,93 @@ class Trials:
 def cheapest_course(network: Network, arch: Architecture, mapping: MappingFile, known: PlannedNests | None = None) -> Course:
     """The course that takes the least time: the batch as a whole, or as equal parts one after the other.
 
-    More parts are looked at as long as what they cannot do without leaves them a chance.
+    Parts are looked at as long as what they cannot do without leaves them a chance. Engines whose cycles depend on values
+    run as much at once as fits.
     """
-    planner = _Planner(arch, mapping, known)
-    best = planner.course(network, 1)
-    if any(post.engine.needs_values for post in best.posts.values()):
-        return best
-    for parts in partings(network.batch):
-        part = part_of(network, parts) if parts > 1 else None
-        if part is not None and parts * planner.least_seconds(part) < best.seconds:
-            best = min(best, planner.course(part, parts), key=lambda one: one.seconds)
+    planner = _Planner(network, arch, mapping, known)
+    best = planner.largest()
+    for images in [] if planner.blind else planner.parts:
+        course = planner.course(images) if planner.may_be_faster(images, best) else None
+        if course is not None and course.seconds < best.seconds:
+            best = course
     return best
 
 
 @dataclass
 class _Planner:
+    """Courses of ``network`` by the images that run at once."""
+
+    network: Network
     arch: Architecture
     mapping: MappingFile
     known: PlannedNests | None = None
     trials: dict[int, Trials] = field(default_factory=dict)
     """By architecture, by its identity."""
+    courses: dict[int, Course | None] = field(default_factory=dict)
+    each: dict[int, float] = field(default_factory=dict)
 
-    def course(self, part: Network, parts: int) -> Course:
+    @cached_property
+    def blind(self) -> bool:
+        """Whether cycles depend on values, which are not there yet."""
+        machines = {id(machine): machine for machine in assign(self.network, self.arch, self.mapping).values()}
+        return any(self._trials_on(machine).engine.needs_values for machine in machines.values())
+
+    @cached_property
+    def parts(self) -> dict[int, Network]:
+        """What runs at once, by its images, most first."""
+        batch = self.network.batch
+        if part_of(self.network, batch) is None:
+            return {batch: self.network}
+        sizes = part_sizes(batch, self._most_images())
+        found = {images: part_of(self.network, batch // images) if images < batch else self.network for images in sizes}
+        return {images: part for images, part in found.items() if part is not None}
+
+    def _most_images(self) -> int:
+        """More images at once are not done sooner each: more are looked at as long as twice or four times as many gain.
+
+        Whatever the batch is: so what a batch may run in its multiples may, too.
+        """
+        most, batch = MANY_IMAGES, self.network.batch
+        while most < batch and (self.blind or self._gains(most)):
+            most *= 2
+        return most
+
+    def _gains(self, images: int) -> bool:
+        enough = self._each(images) * (1 - ENOUGH)
+        return any(self._each(times * images) < enough for times in (2, 4))
+
+    def _each(self, images: int) -> float:
+        """Seconds an image of so many at once, whether they are a part of the batch or not."""
+        if images not in self.each:
+            try:
+                self.each[images] = self._course(self.network.with_batch(images), 1).seconds / images
+            except (InfeasibleError, GraphError):
+                self.each[images] = inf
+        return self.each[images]
+
+    def largest(self) -> Course:
+        """As many images at once as fit."""
+        first, *others = self.parts
+        try:
+            return self._course(self.parts[first], self.network.batch // first)
+        except InfeasibleError:
+            if not others or self.course(others[-1]) is None:
+                raise
+        return next(course for course in map(self.course, others) if course is not None)
+
+    def course(self, images: int) -> Course | None:
+        """The network's course with so many images at once; None where they do not fit."""
+        if images not in self.courses:
+            try:
+                self.courses[images] = self._course(self.parts[images], self.network.batch // images)
+            except InfeasibleError:
+                self.courses[images] = None
+        return self.courses[images]
+
+    def may_be_faster(self, images: int, best: Course) -> bool:
+        return self.network.batch // images * self._least_seconds(self.parts[images]) < best.seconds
+
+    def _course(self, part: Network, parts: int) -> Course:
         """``part``, run ``parts`` times."""
         posts: dict[str, Post] = {}
         seconds = 0.0
@@ -215,7 +286,7 @@ class _Planner:
             posts |= {layer.name: post for layer in share.part.layers}
         return Course(posts, seconds)
 
-    def least_seconds(self, part: Network) -> float:
+    def _least_seconds(self, part: Network) -> float:
         """A bound on one run of ``part``."""
         found = shares(part, self.arch, self.mapping)
         return sum(least_cycles(share.part, share.arch) / share.arch.clock for share in found)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
@@ -18,11 +19,25 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 MOST = 10**9
 """The most of anything: sizes, channels, batches. What is derived from a few of them still fits 64 bits."""
 MOST_HERTZ, MOST_BYTES = 10**12, 2**50
+MOST_TERM = 1 << 20  # of a rate as a fraction of bytes a cycle
 LEAST_BYTES_PER_SECOND, LEAST_BYTES_PER_CYCLE = 1000, Fraction(1, 10**6)
 _NUMBER = r"\s*([0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][+-]?[0-9]{1,2})?|\.[0-9]{1,40})\s*"
 _DECIMAL = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _SECONDS = {"s": Fraction(1), "ms": Fraction(1, 10**3), "us": Fraction(1, 10**6), "ns": Fraction(1, 10**9)}
+
+
+@lru_cache(maxsize=4096)
+def simple(rate: Fraction) -> Fraction:
+    """The nearest fraction whose terms are `MOST_TERM` at most, so that times in parts of a cycle fit 64 bits.
+
+    What is faster or slower than all of these is taken as the nearest n or 1/n.
+    """
+    if max(rate.numerator, rate.denominator) <= MOST_TERM:
+        return rate
+    if rate > 1:
+        return 1 / simple(1 / rate)
+    return rate.limit_denominator(MOST_TERM) if rate * MOST_TERM >= 1 else Fraction(1, round(1 / rate))
 
 
 @dataclass(frozen=True)
@@ -33,11 +48,11 @@ class Bandwidth:
     bytes_per_cycle: Fraction | None = None
 
     def per_cycle(self, clock_hz: int) -> Fraction:
-        """Bytes a cycle at ``clock_hz``, exact."""
+        """Bytes a cycle at ``clock_hz``: exact where that is a `simple` fraction, else the nearest one."""
         if self.bytes_per_cycle is not None:
-            return self.bytes_per_cycle
+            return simple(self.bytes_per_cycle)
         assert self.bytes_per_second is not None
-        return self.bytes_per_second / clock_hz
+        return simple(self.bytes_per_second / clock_hz)
 
     def per_second(self, clock_hz: int) -> Fraction:
         """Bytes a second at ``clock_hz``, exact."""

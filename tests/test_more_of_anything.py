@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from accelsim import simulate
 from accelsim.api import simulate_full
 from accelsim.arch.spec import Architecture
 from accelsim.engines.walk import Recorder
-from accelsim.mapping.mapping import EMPTY
+from accelsim.errors import InfeasibleError
+from accelsim.mapping.mapping import EMPTY, LayerMapping, MappingFile
 from accelsim.report.explain import explain
 from accelsim.workload.functional import run_reference
 from accelsim.workload.network import Network
@@ -118,3 +120,66 @@ def test_a_recorded_batch_in_parts_is_as_long_as_it_takes() -> None:
     assert result.batch_parts > 1
     assert [sum(w.cycles * w.times for w in one.walks) for one in recorder.layers] == [one.cycles for one in result.layers]
     assert f"as {result.batch_parts} parts" in explain(network, network.layer("b"), arch, EMPTY)
+
+
+def test_a_batch_that_does_not_fit_whole_runs_in_parts() -> None:
+    """The user keeps the input in its level, where there is not enough room for that of four images."""
+    network = chain(("a", Conv2d(K=8, R=3, S=3, pad=1)), ("b", Conv2d(K=8, R=3, S=3, pad=1)), inputs={"x": (8, 8, 8)}, batch=4)
+    arch, kept = machine(2048, 1, 64, "ws", 8), MappingFile(default=LayerMapping(keep=("input",)))
+    result = simulate(network, arch, mapping=kept)
+    assert result.batch_parts > 1
+    assert [layer.macs for layer in result.layers] == [layer.macs for layer in network.layers]
+    with pytest.raises(InfeasibleError, match="512 B"):
+        simulate(network, machine(512, 1, 64, "ws", 8), mapping=kept)
+
+
+def two_machines(network: Network, size: int) -> tuple[Architecture, MappingFile]:
+    """Every second layer on another array, with a buffer of its own."""
+    arch, other = machine(size, 1, 64, "ws", 8), machine(size, 2, 64, "os", 4)
+    names = [layer.name for layer in network.layers][1::2]
+    mapping = MappingFile(layers={name: LayerMapping(engine="other") for name in names})
+    mapping._machines["other"] = other.model_copy(update={"name": "other"})
+    return arch, mapping
+
+
+@pytest.mark.parametrize("size", [1024, 3072])
+def test_a_batch_runs_in_parts_through_several_machines(size: int) -> None:
+    network = chain(
+        ("a", Conv2d(K=8, R=3, S=3, pad=1)), ("b", Conv2d(K=8, R=3, S=3, pad=1)), ("c", Conv2d(K=8, R=1, S=1)),
+        ("d", Conv2d(K=8, R=1, S=1)), inputs={"x": (2, 8, 8)}, batch=4,
+    )  # fmt: skip
+    arch, mapping = two_machines(network, size)
+    taken = [simulate(network.with_batch(batch), arch, mapping=mapping).totals.cycles for batch in (1, 2, 4)]
+    assert taken[2] <= 2 * taken[1] <= 4 * taken[0]
+    stepped = simulate_full(network, arch, mapping=mapping, values=True, seed=3)
+    assert stepped.result.totals.cycles == taken[2]
+    for name, (right,) in run_reference(network, 3, input_values(network, 3)).items():
+        assert np.array_equal(stepped.outputs[name], right)
+
+
+def test_parts_on_an_engine_that_needs_values_store_its_weights_once() -> None:
+    """The first machine keeps whole inputs where four images have no room; the other takes the parts as they come."""
+    convolution = LayerMapping(keep=("input",))
+    mapping = MappingFile(default=LayerMapping(engine={"linear": "eie"}), layers={"conv2": convolution})
+    sizes = ({"arch.memory.1.size": size} for size in ("16 KiB", "4 KiB"))
+    whole, parts = (simulate("lenet5", "tpu_v1", mapping=mapping, batch=4, overrides=size) for size in sizes)
+    assert (whole.batch_parts, parts.batch_parts) == (1, 4)
+    for one, other in zip(whole.layers, parts.layers, strict=True):
+        assert one.macs == other.macs
+        assert one.weights == other.weights or not one.machine
+
+
+@settings(max_examples=12)
+@given(st.integers(1, 97), st.integers(1, 30), st.sampled_from(["0.0000001", "0.00000000000001"]))
+def test_rates_that_are_nearly_equal_take_nearly_as_long(numerator: int, denominator: int, little: str) -> None:
+    network = chain(("a", Conv2d(K=8, R=3, S=3)), ("fc", Linear(out=20)), inputs={"x": (3, 8, 8)})
+    rate = Fraction(numerator, denominator)
+    memories = (one_buffer("2 KiB", f"{float(one):.20f} B/cycle", "64 B/cycle") for one in (rate, rate + Fraction(little)))
+    one, other = (cycles(network, array(4, 8, memory)) for memory in memories)
+    assert abs(one - other) <= other / 10000 + 2
+
+
+def test_a_rate_beyond_all_others_is_no_rate_at_all() -> None:
+    network = chain(("a", Conv2d(K=8, R=3, S=3)), inputs={"x": (3, 8, 8)})
+    taken = [cycles(network, array(4, 8, one_buffer("2 KiB", rate, "64 B/cycle"))) for rate in ("1100 TB/cycle", "1 GB/cycle")]
+    assert taken[0] <= taken[1] <= taken[0] * (1 + 1 / 100)

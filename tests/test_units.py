@@ -135,7 +135,8 @@ def test_binary_and_decimal_prefixes_are_never_confused(count: int, unit: str) -
 @given(rate=st.integers(1, 10**6), clock=st.integers(1, 10**10))
 def test_a_bandwidth_is_exact_both_ways(rate: int, clock: int) -> None:
     a_second = units.parse_bandwidth(f"{rate} MB/s")
-    assert a_second.per_cycle(clock) * clock == rate * 10**6 == a_second.per_second(clock)
+    assert a_second.per_second(clock) == rate * 10**6
+    assert a_second.per_cycle(clock) == units.simple(Fraction(rate * 10**6, clock))
     a_cycle = units.parse_bandwidth(f"{rate} B/cycle")
     assert a_cycle.per_second(clock) == rate * clock
     assert a_cycle.per_cycle(clock) == rate
@@ -166,3 +167,18 @@ def test_bytes_as_people_read_them() -> None:
     assert [format_bytes(n) for n in (0, 1023, 1024, 1572864, 3 << 30, 5 << 40)] == [
         "0 B", "1023 B", "1 KiB", "1.5 MiB", "3 GiB", "5 TiB",
     ]  # fmt: skip
+
+
+@given(st.fractions(min_value="0.000000001", max_value=2**50), st.fractions(min_value="0.000000001", max_value=2**50))
+def test_a_rate_has_few_parts_and_keeps_its_size_and_order(one: Fraction, other: Fraction) -> None:
+    less, more = (units.simple(rate) for rate in sorted((one, other)))
+    assert less <= more
+    for rate in (one, other):
+        near = units.simple(rate)
+        assert near == rate or abs(near / rate - 1) <= Fraction(1, units.MOST_TERM)
+        assert max(near.numerator, near.denominator) <= units.MOST_TERM or 1 in (near.numerator, near.denominator)
+
+
+def test_many_decimals_mean_the_simple_fraction_they_come_from() -> None:
+    assert Bandwidth(bytes_per_cycle=Fraction("48.57142857142857")).per_cycle(1) == Fraction(340, 7)
+    assert Bandwidth(bytes_per_cycle=Fraction("0.3333333333333333")).per_cycle(1) == Fraction(1, 3)

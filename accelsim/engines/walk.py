@@ -12,6 +12,7 @@ import numpy.typing as npt
 from accelsim.arch.spec import Architecture
 from accelsim.counters import Counters, Stalls, Traffic
 from accelsim.engines.kernels import timeline as tl
+from accelsim.errors import InfeasibleError
 from accelsim.mapping.machine import Ints, off_chip_bits_per_cycle, slots_of
 from accelsim.mapping.mapping import MappingFile
 from accelsim.memory.resources import AS_BUILT, LATENCY, MEMORY, Faster
@@ -20,6 +21,11 @@ from accelsim.workload.network import Network
 
 if TYPE_CHECKING:
     from accelsim.engines.sparse_walk import SparseWalk
+
+
+MOST_TICKS = 1 << 61  # of a walk, whose times are 64-bit numbers
+FREE = 1 << 35  # bits a cycle: whatever is fetched arrives at once
+FEW_TICKS = 1 << 20  # a cycle or bit: no schedule that is written out has so many steps that they would not fit
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,7 @@ class Recorder:
 
 def run_steps(steps: Steps, weight_free: Ints, carry: Carry) -> Ints:
     """Walk ``steps`` (kernels.timeline.run_timeline); ``weight_free``: cycles at which each weight slot is free."""
+    _require_countable(steps)
     rows = 0 if carry.walks is None else len(steps.classes)
     events = np.empty((rows, tl.EVENT_FIELDS), dtype=np.int64)
     result: Ints = tl.run_timeline(
@@ -142,13 +149,33 @@ def run_steps(steps: Steps, weight_free: Ints, carry: Carry) -> Ints:
     return result
 
 
+def _require_countable(steps: Steps) -> None:
+    """Raise `InfeasibleError` where the walk's times, in parts of a cycle, may not fit 64 bits."""
+    ticks, per_bit, latency = (int(steps.options[o]) for o in (tl.O_TICKS, tl.O_TICKS_PER_BIT, tl.O_LATENCY))
+    if max(ticks, per_bit) * max(latency, 1) <= FEW_TICKS:
+        return
+    bits = int(np.maximum(steps.loads, 0).sum() + np.maximum(steps.stores, 0).sum())
+    each = steps.grids.prod(axis=1) * steps.folds[:, :, [tl.F_LOAD, tl.F_INTERVAL, tl.F_END]].sum(axis=2).max(axis=1)
+    worked = int(each @ np.bincount(steps.classes, minlength=len(each))) + int(steps.waits.sum())
+    longest = bits * per_bit + ticks * (worked + latency * int((steps.loads > 0).sum()))
+    if longest > MOST_TICKS:
+        raise InfeasibleError(
+            "a layer's time", demand=f"{longest / ticks:.3g} cycles, each in {ticks:,} parts, at most",
+            bound=f"{MOST_TICKS / ticks:.3g} that are counted",
+            levers=("a bandwidth off chip of fewer decimals", "a shorter latency", "a smaller batch"),
+        )  # fmt: skip
+
+
 def timeline_options(
     arch: Architecture, stationary: int, skewed: bool, buffers: int, input_slots: int | None = None,
     faster: Faster = AS_BUILT,
 ) -> Ints:  # fmt: skip
     """The options of the timeline kernel: bandwidth as whole ticks, slots (the level's if not given), latency."""
     rate, speed = off_chip_bits_per_cycle(arch), faster.speed(MEMORY)
-    ticks, per_bit = (1, 0) if rate is None or speed is None else (rate.numerator * speed, rate.denominator)
+    if rate is None or speed is None or rate > FREE:
+        ticks, per_bit = 1, 0
+    else:
+        ticks, per_bit = rate.numerator * speed, rate.denominator
     latency = faster.of(LATENCY, arch.off_chip.latency.in_cycles(arch.clock))
     return np.array(
         [

@@ -200,8 +200,9 @@ class _Search:
     def _place(self, step: _Step, resident: int, reserved_bytes: int) -> Plan:
         """A plan of one layer."""
         names = self.names([resident])
-        placement = self.tenants.placement(step.layer, names, reserved_bytes)
-        return Plan({step.layer.name: placement}, self.tenants.absorbed, names, self.tenants.storages, self.tenants.reads)
+        tenants = self.tenants
+        placements = {step.layer.name: tenants.placement(step.layer, names, reserved_bytes)}
+        return Plan(placements, tenants.absorbed, names, tenants.storages, tenants.reads, tenants.shifted)
 
     def _true(self, step: _Step, plan: Plan) -> float:
         counters = self.run(step.layer, plan)

@@ -102,7 +102,7 @@ def candidates(inputs: Inputs, wanted: Tilings) -> Candidates:
     found, illegal, rate = [], 0, Fraction(inputs.arch.clock, works[0].arch.clock)
     for number, keep in enumerate(keeps):
         fit = [cut.fits(keep) for cut in cuts]
-        ok = fit[0]  # the batch in parts is looked at only where the whole would fit
+        ok = np.logical_or.reduce(fit)  # the batch may run in parts
         illegal += int(distinct[~ok].sum())
         for place, order in enumerate(orders):
             rows = np.flatnonzero(ok & distinct[:, place])

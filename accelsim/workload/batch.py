@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from math import isqrt
 
-from accelsim.units import ceil_div
 from accelsim.workload.network import GraphError, Layer, Network
 from accelsim.workload.ops import Elementwise, Matmul
-
-MOST_PARTINGS = 16  # are looked at: each is a plan of its own
 
 
 def part_of(network: Network, parts: int) -> Network | None:
@@ -59,8 +56,12 @@ def _in_shape_of(whole: Layer, part: Layer) -> Layer:
     return replace(whole, input_shapes=part.input_shapes, output_shapes=part.output_shapes)
 
 
-def partings(batch: int) -> list[int]:
-    """In how many equal parts a batch may run, fewest first: its divisors, and of more than `MOST_PARTINGS` a spread."""
-    small = [parts for parts in range(1, isqrt(batch) + 1) if batch % parts == 0]
-    every = sorted({*small, *(batch // parts for parts in small)})
-    return every[:: ceil_div(len(every), MOST_PARTINGS)]
+def part_sizes(batch: int, most: int) -> list[int]:
+    """Images in one of the equal parts that a batch may run in, most first: divisors of the batch.
+
+    More than ``most`` images only where they have no divisor between a sixteenth of that and ``most``. Whether a size is
+    looked at is said by itself, not by the batch: so a multiple of a batch may run in all parts that the batch may.
+    """
+    small = [part for part in range(1, isqrt(batch) + 1) if batch % part == 0]
+    every = sorted({*small, *(batch // part for part in small)}, reverse=True)
+    return [one for one in every if one <= most or not any(one % part == 0 for part in range(max(2, most // 16), most + 1))]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 from builders import chain
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accelsim import load_network
-from accelsim.workload.batch import MOST_PARTINGS, part_of, partings
+from accelsim.workload.batch import part_of, part_sizes
 from accelsim.workload.ops import (
     Concat,
     Conv2d,
@@ -36,14 +38,17 @@ def test_a_part_of_a_zoo_network_is_that_network_at_a_smaller_batch(name: str) -
 
 def test_a_batch_is_parted_evenly_or_not_at_all() -> None:
     assert part_of(load_network("lenet5", batch=6), 4) is None
-    assert partings(12) == [1, 2, 3, 4, 6, 12]
+    assert part_sizes(12, 16) == [12, 6, 4, 3, 2, 1]
 
 
-def test_a_huge_batch_is_tried_in_few_ways_and_at_once() -> None:
-    tried = partings(10**12)
-    assert len(tried) <= MOST_PARTINGS
-    assert tried[0] == 1
-    assert all(10**12 % parts == 0 for parts in tried)
+@given(st.integers(1, 2000), st.integers(1, 50), st.integers(1, 64))
+def test_a_multiple_of_a_batch_is_looked_at_in_all_parts_that_the_batch_is(batch: int, times: int, most: int) -> None:
+    assert set(part_sizes(batch, most)) <= set(part_sizes(batch * times, most))
+
+
+def test_a_huge_batch_is_looked_at_in_small_parts_alone_as_far_as_it_has_any() -> None:
+    assert part_sizes(10**6, 16) == [16, 10, 8, 5, 4, 2, 1]
+    assert part_sizes(2 * 10007, 16) == [10007, 2, 1]
 
 
 IMAGE = (4, 4, 4)
