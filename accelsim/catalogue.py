@@ -260,8 +260,8 @@ def _dims(changes: Mapping[KeyPath, Any]) -> tuple[dict[str, int], dict[KeyPath,
     """``workload.dims.NAME``, sizes that an ONNX model leaves open (a name may have dots), and the other changes."""
     dims = {".".join(map(str, keys[1:])): value for keys, value in changes.items() if keys[0] == "dims"}
     faults = [
-        Fault("--dim", name, f"is {size!r}, must be a whole number of at least 1")
-        for name, size in dims.items() if not isinstance(size, int) or isinstance(size, bool) or size < 1
+        Fault("--dim", name, f"is {size!r}, must be a whole number of at least 0")
+        for name, size in dims.items() if not isinstance(size, int) or isinstance(size, bool) or size < 0
     ]  # fmt: skip
     if faults:
         raise InputError(faults)

@@ -316,8 +316,8 @@ def _dims(sub: argparse.ArgumentParser) -> None:
 
 def _dim(text: str) -> str:
     name, _, size = text.rpartition("=")
-    if not name or not size.isdigit() or int(size) < 1:
-        raise argparse.ArgumentTypeError(f"is {text!r}, must be NAME=SIZE or INPUT.AXIS=SIZE, SIZE a whole number of at least 1")
+    if not name or not size.isdigit():
+        raise argparse.ArgumentTypeError(f"is {text!r}, must be NAME=SIZE or INPUT.AXIS=SIZE, SIZE a whole number")
     return f"workload.dims.{text}"
 
 

@@ -105,7 +105,7 @@ def quantized_attention(w: Written) -> None:
     """QAttention: an input and weights of integers with scales, the rest in floats."""
     x = w.one("DequantizeLinear", w.name(0), w.name(3), *([w.name(6)] if w.has(6) else []))
     weights = w.one("DequantizeLinear", w.name(1), w.name(4), *([w.name(7)] if w.has(7) else []), axis=1)
-    floats = Written(w.file, w.piece, w.proto, w.node, (None, *w.inputs[1:]), w.used, w.batch, w.notes)
+    floats = Written(w.file, w.piece, w.proto, w.node, (None, *w.inputs[1:]), w.used, w.batch)
     product = w.total(w.one("MatMul", x, weights), w.name(2))
     _attention_of(floats, product, (5, 8, -1), w.shape(0))
 
@@ -220,7 +220,7 @@ def _past(w: Written, positions: int) -> int:
     total, room = w.known(6), w.shape(3)[2]
     if total is not None and total.size == 1 and positions <= int(total.reshape(-1)[0]) <= room + positions:
         return int(total.reshape(-1)[0]) - positions
-    w.notes.append(f"{w.piece.label}: its cache is taken to be full, {room} positions, for every sequence of the batch")
+    w.file.notes.append(f"{w.piece.label}: its cache is taken to be full, {room} positions, for every sequence of the batch")
     return room
 
 

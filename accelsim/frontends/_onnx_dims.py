@@ -18,6 +18,7 @@ _OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.
 def set_dims(onnx: Any, graph: Any, dims: Dims) -> list[Fault]:
     """Write ``dims`` into the inputs of ``graph``; a fault for each that is no open size there."""
     used: set[str] = set()
+    faults: list[Fault] = []
     for entry in list(_inputs(graph)):
         if entry.name in dims and _is_whole_number(entry):
             used.add(entry.name)
@@ -30,12 +31,25 @@ def set_dims(onnx: Any, graph: Any, dims: Dims) -> list[Fault]:
             used.add(name or "")
             if size is not None and size > 0:
                 dim.dim_value = size
+            elif name:
+                faults.append(Fault("--dim", name, f"is {size}, must be a whole number of at least 1"))
+    used |= {name for name in decisions(graph) if name in dims}
     allowed = sorted({*open_names(graph), *used} - {""})
-    return [
+    return faults + [
         Fault("--dim", name, f"is no open size of the model{nearest(name, allowed)}; "
               + (f"must be {join_allowed(allowed)}" if allowed else "it has none"))
         for name in dims if name not in used
     ]  # fmt: skip
+
+
+def decisions(graph: Any) -> Iterator[str]:
+    """What says which branch runs, or how often a loop does: where that is computed, it may be given."""
+    for node in graph.node:
+        if node.op_type in ("If", "Loop"):
+            yield from (name for name in node.input[:2] if name)
+        for entry in node.attribute:
+            if entry.HasField("g"):
+                yield from decisions(entry.g)
 
 
 def open_names(graph: Any) -> Iterator[str]:

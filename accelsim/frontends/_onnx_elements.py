@@ -41,7 +41,7 @@ def with_constant(
     return Elementwise(op=name, value=value, trained=trained if trained > 1 else 0, constant_first=first, whole=whole)
 
 
-_ORDERED = ("sub", "div", "pow", "less", "less_equal", "greater", "greater_equal")  # whose operands may not be swapped
+_ORDERED = ("sub", "div", "pow", "mod", "less", "less_equal", "greater", "greater_equal")  # whose operands may not be swapped
 
 
 def where(call: Call) -> Plan:
@@ -73,6 +73,14 @@ def elementwise(name: str) -> Rule:
         return Plan(tuple(ops), layouts=(widest.layout,), operands=held)
 
     return rule
+
+
+def modulo(call: Call) -> Plan:
+    """Floats as C has it (fmod), whole numbers as Python has it."""
+    floats = call.tensors[0].elem not in INTEGERS
+    if bool(call.number("fmod", 0)) != floats:
+        raise NotModelledError(f"its fmod is {call.number('fmod', 0)}, must be 1 for floats and 0 for integers")
+    return elementwise("mod")(call)
 
 
 def activation(name: str) -> Rule:

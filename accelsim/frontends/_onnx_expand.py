@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from shlex import quote
 from typing import Any
 
 from accelsim.frontends._onnx_branches import Piece, graph_attribute, rename
@@ -37,7 +38,6 @@ class Expander:
     loops: dict[str, _LoopState] = field(default_factory=dict)
     batch: int = 1
     made: int = 0
-    notes: list[str] = field(default_factory=list)
 
     def expanded(self, proto: Any, node: Node, inputs: Sequence[Value | None]) -> Piece | None:
         """What to read in the place of ``proto``; None: itself."""
@@ -55,14 +55,15 @@ class Expander:
     def written(self, form: Form, piece: Piece, proto: Any, node: Node, inputs: Sequence[Value | None]) -> bool:
         """Whether a form wrote the node out."""
         used = [bool(name) and self.file.uses[name] > 0 for name in node.outputs]
-        task = Written(self.file, piece, proto, node, inputs, used, self.batch, self.notes)
+        task = Written(self.file, piece, proto, node, inputs, used, self.batch)
         return form(task) is not False
 
     # --- branches and loops ---
 
     def branch(self, piece: Piece, proto: Any, _: Node, inputs: Sequence[Value | None]) -> bool:
         """An If whose condition is known: the branch that runs."""
-        chosen = graph_attribute(proto, "then_branch" if self._truth(inputs[0], "its condition") else "else_branch")
+        runs = self._truth(inputs[0], "its condition", proto.input[0])
+        chosen = graph_attribute(proto, "then_branch" if runs else "else_branch")
         piece.give(piece.inline(chosen, ()), proto.output)
         return True
 
@@ -75,8 +76,8 @@ class Expander:
             raise NotModelledError("it runs without end: it has neither a count nor a condition")
         key = piece.prefix
         known = self.loops.setdefault(key, _LoopState(scanned=[[] for _ in body.output[1 + carried :]]))
-        most = None if count is None else self._whole(count, "its count")
-        if known.step == most or not self._truth(condition, "its condition"):
+        most = None if count is None else self._whole(count, "its count", proto.input[0])
+        if known.step == most or not self._truth(condition, "its condition", ""):
             self._end(piece, list(proto.input[2:]), known.scanned, proto.output)
             return True
         if (most or 0) > MOST_STEPS or known.step >= MOST_STEPS:
@@ -231,18 +232,24 @@ class Expander:
 
     # --- what is known ---
 
-    def _known(self, value: Value | None, what: str) -> Any:
+    def _known(self, value: Value | None, what: str, name: str = "") -> Any:
+        """A number: a constant's, or what ``--dim`` says of one that is computed."""
         if isinstance(value, Constant) and value.value is not None and value.value.size == 1:
             return value.value.reshape(-1)[0]
+        if name in self.file.given:
+            self.file.kept.add(name)  # what computes it runs all the same
+            self.file.notes.append(f"{name} is computed, and is taken for {self.file.given[name]}, as --dim says")
+            return self.file.given[name]
         asked = " ".join(f"--dim {name}=NUMBER" for name in self.file.open_scalars)
         hint = f"; if it is what comes in: {asked}" if asked else ""
+        hint += f"; to say what it is taken for: --dim {quote(name)}=NUMBER" if name and not asked else ""
         raise NotModelledError(f"{what} is not known before it runs{hint}")
 
-    def _truth(self, value: Value | None, what: str) -> bool:
-        return value is None or bool(self._known(value, what))
+    def _truth(self, value: Value | None, what: str, name: str) -> bool:
+        return value is None or bool(self._known(value, what, name))
 
-    def _whole(self, value: Value | None, what: str) -> int:
-        return int(self._known(value, what))
+    def _whole(self, value: Value | None, what: str, name: str = "") -> int:
+        return int(self._known(value, what, name))
 
 
 def _stack(piece: Piece, names: Sequence[str], axis: int, output: str, opset: int) -> None:

@@ -10,6 +10,7 @@ from accelsim.frontends import _onnx_contractions as contractions
 from accelsim.frontends import _onnx_fused as fused
 from accelsim.frontends import _onnx_layouts as layouts
 from accelsim.frontends import _onnx_norms as norms
+from accelsim.frontends import _onnx_places as places
 from accelsim.frontends import _onnx_resize as resizing
 from accelsim.frontends import _onnx_transposed as transposed
 from accelsim.frontends import _onnx_volumes as volumes
@@ -30,6 +31,8 @@ FORMS: dict[str, Form] = {
     "ReduceL2": norms.reduction("square", "ReduceSum", "Sqrt"), "ReduceLogSum": norms.reduction("", "ReduceSum", "Log"),
     "ReduceLogSumExp": norms.reduction("Exp", "ReduceSum", "Log"),
     # what moves numbers
+    "TopK": places.top_k, "Gather": places.gather, "GatherElements": places.gather_elements,
+    "GatherND": places.gather_nd, "ScatterND": places.scatter_nd,
     "DepthToSpace": layouts.depth_to_space, "SpaceToDepth": layouts.space_to_depth,
     "Trilu": layouts.trilu, "OneHot": layouts.one_hot, "RotaryEmbedding": attention.rotary,
 }  # fmt: skip

@@ -205,6 +205,9 @@ class OnnxFile:
         faults += self._given(weights or {})
         if faults:
             raise InputError(faults)
+        self.given = dict(dims or {})
+        self.kept: set[str] = set()  # what is needed beside the outputs
+        self.notes: list[str] = []  # what a user should know of nodes that are written out
         self.open_scalars = whole_numbers(self.graph)
         self.opset = self._opset()
         self._index()
@@ -237,7 +240,7 @@ class OnnxFile:
         self.sparse = {tensor.values.name: tuple(tensor.dims) for tensor in self.graph.sparse_initializer}
         self.outputs = [output.name for output in self.graph.output]
         self.nodes = self._live_nodes()
-        self.uses = Counter(name for node in self.nodes for name in reads(node)) + Counter(self.outputs)
+        self.uses = Counter(name for node in self.nodes for name in reads(node)) + Counter(self.outputs) + Counter(self.kept)
         self.makers = {name: node for node in self.nodes for name in node.output if name}
         self.readers: dict[str, list[Any]] = {}
         for node in self.nodes:
@@ -324,7 +327,7 @@ class OnnxFile:
 
     def _live_nodes(self) -> list[Any]:
         """Nodes that an output of the graph depends on, in the order of the file."""
-        needed, live = set(self.outputs), []
+        needed, live = {*self.outputs, *self.kept}, []
         for node in reversed(self.graph.node):
             if needed.intersection(name for name in node.output if name):
                 live.append(node)

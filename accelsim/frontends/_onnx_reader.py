@@ -53,7 +53,11 @@ _PRODUCTS = (Conv2d, Linear, Matmul)
 _MOVES = (Reshape, Slice, Transpose)
 _LAYOUTS = (Layout(0), Layout(1), Layout(0, merged=True))  # where a batch of one may be looked for
 # Where a constant may be the wider operand: it is an input then.
-_WIDENED = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Equal", "Less", "Greater")
+_WIDENED = (
+    "Add", "Sub", "Mul", "Div", "Pow", "Mod", "Max", "Min", "Equal", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "And",
+    "Or", "Xor",
+)  # fmt: skip
+_JOINED = ("Concat", "Where", "GatherElements", "ScatterElements", "Scatter")  # of tensors, constants among them
 _UNKNOWN_OPERATOR = "is not modelled; replace it in the model, or cut it off (onnx.utils.extract_model)"
 
 
@@ -135,7 +139,7 @@ class Reader:
 
     def _graph_input(self, entry: Any, shape: Shape, axis: int) -> None:
         elem = int(entry.type.tensor_type.elem_type)
-        if not shape:
+        if not shape and (elem in INTEGERS or self.batch != 1):
             self.values[entry.name] = Scalar(elem)
             return
         layouts = (Layout(axis), *(Layout(other) for other in range(len(shape))), Layout(0, merged=True))
@@ -250,7 +254,7 @@ class Reader:
         elif not any(isinstance(value, Tensor) for value in inputs):
             types = inferred(self.file, node, inputs)
             found = {name: kind for name, kind in zip(node.outputs, types, strict=True) if name}
-            self.values.update({name: Scalar(kind[0] if kind else FLOAT) for name, kind in found.items()})
+            self.values.update({name: Scalar(*kind) if kind else Scalar(FLOAT) for name, kind in found.items()})
         elif not self._absorb(node, inputs):
             self._layers(node, inputs)
 
@@ -324,7 +328,8 @@ class Reader:
     def _alias(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
         value = inputs[0]
         if isinstance(value, Scalar) and node.op in ("Cast", "CastLike", "Identity"):
-            self.values[node.outputs[0]] = value
+            elem = node.integer("to", value.elem) if node.op == "Cast" else value.elem
+            self.values[node.outputs[0]] = replace(value, elem=elem)
             return
         if not isinstance(value, Tensor):
             raise NotModelledError("its first input is a constant")
@@ -452,7 +457,7 @@ class Reader:
         return replace(value, ref=name, layout=layout)
 
     def _layers_of(self, node: Node, inputs: tuple[Value | None, ...]) -> None:
-        if node.op in ("Concat", "Where"):
+        if node.op in _JOINED:
             inputs = self._with_joined_constants(node, inputs)
         types = inferred(self.file, node, inputs)
         used = tuple(bool(name) and self.file.uses[name] > 0 for name in node.outputs)
@@ -462,15 +467,16 @@ class Reader:
         reads = plan.reads if plan.reads is not None else call.tensors
         elems = [self._out_elem(node, found, reads) for found in types]
         base = self.names.unique(node.name, node.kind) if plan.ops else ""
+        made = elems[used.index(True)] if True in used else elems[0]
         sources = [t.ref for t in reads]
         outputs = [t.layout.network_shape(t.shape, self.batch) for t in reads]
         for index, op in enumerate(plan.ops):
             name = base if index == plan.main else self.names.unique(f"{base}_{op.op}", op.op)
             self._check(op, outputs, plan.weight if index == plan.main else None)
-            precision = precision_of(self.scales, call, plan, index, elems[0])
+            precision = precision_of(self.scales, call, plan, index, made)
             requantize = self.scales.requantize(call) if index == plan.main else Requantize()
             self._append(LayerSketch(name, op, tuple(sources), precision, requantize=requantize))
-            self.names_of_arrays[name] = arrays_of(self.scales, call, plan, index, elems[0])
+            self.names_of_arrays[name] = arrays_of(self.scales, call, plan, index, made)
             sources, outputs = [name], list(op.output_shapes(tuple(outputs)))
         self._bind(call, plan, sources, outputs, elems, base)
 
@@ -527,7 +533,7 @@ class Reader:
     def _with_joined_constants(self, node: Node, inputs: tuple[Value | None, ...]) -> tuple[Value | None, ...]:
         """A constant among what is joined (a class token) enters as an input of the graph that has its values."""
         widest = max((value for value in inputs if isinstance(value, Tensor)), key=lambda tensor: len(tensor.shape))
-        rank = 0 if node.op == "Concat" else len(widest.shape)  # what is broadcast is so over the batch too
+        rank = len(widest.shape) if node.op in ("Where", *_WIDENED) else 0  # what is broadcast is so over the batch too
         named = zip(node.inputs, inputs, strict=True)
         return tuple(self._joined(n, v, widest.layout, rank) if isinstance(v, Constant) else v for n, v in named)
 
@@ -598,7 +604,7 @@ class Reader:
             f"attributes that ONNX does not know are not looked at: {', '.join(sorted(self.ignored))}": self.ignored,
             f"{rough} layers scale their output by no whole number; requantize is the rule by size there": rough,
         }
-        return [*(note for note, there in notes.items() if there), *dict.fromkeys(self.expander.notes)]
+        return [*(note for note, there in notes.items() if there), *dict.fromkeys(self.file.notes)]
 
 
 def _is_constant(value: Value | None) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from accelsim.frontends import _onnx_elements as elements
+from accelsim.frontends import _onnx_lookups as lookups
 from accelsim.frontends import _onnx_moves as moves
 from accelsim.frontends import _onnx_products as products
 from accelsim.frontends import _onnx_windows as windows
@@ -103,7 +104,11 @@ OPERATORS: dict[str, Operator] = {
     "Exp": _function("exp"), "Sqrt": _function("sqrt"), "Abs": _function("abs"), "Neg": _function("neg"),
     "Reciprocal": _function("reciprocal"), "Log": _function("log"),
     "Floor": _function("floor"), "Ceil": _function("ceil"), "Round": _function("round"), "Sign": _function("sign"),
-    "Sin": _function("sin"), "Cos": _function("cos"), "Not": Operator(elements.negation),
+    "Sin": _function("sin"), "Cos": _function("cos"), "Tan": _function("tan"), "Asin": _function("asin"),
+    "Acos": _function("acos"), "Atan": _function("atan"), "Sinh": _function("sinh"), "Cosh": _function("cosh"),
+    "IsNaN": _function("isnan"),
+    "IsInf": Operator(elements.activation("isinf"), only={"detect_negative": 1, "detect_positive": 1}),
+    "Mod": Operator(elements.modulo, 2, reads="fmod"), "Not": Operator(elements.negation),
     "Equal": _pair("equal"), "Less": _pair("less"), "LessOrEqual": Operator(elements.elementwise("less_equal"), 2),
     "Greater": _pair("greater"),
     "GreaterOrEqual": Operator(elements.elementwise("greater_equal"), 2),
@@ -120,7 +125,19 @@ OPERATORS: dict[str, Operator] = {
     ),
     "LRN": Operator(elements.lrn, reads="alpha beta bias size"),
     "ReduceMean": _reduction("reduce_mean"), "ReduceSum": _reduction("reduce_sum"), "ReduceMax": _reduction("reduce_max"),
-    "ReduceMin": _reduction("reduce_min"),
+    "ReduceMin": _reduction("reduce_min"), "ReduceProd": _reduction("reduce_prod"),
+    # what finds places, and looks up what stands there
+    "CumSum": Operator(lookups.cumulative_sum, 2, reads="exclusive reverse"),
+    "ArgMax": Operator(lookups.locate("argmax"), reads="axis keepdims select_last_index"),
+    "ArgMin": Operator(lookups.locate("argmin"), reads="axis keepdims select_last_index"),
+    "TopK": Operator(lookups.top_k, 2, reads="axis k largest", idle="sorted"),
+    "GatherElements": Operator(lookups.gather_elements, 2, reads="axis"),
+    "ScatterElements": Operator(lookups.scatter_elements, 3, reads="axis reduction"),
+    "Scatter": Operator(lookups.scatter_elements, 3, reads="axis"),
+    "GatherND": Operator(inputs=2, reads="batch_dims"), "ScatterND": Operator(inputs=3, reads="reduction"),
+    "NonZero": Operator(lookups.data_dependent), "Unique": Operator(lookups.data_dependent, idle="axis sorted"),
+    "Compress": Operator(lookups.data_dependent, 2, idle="axis"),
+    "NonMaxSuppression": Operator(lookups.data_dependent, 5, idle="center_point_box"),
     # what moves numbers
     "Concat": Operator(moves.concat, MANY, reads="axis"),
     "Split": Operator(moves.split, 2, reads="axis", infers="num_outputs split"),

@@ -126,7 +126,7 @@ _TAKEN = ("reflect", "edge", "wrap")  # modes that repeat what is there
 
 
 def pad(call: Call) -> Plan:
-    """Zeros around an image in one go, along other axes one after another; what repeats elements takes them."""
+    """What is constant around an image in one go, along other axes one after another; what repeats elements takes them."""
     x, axes, mode = call.tensor(), call.integers(3, "axes"), call.text("mode", "constant")
     pads = call.integers(1, "pads") or call.integers(1, "paddings")  # opset 1
     if pads is None or mode not in ("constant", *_TAKEN):
@@ -138,15 +138,14 @@ def pad(call: Call) -> Plan:
     pairs = zip(pads[: len(moved)], pads[len(moved) :], strict=True)
     by_axis = {axis: pair for axis, pair in zip(moved, pairs, strict=True) if any(pair)}
     fill = call.value(2, "its value") if call.input(2) is not None else call.attribute("value", 0)
-    if by_axis and mode == "constant" and fill is not None and np.any(np.asarray(fill) != call.zero):
-        raise NotModelledError("it pads with other than zeros" + (f" (here {call.zero})" if call.zero else ""))
+    value = float(np.asarray(0 if fill is None else fill).reshape(-1)[0])
     around = [pad for axis in (2, 3) for pad in by_axis.get(axis, (0, 0))]
     if mode == "constant" and rank == 4 and set(by_axis) <= {2, 3} and min(around) >= 0 and any(around):
-        return Plan((Pad(op="pad", pad=(around[0], around[1], around[2], around[3])),), reads=(x,))
+        return Plan((Pad(op="pad", pad=(around[0], around[1], around[2], around[3]), value=value),), reads=(x,))
     ops: list[Op] = []
     shape = x.layout.network_shape(x.shape, call.batch)
     for axis, pair in by_axis.items():
-        further = _padded(shape, call.axis(axis), pair, mode)
+        further = _padded(shape, call.axis(axis), pair, mode, value)
         ops, shape = [*ops, *further], _after(shape, further)
     return Plan(tuple(ops), reads=(x,))
 
@@ -157,7 +156,7 @@ def _after(shape: Shape, ops: list[Op]) -> Shape:
     return shape
 
 
-def _padded(shape: Shape, axis: int, pair: tuple[int, int], mode: str) -> list[Op]:
+def _padded(shape: Shape, axis: int, pair: tuple[int, int], mode: str, value: float) -> list[Op]:
     """One axis made longer at its ends, or shorter where a pad is negative."""
     cut, more = [max(0, -pad) for pad in pair], [max(0, pad) for pad in pair]
     size = shape[axis] - sum(cut)
@@ -171,5 +170,5 @@ def _padded(shape: Shape, axis: int, pair: tuple[int, int], mode: str) -> list[O
         return [*ops, Take(op="take", axis=axis, indices=tuple(places.tolist()))]
     image = (prod(shape[1:axis]), size, prod(shape[axis + 1 :]))  # zeros are put above and below an image
     after = (*shape[1:axis], size + sum(more), *shape[axis + 1 :])
-    around = Pad(op="pad", pad=(more[0], more[1], 0, 0))
+    around = Pad(op="pad", pad=(more[0], more[1], 0, 0), value=value)
     return [*ops, Reshape(op="reshape", to=image), around, Reshape(op="reshape", to=after)]

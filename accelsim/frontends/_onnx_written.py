@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,6 @@ class Written:
     inputs: Sequence[Value | None]
     used: Sequence[bool]  # whether anything reads that output
     batch: int
-    notes: list[str] = field(default_factory=list)  # what a user should know of it
 
     @property
     def opset(self) -> int:

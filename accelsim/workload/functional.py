@@ -35,7 +35,8 @@ hard_sigmoid, tanh, exp,   hard_sigmoid max(0, min(1, alpha * x + beta)) with 0.
 erf, sqrt, log,            log up to 0 and 1/0 saturate; trunc cuts the fraction off, round goes to the even one
 reciprocal, trunc, floor,
 ceil, round, sign, sin,
-cos
+cos, tan, asin, acos, atan,
+sinh, cosh, isnan, isinf
 softmax                    a curve
 layernorm                  a curve: (x - mean) / sqrt(variance + epsilon); scale 1, shift 0, or ``weight`` and
                            ``bias``
@@ -43,13 +44,17 @@ lrn                        a curve: x / (k + alpha / size * sum of squares)**bet
 batchnorm                  identity: it is folded into the weights before they are quantized; where it has a
                            ``weight`` and a ``bias``, x * weight + bias
 reduce_sum, reduce_mean,   the sum; round(sum / count); the largest; the smallest
-reduce_max, reduce_min
+reduce_max, reduce_min,     (reduce_prod: the product, a curve)
+reduce_prod
+cumsum                     the sums
+argmax, argmin, topk       places, as whole numbers
 embedding                  rows of the table
 transform_input            the transformed tiles of q less the zero point, exactly
 transform_output           the tiles that the sums give, and the bias, requantized as an accumulator
 concat, split, slice,      the elements as they are; pad adds zeros, upsample repeats
-reshape, flatten, pad,
-transpose, upsample, take
+reshape, flatten, pad,      (of a gather's and a scatter's second input the places are whole numbers; scatter adds,
+transpose, upsample, take,  multiplies or compares where it says so)
+gather, scatter
 ========================== ==================================================================================
 
 **Floats**, where an input or the output has a float format of any width: the same functions in float32, operands
@@ -92,22 +97,27 @@ from accelsim.workload.ops import (
     Activation,
     BatchNorm,
     Concat,
+    CumulativeSum,
     Elementwise,
     Embedding,
+    Gather,
     GlobalPool,
     LayerNorm,
     LocalResponseNorm,
+    Locate,
     Op,
     Pad,
     Pool2d,
     Recurrent,
     Reduce,
     Reshape,
+    Scatter,
     Select,
     Slice,
     Softmax,
     Split,
     Take,
+    TopK,
     TransformInput,
     TransformOutput,
     Transpose,
@@ -142,7 +152,11 @@ def evaluate(layer: Layer, inputs: Results, weights: Array | None = None) -> Res
         return (_stored(_embedding(layer, inputs[0], weights), layer),)
     if kind is TransformOutput:
         return (transform_output(layer, inputs[0], Accumulator(layer.precision.accumulator))[0],)
+    if kind in _LOOKUPS:
+        return (_stored(_LOOKUPS[kind](layer, inputs), layer),)
     integers = layer.precision.output.is_integer and all(x.dtype.kind in "iu" for x in inputs)
+    if kind in _PLACES and all(x.dtype.kind in "iu" for x in inputs):
+        return (_stored(_RULES[kind](layer, inputs, True)[0], layer),)
     if not integers:
         inputs = tuple(_as_float(x, bits) for x in inputs)
     with np.errstate(all="ignore"):  # the table says what becomes of infinities
@@ -153,6 +167,11 @@ def evaluate(layer: Layer, inputs: Results, weights: Array | None = None) -> Res
 def _evaluate_scaled(layer: Layer, inputs: Results, weights: Array | None) -> Results:
     """By the scales of `Quantization`: on the numbers that the integers stand for, in float32."""
     scales, out, kind = layer.quantization, layer.precision.output, type(layer.op)
+    if kind in _LOOKUPS:
+        found = _LOOKUPS[kind](layer, inputs)
+        if out.is_integer:
+            return (found.astype(out.storage),)
+        return (rounded(found if found.dtype.kind == "f" else real_numbers(found, scales.inputs[0]), out),)
     if kind in _KEEPS and out.is_integer and {*scales.inputs} == {scales.output} and not is_given(layer.weight):
         return tuple(x.astype(out.storage, copy=False) for x in _MOVES[kind](layer, inputs))
     constant = constant_values(layer).operand
@@ -169,6 +188,8 @@ def _evaluate_scaled(layer: Layer, inputs: Results, weights: Array | None) -> Re
             results: Results = (_embedding(layer, inputs[0], weights),)
         else:
             results = _MOVES[kind](layer, numbers) if kind in _MOVES else _RULES[kind](layer, numbers, False)
+    if kind in _PLACES:
+        return tuple(x.astype(out.storage) for x in results)
     if scales.output is None or not out.is_integer:
         return tuple(x.astype(np.float32) if out.is_integer else rounded(x, out) for x in results)
     return tuple(quantized(x, scales.output, out, zero_point_first=on_integers) for x in results)
@@ -258,6 +279,9 @@ def _reduce(layer: Layer, inputs: Results, integers: bool) -> Results:
     axes = tuple({axis % values.ndim for axis in op.axes})
     if op.op == "reduce_mean":
         return (np.asarray(_mean(values, axes, op.keepdims, integers)),)
+    if op.op == "reduce_prod":
+        wide = to_real(values, layer.precision.input.bits) if integers else values
+        return (_curved_result(np.asarray(wide.prod(axis=axes, keepdims=op.keepdims)), layer, integers),)
     if op.op == "reduce_max":
         return (np.asarray(values.max(axis=axes, keepdims=op.keepdims)),)
     if op.op == "reduce_min":
@@ -265,6 +289,64 @@ def _reduce(layer: Layer, inputs: Results, integers: bool) -> Results:
     return (
         np.asarray(values.sum(axis=axes, keepdims=op.keepdims, dtype=np.int64 if integers else np.float32)),
     )
+
+
+def _cumulative(layer: Layer, inputs: Results, integers: bool) -> Results:
+    op, values = layer.op, inputs[0].astype(np.int64) if integers else inputs[0]
+    assert isinstance(op, CumulativeSum)
+    values = np.flip(values, op.axis) if op.reverse else values
+    sums = np.cumsum(values, axis=op.axis, dtype=values.dtype)
+    if op.exclusive:
+        sums = np.roll(sums, 1, axis=op.axis)
+        sums[(slice(None),) * (op.axis % values.ndim) + (0,)] = 0
+    return (np.flip(sums, op.axis) if op.reverse else sums,)
+
+
+def _located(layer: Layer, inputs: Results, integers: bool) -> Results:
+    del integers
+    op, values = layer.op, inputs[0]
+    assert isinstance(op, Locate)
+    find = np.argmax if op.op == "argmax" else np.argmin
+    if not op.last:
+        return (find(values, axis=op.axis, keepdims=op.keepdims),)
+    return (values.shape[op.axis] - 1 - find(np.flip(values, op.axis), axis=op.axis, keepdims=op.keepdims),)
+
+
+def _topmost(layer: Layer, inputs: Results, integers: bool) -> Results:
+    op, values = layer.op, inputs[0].astype(np.int64) if integers else inputs[0]
+    assert isinstance(op, TopK)
+    order = np.argsort(-values if op.largest else values, axis=op.axis, kind="stable")
+    return (order.take(range(op.k), axis=op.axis),)
+
+
+def _places(layer: Layer, places: Array, size: int) -> Array:
+    """Places along an axis, those from its end too."""
+    outside = (places < -size) | (places >= size)
+    if outside.any():
+        message = f"looks up place {places.ravel()[int(np.argmax(outside))]}, must be {-size} to {size - 1}"
+        raise InputError(Fault(f"layer {layer.name}", "input", message))
+    return np.asarray(places.astype(np.int64) % size)
+
+
+def _gathered(layer: Layer, inputs: Results) -> Array:
+    assert isinstance(layer.op, Gather)
+    axis, data = layer.op.axis, inputs[0]
+    return np.take_along_axis(data, _places(layer, inputs[1], data.shape[axis]), axis)
+
+
+def _scattered(layer: Layer, inputs: Results) -> Array:
+    op, data, updates = layer.op, inputs[0].copy(), inputs[2]
+    assert isinstance(op, Scatter)
+    axis = op.axis % data.ndim
+    places = np.broadcast_to(_places(layer, inputs[1], data.shape[axis]), updates.shape)
+    grid: list[Array] = list(np.indices(updates.shape, sparse=True))
+    grid[axis] = places
+    put = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}.get(op.reduction)
+    if put is None:
+        data[tuple(grid)] = updates
+    else:
+        put.at(data, tuple(grid), updates.astype(data.dtype))
+    return data
 
 
 def _select(_: Layer, inputs: Results) -> Results:
@@ -354,7 +436,17 @@ _SHARED_PAIRS: dict[str, _Pair] = {
     "sub": lambda a, b, _: a - b,
     "maximum": lambda a, b, _: np.maximum(a, b),
     "minimum": lambda a, b, _: np.minimum(a, b),
+    "mod": lambda a, b, layer: _remainder(a, b, layer),
 }
+
+
+def _remainder(a: Array, b: Array, _: Layer) -> Array:
+    """With the sign of the dividend for floats (as C's fmod), of the divisor for whole numbers (as Python's)."""
+    if "f" in (np.asarray(a).dtype.kind, np.asarray(b).dtype.kind):
+        return np.asarray(np.fmod(a, b))
+    return np.where(b == 0, 0, np.mod(a, np.where(b == 0, 1, b)))
+
+
 def _cut_quotient(a: Array, b: Array, _: Layer) -> Array:
     """Towards zero; 0 where the divisor is 0."""
     size = np.abs(a) // np.maximum(np.abs(b), 1)
@@ -417,7 +509,10 @@ _CURVED: dict[str, _Function] = {
     "log": lambda x, _: np.where(x > 0, np.log(x), -np.inf),
     "trunc": lambda x, _: np.trunc(x), "floor": lambda x, _: np.floor(x), "ceil": lambda x, _: np.ceil(x),
     "round": lambda x, _: np.rint(x), "sign": lambda x, _: np.sign(x), "sin": lambda x, _: np.sin(x),
-    "cos": lambda x, _: np.cos(x),
+    "cos": lambda x, _: np.cos(x), "tan": lambda x, _: np.tan(x), "asin": lambda x, _: np.arcsin(x),
+    "acos": lambda x, _: np.arccos(x), "atan": lambda x, _: np.arctan(x), "sinh": lambda x, _: np.sinh(x),
+    "cosh": lambda x, _: np.cosh(x), "isnan": lambda x, _: np.isnan(x).astype(x.dtype),
+    "isinf": lambda x, _: np.isinf(x).astype(x.dtype),
 }
 _ALPHA = {"leaky_relu": 0.01, "prelu": 0.25, "elu": 1.0, "hard_sigmoid": 0.2, "silu": 1.0}
 
@@ -572,7 +667,8 @@ def _upsample(layer: Layer, inputs: Results) -> Results:
 def _pad(layer: Layer, inputs: Results) -> Results:
     assert isinstance(layer.op, Pad)
     top, bottom, left, right = layer.op.pad
-    return (np.pad(inputs[0], ((0, 0), (0, 0), (top, bottom), (left, right))),)
+    around = ((0, 0), (0, 0), (top, bottom), (left, right))
+    return (np.pad(inputs[0], around, constant_values=layer.op.value),)
 
 
 def _embedding(layer: Layer, indices: Array, table: Array | None) -> Array:
@@ -607,6 +703,8 @@ def transform_output(layer: Layer, sums: Array, accumulator: Accumulator) -> tup
     return requantize(accumulators, layer, 1), overflows
 
 
+_LOOKUPS: dict[type[Op], Callable[[Layer, Results], Array]] = {Gather: _gathered, Scatter: _scattered}
+_PLACES: tuple[type[Op], ...] = (Locate, TopK)  # whose results are whole numbers, whatever they read
 _MOVES: dict[type[Op], Callable[[Layer, Results], Results]] = {
     BatchNorm: _batch_norm,
     Concat: _concat,
@@ -629,6 +727,9 @@ _RULES: dict[type[Op], Callable[[Layer, Results, bool], Results]] = {
     LayerNorm: _layer_norm,
     LocalResponseNorm: _local_response,
     Reduce: _reduce,
+    CumulativeSum: _cumulative,
+    Locate: _located,
+    TopK: _topmost,
     TransformInput: _transform_input,
 }
 

@@ -327,7 +327,7 @@ class Elementwise(Op):
 
     op: Literal[
         "add", "sub", "mul", "div", "pow", "maximum", "minimum", "equal", "less", "less_equal", "greater", "greater_equal",
-        "and", "or", "xor",
+        "and", "or", "xor", "mod",
     ]
     inputs_expected: ClassVar[tuple[int, int]] = (1, 16)
     value: float | None = None
@@ -356,7 +356,7 @@ class Elementwise(Op):
 ACTIVATIONS = (
     "relu", "relu6", "leaky_relu", "prelu", "elu", "sigmoid", "hard_sigmoid", "tanh", "gelu", "gelu_tanh", "silu",
     "hard_swish", "exp", "erf", "sqrt", "clip", "abs", "neg", "reciprocal", "log", "trunc",
-    "floor", "ceil", "round", "sign", "sin", "cos",
+    "floor", "ceil", "round", "sign", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "isnan", "isinf",
 )  # fmt: skip
 
 
@@ -366,7 +366,7 @@ class Activation(Op):
     op: Literal[
         "relu", "relu6", "leaky_relu", "prelu", "elu", "sigmoid", "hard_sigmoid", "tanh", "gelu", "gelu_tanh", "silu",
         "hard_swish", "exp", "erf", "sqrt", "clip", "abs", "neg", "reciprocal", "log", "trunc",
-        "floor", "ceil", "round", "sign", "sin", "cos",
+        "floor", "ceil", "round", "sign", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "isnan", "isinf",
     ]  # fmt: skip
     alpha: float | None = None
     beta: float | None = None  # of a hard_sigmoid
@@ -460,9 +460,9 @@ class LocalResponseNorm(Op):
 
 
 class Reduce(Op):
-    """Mean, sum, maximum or minimum over ``axes`` (counted with the batch as axis 0)."""
+    """Mean, sum, product, maximum or minimum over ``axes`` (counted with the batch as axis 0)."""
 
-    op: Literal["reduce_mean", "reduce_sum", "reduce_max", "reduce_min"]
+    op: Literal["reduce_mean", "reduce_sum", "reduce_prod", "reduce_max", "reduce_min"]
     axes: tuple[int, ...]
     keepdims: bool = True
 
@@ -479,6 +479,99 @@ def _check_axis(op: Op, axis: int, shape: Shape) -> int:
     if not -len(shape) <= axis < len(shape):
         raise ValueError(f"{op.op}'s axis is {axis}, its input {list(shape)} has {len(shape)} axes")
     return axis % len(shape)
+
+
+class CumulativeSum(Op):
+    """Sums of all elements up to each along ``axis``: up to the one before with ``exclusive``, from the end with ``reverse``."""
+
+    op: Literal["cumsum"] = "cumsum"
+    axis: int = 1
+    exclusive: bool = False
+    reverse: bool = False
+
+    def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        _check_axis(self, self.axis, inputs[0])
+        return (inputs[0],)
+
+    def vector_ops(self, inputs: tuple[Shape, ...]) -> int:
+        return prod(inputs[0])
+
+
+class Locate(Op):
+    """Where along ``axis`` the largest or smallest element stands, the first of equal ones or the ``last``; a comparison each."""
+
+    op: Literal["argmax", "argmin"]
+    axis: int = 1
+    keepdims: bool = True
+    last: bool = False
+
+    def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        axis = _check_axis(self, self.axis, inputs[0])
+        return ((*inputs[0][:axis], *((1,) if self.keepdims else ()), *inputs[0][axis + 1 :]),)
+
+    def vector_ops(self, inputs: tuple[Shape, ...]) -> int:
+        return prod(inputs[0])
+
+
+class TopK(Op):
+    """Where along ``axis`` the ``k`` largest (or smallest) elements stand, in their order, the first of equal ones first.
+
+    Every element is compared with the first of those kept and, as in a heap, with one of each power of two among them.
+    """
+
+    op: Literal["topk"] = "topk"
+    axis: int = -1
+    k: PositiveInt
+    largest: bool = True
+
+    def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        axis = _check_axis(self, self.axis, inputs[0])
+        if self.k > inputs[0][axis]:
+            raise ValueError(f"k is {self.k}, the axis has {inputs[0][axis]}")
+        return ((*inputs[0][:axis], self.k, *inputs[0][axis + 1 :]),)
+
+    def vector_ops(self, inputs: tuple[Shape, ...]) -> int:
+        return prod(inputs[0]) * self.k.bit_length()
+
+
+class Gather(Op):
+    """The elements of the first input at the places along ``axis`` that the second says; elsewhere the two broadcast."""
+
+    op: Literal["gather"] = "gather"
+    inputs_expected: ClassVar[tuple[int, int]] = (2, 2)
+    axis: int = 1
+
+    def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        return (_looked_up(self, self.axis, inputs[0], inputs[1]),)
+
+
+class Scatter(Op):
+    """The first input with the third put at the places along ``axis`` that the second says; the two broadcast elsewhere.
+
+    ``reduction``: what becomes of an element and what is put in its place.
+    """
+
+    op: Literal["scatter"] = "scatter"
+    inputs_expected: ClassVar[tuple[int, int]] = (3, 3)
+    axis: int = 1
+    reduction: Literal["none", "add", "mul", "max", "min"] = "none"
+
+    def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
+        reached = _looked_up(self, self.axis, inputs[0], inputs[1])
+        if inputs[2] != reached:
+            raise ValueError(f"scatter puts {list(inputs[2])} at {list(reached)} places")
+        return (inputs[0],)
+
+    def vector_ops(self, inputs: tuple[Shape, ...]) -> int:
+        return 0 if self.reduction == "none" else prod(inputs[2])
+
+
+def _looked_up(op: Op, axis: int, data: Shape, places: Shape) -> Shape:
+    """The shape of ``data`` with as many elements along ``axis`` as there are places."""
+    axis = _check_axis(op, axis, data)
+    if len(places) != len(data) or any(p not in (1, d) for i, (d, p) in enumerate(zip(data, places, strict=True)) if i != axis):
+        raise ValueError(f"{op.op}'s places {list(places)} do not broadcast over {list(data)} but along axis {axis}")
+    return (*data[:axis], places[axis], *data[axis + 1 :])
 
 
 class Concat(Op):
@@ -589,10 +682,11 @@ class Upsample(Op):
 
 
 class Pad(Op):
-    """Zeros around an image."""
+    """Zeros around an image, or elements that are ``value`` (of integers: as they are stored)."""
 
     op: Literal["pad"] = "pad"
     pad: Padding
+    value: float = 0.0
 
     def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
         _require_rank(self, inputs[0], 4, "[channels, height, width]")
@@ -762,8 +856,8 @@ class TransformOutput(_Tiled):
 
 OPERATORS: tuple[type[Op], ...] = (
     Conv2d, LocallyConnected2d, Linear, Matmul, Pool2d, GlobalPool, Elementwise, Select, Activation, Softmax, LayerNorm,
-    BatchNorm, LocalResponseNorm, Reduce, Concat, Split, Slice, Take, Reshape, Transpose, Upsample, Pad, Embedding, Recurrent,
-    TransformInput, TransformOutput,
+    BatchNorm, LocalResponseNorm, Reduce, CumulativeSum, Locate, TopK, Gather, Scatter, Concat, Split, Slice, Take, Reshape,
+    Transpose, Upsample, Pad, Embedding, Recurrent, TransformInput, TransformOutput,
 )  # fmt: skip
 
 OPERATOR_BY_NAME: dict[str, type[Op]] = {

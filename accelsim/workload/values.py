@@ -142,7 +142,7 @@ def _constant(layer: Layer, role: Role, source: ValueSource) -> Array | None:
     if not is_given(source):
         return None
     own = layer.precision.weight
-    wanted = _Wanted(layer.name, role, (), NumberFormat("fp", 32) if own.is_integer else own, source)
+    wanted = _Wanted(layer.name, role, (), NumberFormat("fp", 32) if own.is_integer else own, source, infinite=True)
     stored = _stored(wanted)
     values = stored.dense() if isinstance(stored, SparseArray) else stored
     shape = layer.output_shapes[0]
@@ -208,6 +208,7 @@ class _Wanted:
     rows: int = 0  # not 0: the values are row numbers of an embedding's table
     forms: tuple[Shape, ...] = ()  # other shapes that a file may have
     layout: str = ""
+    infinite: bool = False  # infinities are allowed, if a model has them: a mask takes away with them
 
     @property
     def key(self) -> str:
@@ -314,6 +315,7 @@ def _input_wanted(name: str, shape: Shape, reader: Layer, place: int, source: Va
         rows=reader.op.rows if isinstance(reader.op, Embedding) else 0,
         forms=tuple(dict.fromkeys(forms)),
         layout="the batch first, or one sample for all of it",
+        infinite=True,
     )
 
 
@@ -508,7 +510,7 @@ def _fitted(values: Array, wanted: _Wanted, file: Path | None) -> Array:
         return _whole(values, wanted.bounds, what, wanted, file).astype(wanted.storage)
     _check_numbers(values, wanted, file)
     fit = fits(values, wanted.format)
-    if isinstance(wanted.source, Provided) and wanted.role == "input":  # a mask of a model is infinite where it takes away
+    if wanted.infinite and isinstance(wanted.source, Provided):
         fit |= np.isinf(values)
     _refuse(~fit, values, f"a finite number that fits {wanted.format}", wanted, file)
     return rounded(values, wanted.format)
