@@ -103,12 +103,16 @@ def translated(path: Path, dims: Dims | None = None, weights: Weights | None = N
     try:
         return _read(path, data, dims, weights)
     except InputError as error:
-        if not any(words in fault.message for fault in error.faults for words in (" the batch", "does not fit")):
+        if not _is_about_the_batch(error):
             raise
         try:  # a model that combines what stands along its first axis has no batch there
             return _read(path, data, dims, weights, has_batch=False)
-        except InputError:
-            raise error from None
+        except InputError as other:
+            raise error if _is_about_the_batch(other) else other from None
+
+
+def _is_about_the_batch(error: InputError) -> bool:
+    return any(words in fault.message for fault in error.faults for words in (" the batch", "does not fit"))
 
 
 def _read(path: Path, data: bytes, dims: Dims | None, weights: Weights | None, has_batch: bool = True) -> Reader:

@@ -13,10 +13,13 @@ from hypothesis import strategies as st
 from accelsim.workload.ops import (
     Concat,
     Conv2d,
+    CumulativeSum,
     Elementwise,
     Embedding,
+    Gather,
     Linear,
     LocallyConnected2d,
+    Locate,
     Matmul,
     Op,
     Pad,
@@ -24,9 +27,11 @@ from accelsim.workload.ops import (
     Recurrent,
     Reduce,
     Reshape,
+    Scatter,
     Slice,
     Split,
     Take,
+    TopK,
     Transpose,
     Upsample,
 )
@@ -203,6 +208,20 @@ def test_data_movement_agrees_with_numpy(shape: tuple[int, ...], data: st.DataOb
     )
     pieces = Split(axis=axis, sizes=(1,) * shape[axis]).output_shapes((shape,))
     assert pieces == tuple(piece.shape for piece in np.split(x, shape[axis], axis=axis))
+
+
+@given(shape=shapes, data=st.data())
+def test_places_agree_with_numpy(shape: tuple[int, ...], data: st.DataObject) -> None:
+    x, axis = zeros(shape), data.draw(st.integers(0, len(shape) - 1))
+    count = data.draw(st.integers(1, 5))
+    places = tuple(count if a == axis else data.draw(st.sampled_from([1, size])) for a, size in enumerate(shape))
+    taken = np.take_along_axis(x, zeros(places).astype(np.int64), axis).shape
+    assert Gather(axis=axis).output_shapes((shape, places)) == (taken,)
+    assert Scatter(axis=axis).output_shapes((shape, places, taken)) == (shape,)
+    assert Locate(op="argmax", axis=axis).output_shapes((shape,)) == (x.argmax(axis=axis, keepdims=True).shape,)
+    assert Locate(op="argmin", axis=axis, keepdims=False).output_shapes((shape,)) == (x.argmin(axis=axis).shape,)
+    assert CumulativeSum(axis=axis).output_shapes((shape,)) == (x.cumsum(axis=axis).shape,)
+    assert TopK(axis=axis, k=shape[axis]).output_shapes((shape,)) == (shape,)
 
 
 @given(shape=shapes, keepdims=st.booleans(), data=st.data())
