@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 
 from accelsim.frontends._onnx_call import Call, Plan, Rule
-from accelsim.frontends._onnx_model import Constant, NotModelledError
+from accelsim.frontends._onnx_model import INTEGERS, Constant, NotModelledError
 from accelsim.units import ceil_div
 from accelsim.workload.ops import Conv2d, GlobalPool, Op, Pad, Pool2d, Reshape, Shape, Slice, Take
 
@@ -138,7 +138,9 @@ def pad(call: Call) -> Plan:
     pairs = zip(pads[: len(moved)], pads[len(moved) :], strict=True)
     by_axis = {axis: pair for axis, pair in zip(moved, pairs, strict=True) if any(pair)}
     fill = call.value(2, "its value") if call.input(2) is not None else call.attribute("value", 0)
-    value = float(np.asarray(0 if fill is None else fill).reshape(-1)[0])
+    value = float(np.asarray(call.zero if fill is None else fill).reshape(-1)[0]) - call.zero
+    if value and by_axis and x.scales is not None and x.elem in INTEGERS:
+        raise NotModelledError(f"it pads stored integers with other than their zero (here {call.zero})")
     around = [pad for axis in (2, 3) for pad in by_axis.get(axis, (0, 0))]
     if mode == "constant" and rank == 4 and set(by_axis) <= {2, 3} and min(around) >= 0 and any(around):
         return Plan((Pad(op="pad", pad=(around[0], around[1], around[2], around[3]), value=value),), reads=(x,))
