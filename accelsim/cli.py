@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import accelsim
-from accelsim.errors import AccelsimError, Fault, InputError, nearest
+from accelsim.errors import AccelsimError, Fault, InputError, join_allowed, nearest
 from accelsim.reading import MOST_TEXT_BYTES, require_regular
 
 if TYPE_CHECKING:
@@ -30,6 +30,11 @@ if TYPE_CHECKING:
 SCHEMAS = ("network", "arch", "mapping", "recipe", "sweep")
 LISTS = ("archs", "networks", "dataflows", "formats")
 PLOTS = ("energy", "stalls", "utilization", "pareto", "speedup", "buffers", "gallery")
+OPTIONS_OF_PLOTS: dict[str, tuple[str, ...]] = {  # those of `accelsim plot` that are not for all
+    "show": ("energy", "stalls"), "shares": ("energy", "stalls"), "over_time": ("utilization",), "x": ("pareto",),
+    "y": ("pareto",), "label_by": ("pareto",), "baseline": ("speedup",), "level": ("buffers",),
+    **dict.fromkeys(("data", "title", "width", "height", "style", "label"), PLOTS[:-1]),
+}  # fmt: skip
 MOST_INCHES = 100  # a figure's height
 NARROWEST = 40  # columns that a table needs to say anything
 RESULT = "a folder of simulate --out, or its report.json"
@@ -229,8 +234,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--shares", action="store_true", default=None, help="energy, stalls: bars as shares of their totals")
     sub.add_argument("--absolute", action="store_false", dest="shares", help="stalls: bars as cycles")
     sub.add_argument("--over-time", action="store_true", help="utilization: layers as wide as their share of time")
-    sub.add_argument("-x", default="cycles", metavar="KEY", help="pareto: a column, as max:utilization (default cycles)")
-    sub.add_argument("-y", default="energy_total_pj", metavar="KEY", help="pareto: the other (default energy_total_pj)")
+    sub.add_argument("-x", metavar="KEY", help="pareto: a column, as max:utilization (default cycles)")
+    sub.add_argument("-y", metavar="KEY", help="pareto: the other (default energy_total_pj)")
     sub.add_argument("--label-by", metavar="KEY", help="pareto: the column that names the points of the fronts")
     sub.add_argument("--baseline", metavar="ARCH", help="speedup: over this one (default: the first result's)")
     sub.add_argument("--level", metavar="NAME", help="buffers: the level whose size differs")
@@ -503,12 +508,26 @@ def _write_figure(options: argparse.Namespace, figure: Any, data: Callable[[], s
 def _plot(options: argparse.Namespace) -> None:
     from accelsim.report.style import check_suffix
 
+    _check_plot(options)
     if options.kind == "gallery":
         _gallery(options)
         return
     check_suffix(options.output)
     figure, data = _drawn(options)
     _write_figure(options, figure, data)
+
+
+def _check_plot(options: argparse.Namespace) -> None:
+    """InputError for options that have no effect on the kind of figure that was asked for."""
+    plain = {"over_time": False, "title": "", "width": "single", "style": "paper"}
+    wrong = [key for key, kinds in OPTIONS_OF_PLOTS.items() if options.kind not in kinds]
+    given = [key for key in wrong if getattr(options, key) != plain.get(key)]
+    if given:
+        words = ["--absolute" if getattr(options, key) is False else f"--{key}".replace("_", "-") for key in given]
+        raise InputError(
+            Fault(word, options.kind, f"does not take it, but {join_allowed(OPTIONS_OF_PLOTS[key])}")
+            for word, key in zip(words, given, strict=True)
+        )
 
 
 def _gallery(options: argparse.Namespace) -> None:
@@ -532,11 +551,14 @@ def _drawn(options: argparse.Namespace) -> tuple[Any, Callable[[], str]]:
     if kind == "utilization" and len(paths) == 1 and _is_trace(paths[0]):
         if labels is not None:
             raise InputError(Fault("--label", labels[0], "a trace is one run, must be left out"))
+        if options.over_time:
+            raise InputError(Fault("--over-time", paths[0], "a trace is drawn over time, must be left out"))
         return plot.heat_map(paths[0], **look)[0], lambda: plot.heat_map_csv(paths[0])
     table: Any = paths[0] if len(paths) == 1 and paths[0].endswith(".csv") else _read_results(paths)
     if kind == "pareto":
-        figure, _ = plot.pareto(table, options.x, options.y, label_by=options.label_by, labels=labels, **look)
-        return figure, lambda: plot.pareto_csv(table, options.x, options.y, labels)
+        x, y = options.x or "cycles", options.y or "energy_total_pj"
+        figure, _ = plot.pareto(table, x, y, label_by=options.label_by, labels=labels, **look)
+        return figure, lambda: plot.pareto_csv(table, x, y, labels)
     if kind == "buffers":
         figure, _ = plot.buffers(table, level=options.level, labels=labels, **look)
         return figure, lambda: plot.buffers_csv(table, options.level, labels=labels)

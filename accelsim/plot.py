@@ -31,7 +31,7 @@ from accelsim.report.roofline_data import Axis, Machine, roofline_csv
 from accelsim.report.roofline_figure import draw_roofline
 from accelsim.report.roofline_scene import Shown
 from accelsim.report.rows import Cell, to_csv
-from accelsim.report.sheet import Sheet
+from accelsim.report.sheet import Sheet, panel_columns, panels_in
 from accelsim.report.style import Width, figure_size, house_style, save, to_bytes
 
 if TYPE_CHECKING:
@@ -183,14 +183,23 @@ def utilization(
 
 
 def heat_map(
-    trace: Traced, *, width: Width | float = "single", height_in: float | None = None, title: str = "", ax: Any = None
+    trace: Traced,
+    *,
+    width: Width | float = "single",
+    height_in: float | None = None,
+    title: str = "",
+    colours: Colours = None,
+    ax: Any = None,
 ) -> tuple[Figure, Any]:
-    """Which PEs of the array are at work when, from a trace file: axes are those of rows and of columns."""
+    """Which PEs of the array are at work when, from a trace file: axes are those of rows and of columns.
+
+    ``colours``: of ``none`` and of ``all`` at work, between which the map is shaded.
+    """
     from accelsim.report.utilization_figure import draw_heat_map
 
     about = _about(trace)
     with _sheet(width, height_in, title, ax) as sheet:
-        return draw_heat_map(about, sheet=sheet)
+        return draw_heat_map(about, colours=colours, sheet=sheet)
 
 
 def pareto(
@@ -228,20 +237,31 @@ def tilings(
     width: Width | float = "single",
     height_in: float | None = None,
     title: str = "",
+    colours: Colours = None,
     ax: Any = None,
 ) -> tuple[Figure, Axes]:
-    """Every legal tiling of a layer under the machine's roofs, the one that is used marked (Zhang, FPGA 2015, fig. 8)."""
-    return tilings_of(_layer_tilings(network, arch, layer, mapping, overrides), width, height_in, title, ax)
+    """Every legal tiling of a layer under the machine's roofs, the one that is used marked (Zhang, FPGA 2015, fig. 8).
+
+    ``colours``: of ``tilings``, ``chosen`` and ``roof``.
+    """
+    found = _layer_tilings(network, arch, layer, mapping, overrides)
+    return tilings_of(found, width=width, height_in=height_in, title=title, colours=colours, ax=ax)
 
 
 def tilings_of(
-    found: Tilings, width: Width | float = "single", height_in: float | None = None, title: str = "", ax: Any = None
+    found: Tilings,
+    *,
+    width: Width | float = "single",
+    height_in: float | None = None,
+    title: str = "",
+    colours: Colours = None,
+    ax: Any = None,
 ) -> tuple[Figure, Axes]:
     """`tilings` of which the points have been found already."""
     from accelsim.report.tilings_figure import draw_tilings
 
     with _sheet(width, height_in, title, ax) as sheet:
-        return draw_tilings(found, sheet=sheet)
+        return draw_tilings(found, colours=colours, sheet=sheet)
 
 
 def _layer_tilings(
@@ -393,8 +413,8 @@ def _sheet(width: Width | float, height_in: float | None, title: str, ax: Any, p
 
 
 def _panels_in(width: Width | float, count: int) -> float | None:
-    """Height for panels one above the other."""
-    return None if count < 2 or width == "slide" else 0.6 + 1.25 * count
+    """Height for so many panels."""
+    return None if count < 2 or width == "slide" else panels_in(count, panel_columns(count, figure_size(width)[0]))
 
 
 def _listed(results: Results) -> list[Result]:

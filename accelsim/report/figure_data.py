@@ -50,11 +50,16 @@ class Stack:
 
 def bar_names(results: Sequence[Result], show: Shown, labels: Sequence[str] | None) -> list[str]:
     """The bars' names: results', or the layers' of one result (``network / layer`` with several)."""
-    names = checked_labels(results, labels) or short_labels(results)
+    names = result_names(results, labels)
     if show == "networks":
         return names
     pairs = [(n, layer) for n, result in zip(names, results, strict=True) for layer in result.layers]
     return [layer.name if len(results) == 1 else f"{name} / {layer.name}" for name, layer in pairs if costs(layer)]
+
+
+def result_names(results: Sequence[Result], labels: Sequence[str] | None) -> list[str]:
+    """What the results are called: their labels, else what tells them apart."""
+    return checked_labels(results, labels) or short_labels(results)
 
 
 def short_labels(results: Sequence[Result]) -> list[str]:
@@ -116,7 +121,7 @@ class LayerUse:
 
 def layer_uses(results: Sequence[Result], labels: Sequence[str] | None = None) -> list[list[LayerUse]]:
     """Layers with MACs, a list a result."""
-    names = checked_labels(results, labels) or short_labels(results)
+    names = result_names(results, labels)
     return [_uses(name, result) for name, result in zip(names, results, strict=True)]
 
 

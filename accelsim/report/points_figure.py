@@ -41,6 +41,7 @@ QUANTITIES = {
     "power_w": ("Power", "W", 1.0),
 }
 _KEY = re.compile(r"\b(?:[A-Za-z_]\w*\.)+(\w+)")  # of arch.engine.rows the last word is name enough for an axis
+PALE = 0.6  # white in the colour of a point that is beaten
 WIDE = 12.0  # a span from which on an axis is logarithmic
 
 
@@ -87,10 +88,15 @@ class Points:
         return [index for front in self.fronts.values() for index in front]
 
     def words(self, network: Cell) -> str:
-        """What the front of ``network`` is called."""
-        whose = f" of {network}" if len(self.fronts) > 1 else ""
+        """What the front of ``network`` is called: by its network where there are several, below `heading`."""
+        count = len(self.fronts[network])
+        return f"{network} ({count})" if len(self.fronts) > 1 else f"{self.heading} ({count})"
+
+    @property
+    def heading(self) -> str:
+        """What the fronts are of."""
         ran = f" of what ran, bounded by {self.bounded}" if self.bounded else ""
-        return f"Pareto front{whose}{ran} ({len(self.fronts[network])})"
+        return f"Pareto front{'s' * (len(self.fronts) > 1)}{ran}"
 
     def table(self) -> list[dict[str, Cell]]:
         """The points' rows with ``on_front`` in front."""
@@ -131,22 +137,30 @@ def draw_pareto(
         _front(axes, xs[front], ys[front], shade, number, points.words(network), points.x.maximize)
         for number, ((network, front), shade) in enumerate(zip(points.fronts.items(), shades, strict=True))
     ]
-    handles += _others(axes, points, xs, ys)
+    if len(handles) > 1:
+        handles.insert(0, axes.plot([], [], color=style.MUTED, lw=1.0, label=points.heading)[0])
+    handles += _others(axes, points, xs, ys, shades)
     sheet.legend(handles)
     places = np.column_stack([xs, ys])
-    name_all(sheet, axes, lambda: _name_fronts(axes, points, label, places, shades, sheet.grows) if label else [])
+    name_all(sheet, axes, lambda: _name_fronts(axes, points, label, places, shades) if label else [])
     return sheet.figure, axes
 
 
-def _others(axes: Axes, points: Points, xs: Any, ys: Any) -> list[Any]:
-    """The points that others beat."""
+def _others(axes: Axes, points: Points, xs: Any, ys: Any, shades: Sequence[str]) -> list[Any]:
+    """The points that others beat: faint, of several networks in lighter colours of theirs; and what stands for them."""
+    from matplotlib.lines import Line2D
+
     inside = np.ones(len(xs), dtype=bool)
     inside[points.front] = False
     if not inside.any():
         return []
-    look: dict[str, Any] = {"s": 3 if len(xs) > 400 else 9, "color": style.FAINT, "linewidths": 0, "zorder": 1}
-    words = f"{inside.sum():,} other points"
-    return [axes.scatter(xs[inside], ys[inside], rasterized=len(xs) > 5000, label=words, **look)]
+    pale = dict(zip(points.fronts, [style.light(shade, PALE) for shade in shades], strict=True))
+    colours = [pale[row.get("network")] if len(pale) > 1 else style.FAINT for row in points.rows]
+    mine = [colour for colour, beaten in zip(colours, inside, strict=True) if beaten]
+    area = 3 if len(xs) > 400 else 9
+    axes.scatter(xs[inside], ys[inside], s=area, c=mine, linewidths=0, zorder=1, rasterized=len(xs) > 5000)
+    look: dict[str, Any] = {"marker": "o", "ms": area**0.5, "ls": "", "color": style.FAINT}
+    return [Line2D([], [], **look, label=f"other points ({inside.sum():,})")]
 
 
 def _front(axes: Axes, xs: Any, ys: Any, colour: str, number: int, words: str, maximize: bool) -> Any:
@@ -180,12 +194,12 @@ def fit_axis(axes: Axes, axis: str, values: Any, words: str, maximize: bool) -> 
 
 
 def _name_fronts(
-    axes: Axes, points: Points, label: str, places: Any, shades: Sequence[str], complete: bool
+    axes: Axes, points: Points, label: str, places: Any, shades: Sequence[str]
 ) -> list[tuple[str, str]]:
     """Name the points of all fronts, the ends of each first; a name is written once."""
     if not any(label in row for row in points.rows):
         column(points.rows, label)  # says which there are
-    placer, keys = Placer(axes), Keys(complete)
+    placer, keys = Placer(axes), Keys()
     for front, shade in zip(points.fronts.values(), shades, strict=True):
         named: set[object] = set()
         for i in dict.fromkeys([front[0], front[-1], *front]):
@@ -197,7 +211,7 @@ def _name_fronts(
             spots = list(around(x, y, 3.2, (5.0, 10.0, 18.0)))
             look: dict[str, Any] = {"fontsize": style.small_pt()}
             if placer.put(str(value), spots, color=style.ink(shade), **look) is None:
-                keys.put(placer, str(value), spots, style.ink(shade), **look)
+                keys.put(placer, str(value), spots, style.ink(shade), required=False, **look)
     return keys.entries
 
 

@@ -14,6 +14,7 @@ from accelsim.analysis.roofline import VECTOR, Roof, machine_roofs
 from accelsim.arch.spec import Architecture
 from accelsim.errors import Fault, InputError, join_allowed, nearest
 from accelsim.report.model import LayerResult, Result, Roofline
+from accelsim.report.model import Machine as MachineRecord
 from accelsim.report.rows import Cell, to_csv
 
 Axis = Literal["ops_per_byte", "macs_per_weight_byte"]
@@ -88,6 +89,20 @@ def result_labels(results: Sequence[Result]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [f"{name} ({index})" for index, name in enumerate(names, start=1)]
+
+
+def machines_apart(results: Sequence[Result], labels: Sequence[str] | None = None) -> list[Result]:
+    """Results whose machines have a name each: unlike ones of one name get a number, or their result's label."""
+    unlike: dict[str, list[MachineRecord]] = {}
+    for result in results:
+        known = unlike.setdefault(result.architecture, [])
+        known += [] if result.machine in known else [result.machine]
+    names = [
+        result.architecture if len(known := unlike[result.architecture]) == 1
+        else f"{result.architecture} ({known.index(result.machine) + 1})" if labels is None else labels[i]
+        for i, result in enumerate(results)
+    ]  # fmt: skip
+    return [result.model_copy(update={"architecture": name}) for result, name in zip(results, names, strict=True)]
 
 
 def checked_labels(results: Sequence[Result], labels: Sequence[str] | None) -> list[str] | None:
@@ -215,6 +230,7 @@ def roofline_rows(
     results: Sequence[Result], machines: Sequence[Machine] = (), labels: Sequence[str] | None = None
 ) -> list[dict[str, Cell]]:
     """Everything that the figure can show: a row a layer, a network, a network at a level, a roof (``kind``)."""
+    results = machines_apart(results, checked_labels(results, labels))
     rows: list[dict[str, Cell]] = []
     for result, label in zip(results, checked_labels(results, labels) or result_labels(results), strict=True):
         points = [*layer_points(result, label), network_point(result, label)]

@@ -175,7 +175,7 @@ def wanted_points(scene: Scene, name_layers: int | None, grows: bool) -> tuple[l
     pairs = [(number, point) for number, group in enumerate(scene.points) for point in group]
     pairs.sort(key=lambda pair: -pair[1].share_of_time)
     if scene.show == "levels":
-        return pairs if grows else pairs[: MOST_NAMED[grows]], True
+        return pairs[: MOST_NAMED[grows]], len(pairs) <= MOST_NAMED[grows] or not grows
     if scene.show == "networks":
         return pairs if name_layers else [], True
     if name_layers is not None:

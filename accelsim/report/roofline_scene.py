@@ -24,6 +24,7 @@ from accelsim.report.roofline_data import (
     layer_points,
     level_points,
     level_roofs,
+    machines_apart,
     network_point,
     other_roofs,
     result_labels,
@@ -115,6 +116,7 @@ def compose(
         raise InputError(Fault("roofline", "", "there is no result and no machine to draw"))
     if show == "levels" and axis != "ops_per_byte":
         raise InputError(Fault("roofline", "axis", f"is {axis}, but every level counts ops a byte; leave one out"))
+    results = machines_apart(results, checked_labels(results, labels))
     names = checked_labels(results, labels) or result_labels(results)
     points = [_points(r, n, show, layers) for r, n in zip(results, names, strict=True)]
     points = [[point for point in group if point.has_place(axis)] for group in points]

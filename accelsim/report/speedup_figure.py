@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from accelsim.report import style
 from accelsim.report.figure_data import Speedups
 from accelsim.report.sheet import Sheet
-from accelsim.report.stacked_figure import SWATCH, bars, patch
+from accelsim.report.stacked_figure import LONGEST_NAME, SWATCH, bars, name_bars, patch
 from accelsim.report.ticks import log_axes
 from accelsim.report.words import shorten
 
@@ -32,7 +32,7 @@ def draw_speedups(
         for machine, speeds in data.machines.items()
     }
     known = [v for speeds in values.values() for v in speeds if v is not None]
-    wide = max(known) / min(known) > WIDE
+    wide = max(*known, 1.0) / min(*known, 1.0) > WIDE
     places = [i + (0.35 if name == MEAN else 0.0) for i, name in enumerate(groups)]
     width = 0.8 / len(values)
     room_pt = (sheet.width_pt - 32) / len(groups) * width
@@ -45,19 +45,14 @@ def draw_speedups(
         ys = [value for value in speeds if value is not None]
         foot = 1.0 if wide else 0.0
         heights = [y - foot for y in ys]
-        bars(axes, xs, heights, foot, width * 0.94, fills[number])
+        bars(axes, [x - 0.47 * width for x in xs], heights, foot, width * 0.94, fills[number])
         if not upright or room_pt >= style.small_pt():
             for x, y in zip(xs, ys, strict=True):
                 _value(axes, x, max(y, foot), _words(y), upright)
     _axis(axes, known, wide)
-    names = [shorten(name, 16) for name in groups]
-    level = max(map(len, names)) * 3.9 <= (sheet.width_pt - 32) / len(groups) - 3
-    turned: Any = {} if level else {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(places, names, **turned)
-    axes.tick_params(axis="x", length=0)
-    axes.set_xlim(-0.55, places[-1] + 0.55)
+    name_bars(axes, groups, sheet.width_pt, places)
     axes.axhline(1, color=style.INK, lw=0.7, zorder=2.5)
-    axes.set_ylabel(f"Speed-up over {data.baseline} (×)")
+    axes.set_ylabel(f"Speed-up over {shorten(data.baseline, LONGEST_NAME)} (×)")
     sheet.legend([patch(fill, machine) for fill, machine in zip(fills, values, strict=True)], **SWATCH)
     sheet.settle()
     return sheet.figure, axes

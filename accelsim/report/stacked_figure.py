@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from accelsim.errors import Fault, InputError
 from accelsim.report import style
-from accelsim.report.figure_data import Shown, Stack, energy_stack, stall_stack
+from accelsim.report.figure_data import Shown, Stack, energy_stack, result_names, stall_stack
 from accelsim.report.model import Result
-from accelsim.report.sheet import Sheet
+from accelsim.report.sheet import Sheet, text_pt
+from accelsim.report.table import costs
 from accelsim.report.words import percent, scaled, shorten
 
 if TYPE_CHECKING:
@@ -25,6 +28,7 @@ FEW = 9  # bars that have room for words
 LONGEST_NAME = 22
 ASLANT = 2.6  # letters' heights between names that lean without touching
 GROUP_GAP = 0.5  # between groups of bars, in bars
+RIM = 0.05  # of a bar's room, white
 Fill = tuple[str, str]
 """A colour and a hatch: what is alike in grey differs in its hatch."""
 PLAIN: Fill = (style.GREY, "||||")  # of what has no fill of its own
@@ -126,33 +130,45 @@ def default_show(results: Sequence[Result], kind: str) -> Shown:
 
 @dataclass(frozen=True)
 class Groups:
-    """Bars that stand together under one name: ``networks`` has it for every bar, ``machines`` the bar's own."""
+    """Bars that stand together under one name: ``names`` has it for every bar, ``bars`` the bar's own."""
 
-    networks: tuple[str, ...] = ()
-    machines: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    bars: tuple[str, ...] = ()
 
     def places(self, count: int) -> list[float]:
         """Where ``count`` bars stand: one apart, groups half a bar further."""
-        if not self.networks:
+        if not self.names:
             return [float(i) for i in range(count)]
-        changes = [0, *(a != b for a, b in zip(self.networks, self.networks[1:], strict=False))]
-        return [i + GROUP_GAP * sum(changes[: i + 1]) for i in range(count)]
+        changes = accumulate([0, *(a != b for a, b in pairwise(self.names))])
+        return [i + GROUP_GAP * before for i, before in enumerate(changes)]
 
     def middles(self, places: Sequence[float]) -> list[tuple[str, float]]:
         """Every group's name and the middle of its bars."""
-        named = groupby(zip(self.networks, places, strict=True), key=lambda pair: pair[0])
+        named = groupby(zip(self.names, places, strict=True), key=lambda pair: pair[0])
         spans = [(name, [place for _, place in pairs]) for name, pairs in named]
         return [(name, (span[0] + span[-1]) / 2) for name, span in spans]
+
+    def numbers(self) -> dict[str, str]:
+        """A number for each name of a bar, where these come again from group to group and are few."""
+        known = dict.fromkeys(self.bars)
+        few = len(known) < min(10, len(self.bars))
+        return {name: str(number) for number, name in enumerate(known, 1)} if few else {}
 
 
 def group_bars(
     results: Sequence[Result], shown: Shown, labels: Sequence[str] | None
 ) -> tuple[Sequence[Result], Groups]:
-    """Results of several networks on several machines, network by network; no groups where that tells nothing."""
+    """Results of several networks on several machines, network by network, or layers of several results, result by
+    result; no groups where that tells nothing.
+    """
+    if shown == "layers":
+        named = zip(result_names(results, labels), results, strict=True)
+        pairs = [(name, layer.name) for name, result in named for layer in result.layers if costs(layer)]
+        return results, Groups(*zip(*pairs, strict=True)) if len(results) > 1 and pairs else Groups()
     networks = list(dict.fromkeys(result.network for result in results))
-    pairs = {(result.network, result.architecture) for result in results}
-    one_each = len(networks) in (1, len(results)) or len({machine for _, machine in pairs}) == 1
-    if shown != "networks" or labels is not None or one_each or len(pairs) < len(results):
+    ran = {(result.network, result.architecture) for result in results}
+    one_each = len(networks) in (1, len(results)) or len({machine for _, machine in ran}) == 1
+    if labels is not None or one_each or len(ran) < len(results):
         return results, Groups()
     ordered = sorted(results, key=lambda result: networks.index(result.network))
     return ordered, Groups(tuple(r.network for r in ordered), tuple(r.architecture for r in ordered))
@@ -172,29 +188,31 @@ def draw_stack(
 ) -> tuple[Figure, Axes]:
     """Draw bars whose values times ``scale`` are in ``unit``."""
     axes, places = sheet.axes(), groups.places(len(stack.bars))
-    room_pt = (sheet.width_pt - 36) / (max(places, default=0) + 1.2)
+    room_pt = bar_room_pt(sheet.width_pt, places)
     shown = gathered(stack)
     drawn = shown.shares() if shares else shown
     highest = max(drawn.totals, default=0.0) * (1.0 if shares else scale)
     factor, prefixed = axis_scale(highest, unit)
     step, worded = 1.0 if shares else scale / factor, not many and len(places) <= FEW
-    base, handles = [0.0] * len(places), []
+    base, handles, width = [0.0] * len(places), [], 0.86 if many else 0.68
+    lefts = [place - width / 2 for place in places]
     for part, values in drawn.parts.items():
         heights, fill = [value * step for value in values], fills.get(part, PLAIN)
-        bars(axes, places, heights, base, 0.86 if many else 0.68, fill, rim=0.15 if many else 0.4)
+        bars(axes, lefts, heights, base, width, fill, rim=min(0.4, RIM * room_pt))
         handles.append(patch(fill, part_words(part)))
         if shares and worded:
             _inside(axes, places, base, heights, fill, room_pt)
         base = [low + height for low, height in zip(base, heights, strict=True)]
     axes.set_ylabel(f"Share of {quantity.lower()}" if shares else f"{quantity}{prefixed}")
     _y_axis(axes, shares, base)
-    name_bars(axes, groups.machines or stack.bars, sheet.width_pt / 72, places)
     if worded:
         axes.set_title(sheet.title, pad=style.text_pt() + 4)  # above the totals
         _totals(axes, places, base, _short_totals([total * scale for total in stack.totals], unit, room_pt))
     sheet.legend(handles, **SWATCH)
-    if groups.networks:
-        _name_groups(sheet.figure, axes, groups.middles(places))
+    if groups.names:
+        _name_groups(sheet, axes, groups, places)
+    else:
+        name_bars(axes, stack.bars, sheet.width_pt, places)
     sheet.settle()
     return sheet.figure, axes
 
@@ -203,15 +221,23 @@ SWATCH = {"handlelength": 1.1, "handleheight": 0.9}  # what a patch in a legend 
 
 
 def bars(
-    axes: Axes, places: Sequence[float], heights: Sequence[float], base: Sequence[float] | float, width: Any, fill: Fill,
-    rim: float = 0.0, align: Any = "center",
+    axes: Axes, lefts: Sequence[float], heights: Sequence[float], base: Sequence[float] | float, width: Any, fill: Fill,
+    rim: float = 0.0,
 ) -> None:  # fmt: skip
-    """Bars of one fill: its colour with a white rim, its hatch on top."""
+    """Bars of one fill from their left ends on: its colour with a white rim, its hatch on top. All are one path: thousands
+    of artists take seconds.
+    """
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
     colour, hatch = fill
-    axes.bar(places, heights, width, base, color=colour, edgecolor="white", linewidth=rim, align=align)
+    left, low, right = np.broadcast_arrays(lefts, base, np.add(lefts, width))
+    high = low + np.asarray(heights)
+    corners = np.stack([left, low, right, low, right, high, left, high], axis=-1).reshape(-1, 4, 2)
+    path = Path.make_compound_path_from_polys(corners)
+    axes.add_artist(PathPatch(path, facecolor=colour, edgecolor="white", linewidth=rim, joinstyle="miter"))
     if hatch:
-        look: dict[str, Any] = {"fill": False, "edgecolor": hatch_ink(colour), "linewidth": 0, "hatch": hatch, "align": align}
-        axes.bar(places, heights, width, base, **look)
+        axes.add_artist(PathPatch(path, fill=False, edgecolor=hatch_ink(colour), linewidth=0, hatch=hatch))
 
 
 def patch(fill: Fill, words: str) -> Any:
@@ -252,35 +278,61 @@ def part_words(part: str) -> str:
     return part.replace("_", " ")
 
 
-def name_bars(axes: Axes, names: Sequence[str], width_in: float, places: Sequence[float] = ()) -> None:
+def bar_room_pt(width_pt: float, places: Sequence[float]) -> float:
+    """Room from bar to bar in a figure so wide."""
+    return (width_pt - 36) / (max(places, default=0) + 1.2)
+
+
+def name_bars(axes: Axes, names: Sequence[str], width_pt: float, places: Sequence[float] = ()) -> None:
     """Names under the bars: level where they fit, else aslant or upright, and only as many as have room."""
     places = places or range(len(names))
-    last = places[-1] if places else 0
-    room_pt, letter = 72 * (width_in - 0.5) / (last + 1.2), style.text_pt()
     short = [shorten(name, LONGEST_NAME) for name in names]
-    longest = max(map(len, short), default=0) * 0.56 * letter
-    axes.set_xlim(-0.6, last + 0.6)
+    axes.set_xlim(-0.6, max(places, default=0) + 0.6)
     axes.tick_params(axis="x", length=0)
-    if longest <= room_pt - 4:
-        axes.set_xticks(places, short)
-    elif room_pt >= ASLANT * letter:
-        axes.set_xticks(places, short, rotation=30, ha="right", rotation_mode="anchor")
+    stride, look = turned(axes, short, bar_room_pt(width_pt, places))
+    axes.set_xticks(places[::stride], short[::stride], **look)
+    if look.get("rotation") == 90:
+        axes.tick_params(axis="x", pad=1)
+
+
+def turned(axes: Axes, names: Sequence[str], room_pt: float, **look: Any) -> tuple[int, dict[str, Any]]:
+    """How names that stand so far apart are written: every how manieth of them, and how they are turned."""
+    letter, longest = style.text_pt(), sorted(names, key=len)[-3:]
+    if max((text_pt(axes.figure, name, letter, **look) for name in longest), default=0) <= room_pt - 4:
+        return 1, {**look, "ha": "center"}
+    if room_pt >= ASLANT * letter:
+        return 1, {**look, "rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+    small = style.small_pt() - 0.5
+    return max(1, ceil(1.2 * small / room_pt)), {**look, "rotation": 90, "ha": "center", "fontsize": small}
+
+
+def _name_groups(sheet: Sheet, axes: Axes, groups: Groups, places: Sequence[float]) -> None:
+    """Names of bars, or numbers that a list beneath explains where these have no room; and below them the groups'."""
+    room_pt, numbers = bar_room_pt(sheet.width_pt, places), groups.numbers()
+    if numbers and turned(axes, groups.bars, room_pt)[0] > 1:
+        _number_bars(axes, [numbers[name] for name in groups.bars], places, room_pt)
     else:
-        stride = max(1, ceil(1.2 * letter / room_pt))
-        axes.set_xticks(places[::stride], short[::stride], rotation=90)
-        axes.tick_params(axis="x", labelsize=style.small_pt() - 0.5, pad=1)
-
-
-def _name_groups(figure: Figure, axes: Axes, middles: Sequence[tuple[str, float]]) -> None:
-    """Names of groups below those of the bars, as far down as these reach."""
-    figure.draw_without_rendering()
+        name_bars(axes, groups.bars, sheet.width_pt, places)
+        numbers = {}
+    style.lay_out(sheet.figure)
     lowest = min(label.get_window_extent().y0 for label in axes.get_xticklabels())
-    below_pt = (lowest - axes.get_window_extent().y0) * 72 / figure.dpi - 3
-    for name, middle in middles:
+    below_pt = (lowest - axes.get_window_extent().y0) * 72 / sheet.figure.dpi - 3
+    middles = [(shorten(name, LONGEST_NAME), middle) for name, middle in groups.middles(places)]
+    apart = min((b - a for (_, a), (_, b) in pairwise(middles)), default=places[-1] + 1.2)
+    stride, look = turned(axes, [name for name, _ in middles], apart * room_pt, fontweight="bold")
+    for name, middle in middles[::stride]:
         axes.annotate(
-            name, (middle, 0), (0, below_pt), xycoords=("data", "axes fraction"), textcoords="offset points",
-            ha="center", va="top", fontweight="bold",
-        )  # fmt: skip
+            name, (middle, 0), (0, below_pt), xycoords=("data", "axes fraction"), textcoords="offset points", va="top", **look
+        )
+    sheet.keys([(f"{number} {name}", style.INK) for name, number in numbers.items()])
+
+
+def _number_bars(axes: Axes, numbers: Sequence[str], places: Sequence[float], room_pt: float) -> None:
+    small = style.small_pt() - 0.5
+    stride = ceil(text_pt(axes.figure, "0", small) / room_pt)
+    axes.set_xlim(-0.6, places[-1] + 0.6)
+    axes.tick_params(axis="x", length=0)
+    axes.set_xticks(places[::stride], numbers[::stride], fontsize=small)
 
 
 def _y_axis(axes: Axes, shares: bool, heights: Sequence[float]) -> None:

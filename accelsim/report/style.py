@@ -54,6 +54,7 @@ SETTINGS: dict[str, Any] = {
     "ytick.labelsize": TEXT_PT,
     "legend.fontsize": TEXT_PT,
     "text.color": INK,
+    "text.parse_math": False,  # a name may have dollars in it
     "axes.labelcolor": INK,
     "axes.edgecolor": INK,
     "xtick.color": INK,
@@ -224,9 +225,20 @@ def to_bytes(figure: Figure, kind: str, path: str | Path = "") -> bytes:
     moves everything by a hair.
     """
     with house_style():
-        figure.draw_without_rendering()
+        lay_out(figure)
         figure.set_layout_engine("none")
         return _pgf(figure, path) if kind == "pgf" else _printed(figure, kind)
+
+
+def lay_out(figure: Figure) -> None:
+    """Put everything into its place; where a layout does that, without drawing."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    engine = figure.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.execute(figure)
+    else:
+        figure.draw_without_rendering()
 
 
 def _printed(figure: Figure, kind: str) -> bytes:

@@ -80,5 +80,7 @@ def _dress(axis: Any, span: tuple[float, float], powers: bool, infinite: float |
         values, names = [*values, infinite], [*names, "∞"]
     axis.set_major_locator(FixedLocator(values))
     axis.set_major_formatter(FixedFormatter(names))
+    for tick in axis.get_major_ticks():
+        tick.label1.set_parse_math(True)
     axis.set_minor_locator(FixedLocator(minor_ticks(span[0], high)))
     axis.set_minor_formatter(NullFormatter())

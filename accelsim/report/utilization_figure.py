@@ -12,10 +12,10 @@ from pydantic import BaseModel, Field, model_validator
 
 from accelsim.errors import Fault, InputError, join_allowed
 from accelsim.report import style
-from accelsim.report.figure_data import LayerUse, layer_uses
+from accelsim.report.figure_data import LayerUse, layer_uses, result_names
 from accelsim.report.model import Result
 from accelsim.report.rows import Cell
-from accelsim.report.sheet import Sheet
+from accelsim.report.sheet import Sheet, cut, panel_columns
 from accelsim.report.stacked_figure import SWATCH, Fill, axis_scale, bars, name_bars, patch, recoloured
 from accelsim.report.trace import SCHEMA
 from accelsim.report.words import percent
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BOUNDS = {"compute": (style.BLUE, ""), "memory": (style.VERMILLION, "////")}
+MEAN: dict[str, Any] = {"color": style.INK, "lw": 0.7, "ls": (0, (4, 2))}  # a whole network's line
+FIFTHS = [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+TICK_PT = 3.0  # between ticks, in the mean
+MANY = 100  # layers whose bars have no rims
+AXIS_PT, SHARE_PT = 44, 36  # room for the figure's axis, and for the share above each panel
 INKS = ("#FFFFFF", "#D4E6F4", "#8FC1E3", "#3E8EC4", "#0B5E98", "#06304F")  # one hue, even in lightness
 
 
@@ -78,30 +83,49 @@ def draw_utilization(
     """
     if not results:
         raise InputError(Fault("plot utilization", "", "there is no result to draw"))
-    uses = layer_uses(results, labels)
+    from matplotlib.lines import Line2D
+
+    uses, names = layer_uses(results, labels), result_names(results, labels)
     fills, figure = recoloured(BOUNDS, BOUNDS, colours), sheet.figure
-    panels = sheet.panels(len(results), over_time)
-    for axes, result, layers in zip(panels, results, uses, strict=True):
-        _panel(axes, layers, over_time, sheet.width_pt / 72, fills)
+    columns = panel_columns(len(results), sheet.width_pt / 72)
+    panels = sheet.panels(len(results), False, columns)  # axes that are shared take three times as long to draw
+    for axes, layers in zip(panels, uses, strict=True):
+        _panel(axes, layers, over_time, fills, [0, 0.5, 1] if columns > 1 else FIFTHS)
+    handles = [patch(fill, f"bound by {bound}") for bound, fill in fills.items()]
+    sheet.legend([*handles, Line2D([], [], **MEAN, label="whole network")], **SWATCH)
+    for axes in set(panels) - set(panels[::columns]):
+        axes.tick_params(labelleft=False)
+    if over_time:
+        for axes in panels[:-columns]:
+            axes.tick_params(labelbottom=False)
+        for axes in panels[-columns:]:
+            axes.set_xlabel("Share of time")
+    elif columns == 1:
+        _name_layers(panels, uses, sheet.width_pt)
+    for axes, result, name in zip(panels, results, names, strict=True):
         _mean(axes, result.totals.utilization)
         if len(results) > 1:
-            axes.set_title(layers[0].result if layers else result.network, loc="left", pad=3)
-    if over_time:
-        panels[-1].set_xlabel("Share of time")
-    elif len({tuple(use.layer for use in layers) for layers in uses}) == 1:
-        for axes in panels[:-1]:  # the names once, below
-            axes.set_xticklabels([])
+            head = cut(figure, name, style.small_pt(), (sheet.width_pt - AXIS_PT) / columns - SHARE_PT)
+            axes.set_title(head, loc="left", pad=3, fontsize=style.small_pt())
     if len(results) == 1:
         panels[0].set_ylabel("Utilization of the MACs")
     else:
         figure.supylabel("Utilization of the MACs", fontsize=style.text_pt())
-    sheet.legend([patch(fill, f"bound by {bound}") for bound, fill in fills.items()], **SWATCH)
     sheet.settle()
     return figure, panels[0] if len(results) == 1 else list(panels)
 
 
+def _name_layers(panels: Sequence[Axes], uses: Sequence[Sequence[LayerUse]], width_pt: float) -> None:
+    """Names under the bars of each panel; once, below all, where they are the same."""
+    same = len({tuple(use.layer for use in layers) for layers in uses}) == 1
+    for axes, layers in zip(panels, uses, strict=True):
+        name_bars(axes, [use.layer for use in layers], width_pt)
+        if same and axes is not panels[-1]:
+            axes.set_xticklabels([])
+
+
 def _panel(
-    axes: Axes, layers: Sequence[LayerUse], over_time: bool, width_in: float, fills: Mapping[str, Fill]
+    axes: Axes, layers: Sequence[LayerUse], over_time: bool, fills: Mapping[str, Fill], shares: Sequence[float]
 ) -> None:
     from matplotlib.ticker import FuncFormatter
 
@@ -109,24 +133,24 @@ def _panel(
     ends = [u.end_share if over_time else i + 0.43 for i, u in enumerate(layers)]
     for bound, fill in fills.items():
         mine = [i for i, use in enumerate(layers) if use.bound == bound]
-        widths: Any = [ends[i] - begins[i] for i in mine]
+        widths = [ends[i] - begins[i] for i in mine]
         heights = [layers[i].utilization for i in mine]
-        bars(axes, [begins[i] for i in mine], heights, 0.0, widths, fill, rim=0.15, align="edge")
-    axes.set_ylim(0, 1)
+        bars(axes, [begins[i] for i in mine], heights, 0.0, widths, fill, rim=0.15 if len(layers) < MANY else 0.0)
+    axes.set(ylim=(0, 1), yticks=shares)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.0f}%"))
     axes.set_axisbelow(True)
     axes.grid(axis="y", color="#E4E4E4", lw=0.4)
     if over_time:
-        axes.set_xlim(0, 1)
+        axes.set(xlim=(0, 1), xticks=shares)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 * x:.0f}%"))
     else:
-        name_bars(axes, [u.layer for u in layers], width_in)
+        axes.set(xlim=(-0.6, len(layers) - 0.4), xticks=[])
 
 
 def _mean(axes: Axes, mean: float) -> None:
     """The whole network's utilization: a line, and its value above the right end."""
-    axes.axhline(mean, color=style.INK, lw=0.7, ls=(0, (4, 2)), zorder=3)
-    axes.set_title(f"- - network: {percent(mean)}%", loc="right", pad=3, fontsize=style.small_pt())
+    axes.axhline(mean, **MEAN, zorder=3)
+    axes.set_title(f"{percent(mean)}%", loc="right", pad=3, fontsize=style.small_pt())
 
 
 # ---- the array over time ---------------------------------------------------------------------------
@@ -147,14 +171,16 @@ def read_trace(path: str | Path) -> dict[str, Any]:
     return validate(Document(document, str(path)), _Trace, ("otherData",)).model_dump()
 
 
-def draw_heat_map(about: Mapping[str, Any], *, sheet: Sheet) -> tuple[Figure, Any]:
+def draw_heat_map(
+    about: Mapping[str, Any], *, colours: Mapping[str, str] | None = None, sheet: Sheet
+) -> tuple[Figure, Any]:
     """Rows of PEs over time, and columns: the darker, the larger the share of their PEs that is at work."""
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
     array, seconds = about["array"], about["cycles"] / about["clock_hz"]
     factor, prefixed = axis_scale(seconds, "s")
     figure, panels = sheet.figure, sheet.panels(2, True)
-    inks = LinearSegmentedColormap.from_list("accelsim", INKS)
+    inks = LinearSegmentedColormap.from_list("accelsim", map_inks(colours))
     for axes, key, lines, words in zip(
         panels,
         ("row_shares", "column_shares"),
@@ -188,13 +214,20 @@ def draw_heat_map(about: Mapping[str, Any], *, sheet: Sheet) -> tuple[Figure, An
     return figure, list(panels)
 
 
+def map_inks(colours: Mapping[str, str] | None) -> list[str]:
+    """The colours of a map: the house's steps, or from ``none`` at work to ``all`` as the caller has them."""
+    ends = style.overridden(["none", "all"], [INKS[0], INKS[-1]], colours)
+    return ends if colours else list(INKS)
+
+
 def _mark_layers(axes: Axes, about: Mapping[str, Any], factor: float, width_in: float) -> None:
     """Names of the layers that last long enough, above their time, between ticks where they begin."""
     whole, width_pt = about["cycles"], 72 * width_in * 0.78
     ends = [layer["end"] / about["clock_hz"] / factor for layer in about["layers"]]
-    top = axes.secondary_xaxis("top")
-    top.set_xticks(ends, [""] * len(ends))
-    top.tick_params(length=2)
+    if len(ends) * TICK_PT < width_pt:  # else they are a black bar
+        top = axes.secondary_xaxis("top")
+        top.set_xticks(ends, [""] * len(ends))
+        top.tick_params(length=2)
     for layer in about["layers"]:
         share = (layer["end"] - layer["begin"]) / whole
         name = str(layer["name"])

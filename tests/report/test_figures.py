@@ -305,15 +305,27 @@ def test_bars_of_a_network_stand_together(tpu_apps: list[Result]) -> None:
     turned = results[::2] + results[1::2]  # machine by machine
     found, groups = group_bars(turned, "networks", None)
     assert list(found) == results
-    assert groups.machines == ("tpu_v1", "faster") * 3
+    assert groups.bars == ("tpu_v1", "faster") * 3
+    assert groups.numbers() == {"tpu_v1": "1", "faster": "2"}
     places = groups.places(6)
     assert [b - a for a, b in pairwise(places)] == [1, 1.5, 1, 1.5, 1]
     assert [name for name, _ in groups.middles(places)] == [app.network for app in tpu_apps[:3]]
     assert [middle for _, middle in groups.middles(places)] == [0.5, 3.0, 5.5]
     for plain in (tpu_apps, pair(results[0], 2), results[:1], [*results, results[0]]):
-        assert not group_bars(plain, "networks", None)[1].networks
-    assert not group_bars(results, "networks", ["x"] * 6)[1].networks
-    assert not group_bars(results, "layers", None)[1].networks
+        assert not group_bars(plain, "networks", None)[1].names
+    assert not group_bars(results, "networks", ["x"] * 6)[1].names
+
+
+def test_layers_of_a_result_stand_together(tpu_apps: list[Result]) -> None:
+    _, groups = group_bars(tpu_apps[:2], "layers", None)
+    assert groups.names == ("MLP0",) * 5 + ("MLP1",) * 4
+    assert groups.bars[:6] == ("fc0", "fc1", "fc2", "fc3", "fc4", "fc0")
+    assert not group_bars(tpu_apps[:1], "layers", None)[1].names
+
+
+def test_bars_are_few_artists(tpu_apps: list[Result]) -> None:
+    _, axes = plot.energy(tpu_apps, show="layers")  # of 159 layers
+    assert len(axes.patches) <= 2 * len(tpu_apps[0].totals.energy_pj)
 
 
 def test_little_parts_are_drawn_as_one() -> None:
