@@ -79,7 +79,7 @@ class Sheet:
     def width_pt(self) -> float:
         """Room for a legend."""
         if self.given is not None:
-            return float(self.given.get_window_extent().width * 72 / self.figure.dpi)
+            return float(np.ravel(self.given)[0].get_window_extent().width * 72 / self.figure.dpi)
         return float(72 * self.figure.get_figwidth())
 
     @property

@@ -30,7 +30,7 @@ MEAN: dict[str, Any] = {"color": style.INK, "lw": 0.7, "ls": (0, (4, 2))}  # a w
 FIFTHS = [0, 0.2, 0.4, 0.6, 0.8, 1.0]
 TICK_PT = 3.0  # between ticks, in the mean
 MANY = 100  # layers whose bars have no rims
-AXIS_PT, SHARE_PT = 44, 36  # room for the figure's axis, and for the share above each panel
+SHARE_PT = 30  # room for the share above each panel
 INKS = ("#FFFFFF", "#D4E6F4", "#8FC1E3", "#3E8EC4", "#0B5E98", "#06304F")  # one hue, even in lightness
 
 
@@ -87,7 +87,7 @@ def draw_utilization(
 
     uses, names = layer_uses(results, labels), result_names(results, labels)
     fills, figure = recoloured(BOUNDS, BOUNDS, colours), sheet.figure
-    columns = panel_columns(len(results), sheet.width_pt / 72)
+    columns = panel_columns(len(results), sheet.width_pt / 72) if sheet.given is None else 1
     panels = sheet.panels(len(results), False, columns)  # axes that are shared take three times as long to draw
     for axes, layers in zip(panels, uses, strict=True):
         _panel(axes, layers, over_time, fills, [0, 0.5, 1] if columns > 1 else FIFTHS)
@@ -102,15 +102,13 @@ def draw_utilization(
             axes.set_xlabel("Share of time")
     elif columns == 1:
         _name_layers(panels, uses, sheet.width_pt)
-    for axes, result, name in zip(panels, results, names, strict=True):
+    for axes, result in zip(panels, results, strict=True):
         _mean(axes, result.totals.utilization)
-        if len(results) > 1:
-            head = cut(figure, name, style.small_pt(), (sheet.width_pt - AXIS_PT) / columns - SHARE_PT)
-            axes.set_title(head, loc="left", pad=3, fontsize=style.small_pt())
     if len(results) == 1:
         panels[0].set_ylabel("Utilization of the MACs")
     else:
         figure.supylabel("Utilization of the MACs", fontsize=style.text_pt())
+        _name_panels(figure, panels, names)
     sheet.settle()
     return figure, panels[0] if len(results) == 1 else list(panels)
 
@@ -122,6 +120,15 @@ def _name_layers(panels: Sequence[Axes], uses: Sequence[Sequence[LayerUse]], wid
         name_bars(axes, [use.layer for use in layers], width_pt)
         if same and axes is not panels[-1]:
             axes.set_xticklabels([])
+
+
+def _name_panels(figure: Figure, panels: Sequence[Axes], names: Sequence[str]) -> None:
+    """Whose panel it is, as much of the name as there is room for beside the share at the right."""
+    style.lay_out(figure)
+    small = style.small_pt()
+    for axes, name in zip(panels, names, strict=True):
+        room_pt = axes.get_window_extent().width * 72 / figure.dpi - SHARE_PT
+        axes.set_title(cut(figure, name, small, room_pt), loc="left", pad=3, fontsize=small)
 
 
 def _panel(

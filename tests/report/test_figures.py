@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from figure_set import sizes, trace
 
 from accelsim import plot
 from accelsim.analysis.pareto import pareto_front
@@ -26,7 +27,6 @@ from accelsim.report import figure_data, style
 from accelsim.report.points_figure import find_points, front_steps
 from accelsim.report.result import Result
 from accelsim.report.stacked_figure import axis_scale, gathered, group_bars
-from accelsim.report.trace import SCHEMA
 
 BASELINE = Path(__file__).parent / "baseline"
 TOLERANCE_RMS = 6.0  # of 255
@@ -58,21 +58,6 @@ def points(count: int = 200) -> list[dict[str, Any]]:
     return [
         {"size": f"{r}×{r}", "cycles": int(c), "energy_total_pj": float(e), "utilization": 1 / (1 + float(x))}
         for r, c, e, x in zip(rows, cycles, energy, b, strict=True)
-    ]
-
-
-def trace() -> dict[str, Any]:
-    shares = [[0.25 * ((i + j) % 5) for j in range(40)] for i in range(16)]
-    array = {"rows": 16, "cols": 32, "bin_cycles": 100.0, "row_shares": shares, "column_shares": shares}
-    layers = [{"name": "conv1", "begin": 0, "end": 1500}, {"name": "fc", "begin": 1500, "end": 4000}]
-    return {"schema": SCHEMA, "clock_hz": 10**9, "cycles": 4000, "layers": layers, "array": array}
-
-
-def sizes() -> list[dict[str, Any]]:
-    return [
-        {"network": name, "buffer_size_bytes": 2**k, "dram_read_bytes": int(base / k), "dram_write_bytes": 2**20}
-        for name, base in (("one", 9e8), ("two", 3e8))
-        for k in range(15, 22)
     ]
 
 
@@ -228,7 +213,7 @@ def test_a_front_is_of_one_network() -> None:
     assert found.fronts == {"small": [0, 1], "large": [3, 4]}
     figure, _ = plot.pareto(table, label_by="network")
     texts = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert {"Pareto front of small (2)", "Pareto front of large (2)"} <= set(texts)
+    assert texts == ["Pareto fronts", "small (2)", "large (2)", "other points (2)"]
 
 
 def test_a_front_of_bounded_tilings_says_so() -> None:

@@ -24,6 +24,7 @@ from accelsim.report.model import (
     Totals,
     TrafficBytes,
 )
+from accelsim.report.trace import SCHEMA
 
 CLOCK_HZ = 10**9
 
@@ -165,3 +166,20 @@ def _cases() -> list[Case]:
 
 
 CASES = _cases()
+
+
+def trace() -> dict[str, Any]:
+    """What a trace says about a run on an array of 16 x 32."""
+    shares = [[0.25 * ((i + j) % 5) for j in range(40)] for i in range(16)]
+    array = {"rows": 16, "cols": 32, "bin_cycles": 100.0, "row_shares": shares, "column_shares": shares}
+    layers = [{"name": "conv1", "begin": 0, "end": 1500}, {"name": "fc", "begin": 1500, "end": 4000}]
+    return {"schema": SCHEMA, "clock_hz": 10**9, "cycles": 4000, "layers": layers, "array": array}
+
+
+def sizes() -> list[dict[str, Any]]:
+    """Rows of a sweep over the size of a buffer."""
+    return [
+        {"network": name, "buffer_size_bytes": 2**k, "dram_read_bytes": int(base / k), "dram_write_bytes": 2**20}
+        for name, base in (("one", 9e8), ("two", 3e8))
+        for k in range(15, 22)
+    ]
