@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 from statistics import fmean
 
@@ -24,13 +25,12 @@ from accelsim.api import load_arch
 from accelsim.arch.spec import Architecture
 from accelsim.engines.mapped import MappedEngine, PlannedNest
 from accelsim.engines.registry import engine_of
-from accelsim.engines.walk import Carry
+from accelsim.engines.trial import Trials
 from accelsim.errors import AccelsimError
 from accelsim.mapping.fit import fits
 from accelsim.mapping.loopnest import DIMS, Dims
-from accelsim.mapping.machine import Widths, tile_array
+from accelsim.mapping.machine import tile_array
 from accelsim.mapping.mapping import EMPTY, Mapping
-from accelsim.schedule.build import build_schedule
 from accelsim.schedule.residency import plan_residency
 from accelsim.units import ceil_div
 from accelsim.workload.network import Layer, LayerSketch, Network, build_network
@@ -119,6 +119,11 @@ class Judge:
     planned: PlannedNest
     known: dict[Mapping, int] = field(default_factory=dict)
 
+    @cached_property
+    def trials(self) -> Trials:
+        plan = self.planned
+        return Trials(plan.nest, self.arch, plan.unit, self.layer.precision, plan.placement, plan.mapping.dataflow)
+
     @property
     def sizes(self) -> Dims:
         return self.planned.nest.dims
@@ -135,10 +140,7 @@ class Judge:
     def cycles(self, mapping: Mapping) -> int:
         mapping = _plain(mapping, self.sizes)
         if mapping not in self.known:
-            plan, precision = self.planned, self.layer.precision
-            schedule = build_schedule("layer", plan.nest, mapping, Widths.of(precision), plan.placement)
-            run = plan.unit.run(schedule, precision, plan.placement, Carry.start(self.arch))
-            self.known[mapping] = run.cycles
+            self.known[mapping] = self.trials(mapping).cycles
         return self.known[mapping]
 
 

@@ -23,10 +23,10 @@ from accelsim.engines.transforms import evaluated
 from accelsim.engines.trial import TileWork, Trials
 from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Carry
-from accelsim.mapping.auto import Judge, choose_mapping
+from accelsim.mapping.auto import choose_mapping
 from accelsim.mapping.fit import fits, require_fit
 from accelsim.mapping.loopnest import Dims, LoopNest, VectorWork, lower
-from accelsim.mapping.machine import Ints, Machine, Placement, Widths, tile_array
+from accelsim.mapping.machine import Ints, Judge, Machine, Placement, Widths, tile_array
 from accelsim.mapping.mapping import LayerMapping, Mapping, MappingFile
 from accelsim.mapping.stages import Stages, stages_fit
 from accelsim.memory.resources import AS_BUILT, Faster
@@ -222,7 +222,7 @@ class MappedEngine:
             return self._staged_plan(layer, nest, placement, fixed, unit)
         chosen = fixed.whole(nest.dims, dataflow) or choose_mapping(
             layer.name, nest, self.arch, unit, precision, dataflow, placement, fixed,
-            judge=Trials(nest, self.arch, unit, precision, placement, dataflow).cycles,
+            judge=Trials(nest, self.arch, unit, precision, placement, dataflow),
         )  # fmt: skip
         require_fit(
             layer.name, nest, chosen.tile, self.arch, unit, precision, dataflow, placement, chosen.keep
@@ -237,7 +237,7 @@ class MappedEngine:
         precision, widths, dataflow = layer.precision, Widths.of(layer.precision), fixed.dataflow or unit.dataflow
 
         def judge_on(view: Architecture, within: LoopNest, there: Placement) -> Judge:
-            return Trials(within, view, unit.fed(view), precision, there, dataflow).cycles
+            return Trials(within, view, unit.fed(view), precision, there, dataflow)
 
         def planned(mapping: Mapping) -> PlannedNest:
             schedule = build_staged(layer.name, nest, mapping, widths, placement, self.arch)

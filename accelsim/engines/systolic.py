@@ -502,26 +502,31 @@ class SystolicArray:
         They are those of its folds: the stream, and the load of stationary operands that hides beside it. A load that
         does not hide is time for the level that it comes from.
         """
-        hidden = self._buffers(dataflow) == 2
-        counts = np.array([grid.counts() for grid in grids], dtype=np.int64)
-        stream, load = folds[:, :, tl.F_INTERVAL], folds[:, :, tl.F_LOAD]
-        beside = (counts * (np.maximum(stream, load) if hidden else stream)).sum(axis=1)
-        exposed = (counts * (0 if hidden else load)).sum(axis=1)
-        source = self.arch.holder("input" if dataflow == "is" else "weight")
-        return {level.name: beside + exposed if level is source else beside for level in bounded_ports(self.arch)}
+        tiles = [self._tile_port_cycles(dataflow, grid, rows) for grid, rows in zip(grids, folds.tolist(), strict=True)]
+        columns = np.array(tiles, dtype=np.int64).reshape(len(tiles), -1).T
+        return {level.name: column for level, column in zip(bounded_ports(self.arch), columns, strict=True)}
 
     # ---- trials ----------------------------------------------------------------------------------------------
 
     def tile_work(self, tile: Dims, nest: LoopNest, precision: Precision, dataflow: str) -> TileWork:
         grid = self.fold_grid(tile, dataflow, precision, nest.private_weights)
         folds = [self._fold_row(fold, dataflow) for fold in grid.shapes]
-        there = self._port_cycles(dataflow, [grid], np.array([folds], dtype=np.int64))
         bits = self._step_bits(tile, grid, nest, precision, dataflow)
         stored = self.structure is not None or self._whole_tiles(nest, dataflow)
         pixels = tile.P * tile.Q if nest.private_weights else 1
         weight_bits = bits.weight if stored else tile.weights * pixels * precision.weight.bits
-        ports = tuple(int(cycles[0]) for cycles in there.values())
-        return TileWork(weight_bits, bits, ports, (grid.groups, grid.outer, grid.inner), folds)
+        there = self._tile_port_cycles(dataflow, grid, folds)
+        return TileWork(weight_bits, bits, there, (grid.groups, grid.outer, grid.inner), folds)
+
+    def _tile_port_cycles(self, dataflow: str, grid: FoldGrid, folds: list[list[int]]) -> tuple[int, ...]:
+        """Those of one tile, in the order of the bounded ports."""
+        hidden, beside, exposed = self._buffers(dataflow) == 2, 0, 0
+        for count, fold in zip(grid.counts(), folds, strict=True):
+            stream, load = fold[tl.F_INTERVAL], fold[tl.F_LOAD]
+            beside += count * (max(stream, load) if hidden else stream)
+            exposed += 0 if hidden else count * load
+        source = self.arch.holder("input" if dataflow == "is" else "weight")
+        return tuple(beside + exposed * (level is source) for level in bounded_ports(self.arch))
 
     def read_block(self, nest: LoopNest, precision: Precision) -> tuple[int, int, int, int]:
         del nest, precision

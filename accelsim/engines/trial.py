@@ -1,4 +1,4 @@
-"""Trials of mappings: the cycles that a nest takes under each, and nothing else (kernels.trial).
+"""Trials of mappings: the cycles that a nest takes under each, and little else (kernels.trial).
 
 The mapper runs many mappings to choose one. What a trial gives is what `Unit.run` gives, a hundredth of the time later.
 """
@@ -17,7 +17,7 @@ from accelsim.engines.kernels import trial as kernels
 from accelsim.engines.kernels.timeline import FOLD_FIELDS
 from accelsim.engines.walk import Carry
 from accelsim.mapping.loopnest import DIMS, Dims, LoopNest
-from accelsim.mapping.machine import Ints, Placement, Widths
+from accelsim.mapping.machine import Ints, Placement, Trial, Widths
 from accelsim.mapping.mapping import Mapping, Order
 from accelsim.memory.transfers import passes_through
 from accelsim.schedule.build import StepKind, build_schedule
@@ -126,23 +126,26 @@ class Trials:
             passes_through(arch, tensor, nest, widths) for tensor in ("weight", "input")
         )
 
-    def cycles(self, mapping: Mapping) -> int:
+    def __call__(self, mapping: Mapping) -> Trial:
         if not self._exact:
             return self._run(mapping)
         dims, tables = self.nest.dims, self._tables
         numbers = np.array([self._row(shape) for shape in _shapes(dims, mapping.tile)], dtype=np.int64)
-        return int(
-            kernels.cycles_of(
+        return Trial(
+            *kernels.trial(
                 self._dims, np.array(mapping.tile, dtype=np.int64), _columns(mapping.order), self._nest(mapping.keep),
                 self._image_rows, self._image_columns, numbers, tables.weight_bits, tables.bits, self._ports, tables.there,
                 tables.grids, tables.folds, self._options,
             )
         )  # fmt: skip
 
-    def _run(self, mapping: Mapping) -> int:
+    def _run(self, mapping: Mapping) -> Trial:
         """Where operands pass through, or a rate is no simple fraction: the long way."""
         schedule = build_schedule("", self.nest, mapping, Widths.of(self.precision), self.placement)
-        return self.unit.run(schedule, self.precision, self.placement, Carry.start(self.arch)).cycles
+        counters = self.unit.run(schedule, self.precision, self.placement, Carry.start(self.arch))
+        moved = counters.traffic.get(self.arch.off_chip.name, {}).values()
+        bits = sum(transfer.read_bits + transfer.write_bits for transfer in moved)
+        return Trial(counters.cycles, bits, counters.port_cycles["active"])
 
     def _row(self, tile: Dims) -> int:
         if tile not in self._rows:

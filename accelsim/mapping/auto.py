@@ -1,40 +1,39 @@
-"""The automatic mapping: tilings ranked by an estimate, the best of them run, their neighbours too, the best one kept.
+"""The automatic mapping: tilings ranked by an estimate, the best of them run, and from these on by runs alone.
 
 A candidate is a tile, an order of three loops (pixels, output channels, reduction) and the tensors that are kept whole. A coarse
-set of tiles (`tiles`) is estimated at once (`estimate`); the neighbours of the best are estimated in turn, until none is better.
-The best estimates are then run, and what lies next to the fastest, as long as that gains. Of those within `SLACK` of the
-fastest the one with the least traffic is taken, and of those the one that works and cuts the layer least. The estimate only
-ranks: what is reported comes from the schedule that is built from the winner.
+set of tiles (`tiles`) is estimated at once (`estimate`). The best estimates are run; from the fastest of each set of kept
+tensors the search climbs (`climb`): to any other tile size, any order of loops, other tensors kept, as long as that is faster
+and steps are left to walk. Of those within `SLACK` of the fastest the one with the least traffic is taken, and of those the one
+that works and cuts the layer least. The estimate only ranks: what is reported comes from the schedule that is built from
+the winner.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from accelsim.arch.spec import Architecture
+from accelsim.mapping.climb import Climb, Tried, steps_of
 from accelsim.mapping.estimate import ORDERS, Estimate, bounds, costs, loop_order, order_of
 from accelsim.mapping.fit import fits, require_fit
 from accelsim.mapping.loopnest import Dims, LoopNest
-from accelsim.mapping.machine import Ints, Machine, Placement, Widths, free_bytes
+from accelsim.mapping.machine import Ints, Judge, Machine, Placement, Widths, free_bytes
 from accelsim.mapping.mapping import LayerMapping, Mapping
-from accelsim.mapping.tiles import candidate_tiles, neighbours, with_fixed
+from accelsim.mapping.tiles import askew, beside, candidate_tiles, tile_axes
 from accelsim.units import ceil_div
 from accelsim.workload.precision import Precision
 
-Judge = Callable[[Mapping], int]
 ESTIMATED = 160  # tiles that are estimated at a time, those that cannot be fast left out
-BEAM = 8  # candidates whose neighbours are estimated
-ROUNDS = 3  # times that they are
+BEAM = 8  # candidates that are ranked of each set of kept tensors
 FINALISTS = 6  # best estimates that are run, and
 LEAN = 2  # those of the least traffic near them
-CLIMBED = 3  # neighbours of the fastest that are run at a time
-SHORT = 1_000  # cycles of a layer whose beginning and end weigh as much as what the estimate knows: all are run
-MOST_JUDGED = 24  # that many mappings are run at most
-JUDGED_STEPS = 400_000  # or mappings of so many steps together
-GAIN = 1 / 500  # of the cycles, estimated, is worth another look around
+ROUNDS = 3  # of estimates where nothing is run
+GAIN = 1 / 200  # of the cycles may be gained, or no trial is made
+WALKED_STEPS = 60_000  # are walked in all trials together, about
+FAR_BEHIND = 1.2  # times the fastest: nobody climbs from there
 SLACK = 1 / 2000  # so much of its cycles is not worth a byte off chip: a transfer that is hidden costs no time, but energy
 FEW_CYCLES = 4  # are not worth a cut either, where they are no more than
 FEW = 1 / 200  # of the whole, or where no transfer takes time: a product that fills the array once stays whole
@@ -97,6 +96,7 @@ class Search:
         least = bounds(
             self.nest, tiles, self.arch, self.machine, self.precision, self.dataflow, self.placement, keep
         )
+        least += _counted(self.nest, tiles) * 1e-6  # of equals, those that cut the layer least
         return np.asarray(tiles[np.sort(np.argpartition(least, ESTIMATED)[:ESTIMATED])])
 
     def _candidate(self, tiles: Ints, estimate: Estimate, row: int, column: int, keep: frozenset[str]) -> Candidate:
@@ -109,34 +109,36 @@ class Search:
             mapping=Mapping(Dims(*tiles[row].tolist()), order, self.dataflow, keep),
         )
 
-    def near(self, beam: Iterable[Candidate], count: int) -> list[Candidate]:
-        """The best candidates next to those of ``beam``."""
-        by_keep: dict[frozenset[str], list[Dims]] = {}
-        for one in beam:
-            by_keep.setdefault(one.mapping.keep, []).append(one.mapping.tile)
-        found = []
-        for keep, tiles in by_keep.items():
-            around = neighbours(tiles, self.nest, self.machine, self.dataflow, self.precision)
-            found += self.best(with_fixed(around, self.nest.dims, self.fixed), keep, count) if len(around) else []
-        return found
-
-    def kept_otherwise(self, one: Candidate) -> list[Candidate]:
-        """The candidate's tile, in its best orders with other tensors kept."""
-        tile = np.array([one.mapping.tile], dtype=np.int64)
-        return [other for keep in self._keeps() if keep != one.mapping.keep for other in self.best(tile, keep, 1)]
-
     def estimated(self) -> list[Candidate]:
         """The best candidates by their estimate, best first."""
         tiles = self.coarse()
-        found = {one.mapping: one for keep in self._keeps() for one in self.best(tiles, keep, BEAM)}
-        for _ in range(ROUNDS if found else 0):
-            beam = _fastest(found.values(), BEAM)
-            found |= {one.mapping: one for one in self.near(beam, BEAM)}
-            if _fastest(found.values(), 1)[0].cycles >= beam[0].cycles * (1 - GAIN):
-                break
+        found = {one.mapping: one for keep in self.keeps() for one in self.best(tiles, keep, BEAM)}
         return sorted(found.values(), key=lambda one: one.rank)
 
-    def _keeps(self) -> list[frozenset[str]]:
+    def refined(self, best: Candidate) -> Candidate:
+        """The best that lies next to ``best``, and next to that, by estimates alone."""
+        axes = self.axes()
+        for _ in range(ROUNDS):
+            tile, keep = best.mapping.tile, best.mapping.keep
+            around = self.best(np.concatenate([beside(tile, axes), askew(tile, axes)]), keep, 1)
+            best = min((best, *around), key=lambda one: one.rank)
+        return best
+
+    def axes(self) -> dict[int, tuple[int, ...]]:
+        """Shares of every loop whose tile may change."""
+        return tile_axes(self.nest.dims, self.machine.units(self.dataflow, self.precision), self.fixed)
+
+    def allowed(self, tiles: Ints, keep: frozenset[str], cycles: float) -> Ints:
+        """Those of ``tiles`` that fit and may be faster than ``cycles``, the most promising first."""
+        what = self.arch, self.machine, self.precision, self.dataflow, self.placement, keep
+        tiles = tiles[fits(self.nest, tiles, *what)]
+        if not len(tiles):
+            return tiles
+        least = bounds(self.nest, tiles, *what)
+        order = np.argsort(least, kind="stable")
+        return np.asarray(tiles[order[least[order] < cycles * (1 - GAIN)]])
+
+    def keeps(self) -> list[frozenset[str]]:
         """Sets of tensors that may be worth keeping whole: none, and those that could fit their level at all."""
         if self.fixed.keep is not None:
             return [frozenset(self.fixed.keep)]
@@ -156,11 +158,11 @@ class Search:
 
 def choose_mapping(
     layer: str, nest: LoopNest, arch: Architecture, machine: Machine, precision: Precision, dataflow: str,
-    placement: Placement, fixed: LayerMapping, judge: Judge | None = None,
+    placement: Placement, fixed: LayerMapping, judge: Judge | None,
 ) -> Mapping:  # fmt: skip
     """The best legal mapping that honours what the user fixed; `InfeasibleError` where there is none.
 
-    ``judge`` gives a mapping's true cycles; without it the best estimate is taken.
+    Without a ``judge`` none is run, and the best estimate is taken.
     """
     search = Search(nest, arch, machine, precision, dataflow, placement, fixed)
     candidates = search.estimated()
@@ -171,51 +173,30 @@ def choose_mapping(
         require_fit(layer, nest, smallest, arch, machine, precision, dataflow, placement, kept)
         raise AssertionError(f"layer {layer}: the smallest tile {smallest} fits, yet no candidate did")
     if judge is None:
-        return candidates[0].mapping
-    return _thriftiest(_judged(search, candidates, judge), arch).mapping
+        return search.refined(candidates[0]).mapping
+    tried = Tried(judge, nest.dims, WALKED_STEPS)
+    for one in _finalists(candidates, arch):
+        if not tried.trials or _may_win(one, tried, arch):
+            tried.run(one.mapping)
+    _climb(search, tried)
+    return _thriftiest(tried, arch)
 
 
-def _judged(search: Search, candidates: Sequence[Candidate], judge: Judge) -> dict[Candidate, int]:
-    """The finalists with their true cycles, and those next to the fastest as long as they are faster still."""
-    trial = _Trial(judge, search.arch)
-    trial.run(_finalists(candidates, search.arch))
-    best = None
-    met = candidates[0].cycles * (1 + GAIN)  # the best estimate comes true: there is nothing to climb for
-    while best != trial.fastest and trial.goes_on and trial.cycles[trial.fastest] > met:
-        best = trial.fastest
-        around = [*search.kept_otherwise(best), *search.near([best], CLIMBED)]
-        trial.run(sorted((one for one in around if one not in trial.cycles), key=lambda one: one.rank)[:CLIMBED])
-    return trial.cycles
+def _may_win(one: Candidate, tried: Tried, arch: Architecture) -> bool:
+    """Whether it is estimated to be faster than the fastest is, or as fast with less to move or to cut, and has room to run."""
+    fastest = tried.fastest
+    best, enough = tried.trials[fastest], one.cycles <= _enough(tried.trials[fastest].cycles, arch)
+    faster, leaner = one.cycles < best.cycles * (1 - SLACK), one.bits < best.off_chip_bits
+    simpler = one.bits <= best.off_chip_bits and one.steps < steps_of(fastest, tried.sizes)
+    return (faster or (enough and (leaner or simpler))) and one.steps <= tried.room
 
 
-@dataclass
-class _Trial:
-    """Candidates that have been run, with their true cycles."""
-
-    judge: Judge
-    arch: Architecture
-    cycles: dict[Candidate, int] = field(default_factory=dict)
-    room: int = JUDGED_STEPS
-
-    @property
-    def fastest(self) -> Candidate:
-        return min(self.cycles, key=self.cycles.__getitem__)
-
-    @property
-    def goes_on(self) -> bool:
-        return len(self.cycles) < MOST_JUDGED
-
-    def run(self, chosen: Iterable[Candidate]) -> None:
-        for one in chosen:
-            if one not in self.cycles and (not self.cycles or self._may_win(one)):
-                self.cycles[one], self.room = self.judge(one.mapping), self.room - one.steps
-
-    def _may_win(self, one: Candidate) -> bool:
-        """Whether it is estimated to be faster than the fastest is, or to move less, and there is room to run it."""
-        best = self.fastest
-        faster = one.cycles < self.cycles[best] * (1 - SLACK)
-        leaner = one.bits < best.bits and one.cycles <= _enough(self.cycles[best], self.arch)
-        return (faster or leaner) and self.goes_on and one.steps <= self.room
+def _climb(search: Search, tried: Tried) -> None:
+    """Climb from the fastest of each set of kept tensors, the fastest of them first."""
+    climb = Climb(tried, search.allowed, search.axes(), search.keeps(), search.fixed.order is None)
+    for left, keep in zip(range(len(climb.keeps), 0, -1), sorted(climb.keeps, key=tried.cycles_with), strict=True):
+        if tried.cycles_with(keep) <= FAR_BEHIND * tried.trials[tried.fastest].cycles:
+            climb.climb(tried.fastest_with(keep), tried.room // min(left, 2))
 
 
 def _finalists(candidates: Sequence[Candidate], arch: Architecture) -> list[Candidate]:
@@ -224,13 +205,18 @@ def _finalists(candidates: Sequence[Candidate], arch: Architecture) -> list[Cand
     lean = sorted(near, key=lambda one: one.thrift)[:LEAN]
     whole = min(near, key=lambda one: (one.steps, *one.rank))
     kept = {one.mapping.keep: one for one in reversed(candidates)}  # the best of each
-    count = FINALISTS if candidates[0].cycles > SHORT else MOST_JUDGED
-    return [candidates[0], *lean, whole, *candidates[1:count], *kept.values()]
+    return [candidates[0], *lean, whole, *candidates[1:FINALISTS], *kept.values()]
 
 
-def _thriftiest(judged: dict[Candidate, int], arch: Architecture) -> Candidate:
-    enough = _enough(min(judged.values()), arch)
-    return min((one for one, cycles in judged.items() if cycles <= enough), key=lambda one: (*one.thrift[:3], judged[one]))
+def _thriftiest(tried: Tried, arch: Architecture) -> Mapping:
+    """Of those that are fast enough the one that moves least off chip, works least, cuts the layer least."""
+    enough = _enough(tried.trials[tried.fastest].cycles, arch)
+
+    def cost(one: Mapping) -> tuple[int, int, int, int]:
+        trial = tried.trials[one]
+        return trial.off_chip_bits, trial.busy, steps_of(one, tried.sizes), trial.cycles
+
+    return min((one for one, trial in tried.trials.items() if trial.cycles <= enough), key=cost)
 
 
 def _enough(cycles: int, arch: Architecture) -> float:
@@ -239,13 +225,13 @@ def _enough(cycles: int, arch: Architecture) -> float:
     return cycles + max(SLACK * cycles, few)
 
 
-def _fastest(candidates: Iterable[Candidate], count: int) -> list[Candidate]:
-    return sorted(candidates, key=lambda one: one.rank)[:count]
+def _counted(nest: LoopNest, tiles: Ints) -> Ints:
+    return np.asarray(np.prod(-(-np.array(nest.dims, dtype=np.int64) // tiles), axis=1))
 
 
 def _not_too_many(nest: LoopNest, tiles: Ints) -> Ints:
     """Without the tiles that cut the layer into very many steps, as far as there are others."""
-    steps = np.prod(-(-np.array(nest.dims, dtype=np.int64) // tiles), axis=1)
+    steps = _counted(nest, tiles)
     return np.asarray(tiles[steps <= max(MANY_STEPS, 4 * int(steps.min()))])
 
 

@@ -154,9 +154,10 @@ def bounds(
     rate = off_chip_bits_per_cycle(arch)
     per_cycle = np.inf if rate is None else float(rate)
     shares = np.prod(np.array(nest.dims) / tiles, axis=1)
-    compute = machine.compute_cycles(nest, tiles, dataflow, precision) * shares
-    first = bits["weight"].first + bits["input"].first
-    return np.asarray(np.maximum(compute, (least + bits["output"].once) / per_cycle) + (first + bits["output"].last) / per_cycle)
+    whole = machine.compute_cycles(nest, np.array([nest.dims], dtype=np.int64), dataflow, precision)
+    compute = np.maximum(machine.compute_cycles(nest, tiles, dataflow, precision) * shares, whole)
+    ends = bits["weight"].first + bits["input"].first + bits["output"].last  # nothing is computed meanwhile
+    return np.asarray(np.maximum(compute + ends / per_cycle, (least + bits["output"].once) / per_cycle))
 
 
 # ---- orders and classes of steps ------------------------------------------------------------------------------------

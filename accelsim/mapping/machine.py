@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +14,22 @@ import numpy.typing as npt
 from accelsim.arch.memory import Buffer, Registers
 from accelsim.arch.spec import Architecture, Tensor
 from accelsim.mapping.loopnest import Dims, LoopNest
+from accelsim.mapping.mapping import Mapping
 from accelsim.workload.precision import Precision
 
 Ints = npt.NDArray[np.int64]
+
+
+class Trial(NamedTuple):
+    """What a mapping was run for: its cycles, bits across the port off chip, cycles in which the unit takes operands in."""
+
+    cycles: int
+    off_chip_bits: int
+    busy: int
+
+
+Judge = Callable[[Mapping], Trial]
+"""Runs a mapping of the nest at hand."""
 
 
 @dataclass(frozen=True)

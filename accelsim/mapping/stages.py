@@ -15,10 +15,10 @@ import numpy.typing as npt
 from accelsim.arch.memory import FarEnd
 from accelsim.arch.spec import Architecture
 from accelsim.errors import InfeasibleError
-from accelsim.mapping.auto import Judge, choose_mapping
+from accelsim.mapping.auto import choose_mapping
 from accelsim.mapping.fit import fits, require_fit
 from accelsim.mapping.loopnest import Dims, LoopNest
-from accelsim.mapping.machine import Ints, Machine, Placement, tile_array, weight_elements
+from accelsim.mapping.machine import Ints, Judge, Machine, Placement, tile_array, weight_elements
 from accelsim.mapping.mapping import LayerMapping, Mapping, Stage, TileSizes
 from accelsim.workload.precision import Precision
 
@@ -44,7 +44,7 @@ def stage_view(arch: Architecture, at: int) -> Architecture:
 class Stages:
     """The choice of mappings of all stages for a nest.
 
-    ``fed`` gives the engine as a stage's machine; ``judge_on`` what gives the true cycles of a stage's mappings on that
+    ``fed`` gives the engine as a stage's machine; ``judge_on`` what runs a stage's mappings on that
     machine; ``fixed`` what the user says of the layer.
     """
 

@@ -7,23 +7,24 @@ units of the array; or a few units, or a part of one.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
 from functools import lru_cache
-from itertools import combinations, product
+from itertools import combinations
 from math import prod
 
 import numpy as np
 
-from accelsim.mapping.loopnest import Dims, LoopNest
+from accelsim.mapping.loopnest import DIMS, Dims, LoopNest
 from accelsim.mapping.machine import Ints, Machine
 from accelsim.mapping.mapping import LayerMapping
 from accelsim.units import ceil_div
 from accelsim.workload.precision import Precision
 
 COLUMN = {dim: i for i, dim in enumerate(Dims._fields)}
-_COARSE = (1, 2, 3, 4, 5, 6, 8, 11, 16, 24, 36, 54, 81, 128, 256, 512, 1024, 2048, 4096)
+_COARSE = (1, 2, 3, 4, 6, 10, 18, 32, 64, 128, 256, 512, 1024, 2048, 4096)
 _FINE = tuple(sorted({*range(1, 33), *(round(32 * 1.15**i) for i in range(1, 48))}))
 _UNITS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+_SHORT_LOOP = 32
+_FAR = (2, 1 / 2, 3, 1 / 3, 4, 1 / 4, 1.5, 1 / 1.5)
 
 
 def candidate_tiles(nest: LoopNest, machine: Machine, dataflow: str, precision: Precision, fixed: LayerMapping) -> Ints:
@@ -69,9 +70,9 @@ def _shares(size: int, unit: int, fine: bool = False) -> tuple[int, ...]:
     """Tiles that cut ``size`` into 1, 2, 3 ... pieces, thinning out towards small ones, and into whole units."""
     shares = [ceil_div(size, pieces) for pieces in (_FINE if fine else _COARSE) if pieces <= size]
     aligned = [ceil_div(share, unit) * unit for share in shares if share > unit]
-    units = [unit * count for count in (_UNITS if fine else (1, 2, 4, 8))]
-    parts = [ceil_div(unit, pieces) for pieces in (2, 4)]
-    exact = shares if fine or unit == 1 else shares[:5]
+    units = [unit * count for count in (_UNITS if fine else (1, 2, 4))]
+    parts = [ceil_div(unit, pieces) for pieces in ((2, 4) if fine else ())]
+    exact = shares if fine or unit == 1 else shares[:3]
     return tuple(sorted({1, size, *(tile for tile in (*exact, *aligned, *units, *parts) if tile <= size)}))
 
 
@@ -96,47 +97,76 @@ def _reduction_tiles(d: Dims, unit: int) -> list[tuple[int, int, int]]:
     """(C, R, S): the whole window over some channels, a row of it, or one tap over many."""
     window = d.R * d.S
     whole = {(c, d.R, d.S) for c in {*_shares(d.C, max(1, unit // window)), *_shares(d.C, unit)}}
-    rows = {(c, 1, d.S) for c in _shares(d.C, max(1, unit // d.S))} if d.R > 1 else set()
-    single = {(c, 1, 1) for c in _shares(d.C, unit)} if window > 1 else set()
+    rows = {(c, 1, d.S) for c in _shares(d.C, max(1, unit // d.S))[-4:]} if d.R > 1 else set()
+    single = {(c, 1, 1) for c in _shares(d.C, unit)[-6:]} if window > 1 else set()
     return sorted(whole | rows | single)
 
 
-def neighbours(tiles: Iterable[Dims], nest: LoopNest, machine: Machine, dataflow: str, precision: Precision) -> Ints:
-    """Tiles next to the given ones: one loop's share a little larger or smaller, or two loops' at once."""
-    axes = _axes(nest.dims, machine.units(dataflow, precision))
-    found = [_next_to(tile, axes) for tile in tiles]
-    return np.unique(np.concatenate(found), axis=0) if axes else np.zeros((0, 8), dtype=np.int64)
+def tile_axes(d: Dims, units: tuple[int, int, int], fixed: LayerMapping) -> dict[int, tuple[int, ...]]:
+    """The fine shares of every loop that has more than one turn and that no user fixed."""
+    return {axis: shares for axis, shares in _axes(d, units).items() if DIMS[axis] not in fixed.tile.given()}
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=256)
 def _axes(d: Dims, units: tuple[int, int, int]) -> dict[int, tuple[int, ...]]:
-    """The fine shares of every loop that has more than one turn."""
     pixel, channel, reduction = units
     window = max(1, reduction // (d.R * d.S))
     loops = Dims(1, channel, reduction, 1, pixel, 1, 1, 1)
-    axes = {i: _shares(size, unit, True) for i, (size, unit) in enumerate(zip(d, loops, strict=True)) if size > 1}
+    axes = {i: _fine(size, unit) for i, (size, unit) in enumerate(zip(d, loops, strict=True)) if size > 1}
     if d.C > 1 and window != reduction:
-        axes[COLUMN["C"]] = tuple(sorted({*axes[COLUMN["C"]], *_shares(d.C, window, True)}))
+        axes[COLUMN["C"]] = tuple(sorted({*axes[COLUMN["C"]], *_fine(d.C, window)}))
     return axes
 
 
-def _next_to(tile: Dims, axes: dict[int, tuple[int, ...]]) -> Ints:
-    moves = {axis: _moves(tile[axis], shares) for axis, shares in axes.items()}
-    changes: list[tuple[tuple[int, int], ...]] = [((axis, size),) for axis, sizes in moves.items() for size in sizes]
-    for (one, sizes), (two, others) in combinations(moves.items(), 2):
-        pairs = product(sizes[:4], others[:4])
-        changes += [((one, a), (two, b)) for a, b in pairs if (a < tile[one]) != (b < tile[two])]
-    found = np.tile(np.array(tile, dtype=np.int64), (len(changes), 1))
-    for row, change in enumerate(changes):
-        for axis, size in change:
-            found[row, axis] = size
+@lru_cache(maxsize=4096)
+def _fine(size: int, unit: int) -> tuple[int, ...]:
+    """All sizes of a short loop; else shares of it, also some whole ones with a short last one."""
+    if size <= _SHORT_LOOP:
+        return tuple(range(1, size + 1))
+    short = {max(1, size * part // (whole * part + 1)) for whole in range(1, 8) for part in (2, 4)}
+    return tuple(sorted({*_shares(size, unit, True), *short}))
+
+
+def beside(tile: Dims, axes: dict[int, tuple[int, ...]]) -> Ints:
+    """Tiles that differ from ``tile`` along one loop: a share or two larger or smaller, or a multiple or a part of it; any
+    share where there are no more than two loops."""
+    rows = [
+        (axis, size)
+        for axis, shares in axes.items()
+        for size in (shares if len(axes) < 3 else _moves(tile[axis], shares))
+        if size != tile[axis]
+    ]
+    found = _copies(tile, len(rows))
+    for row, (axis, size) in enumerate(rows):
+        found[row, axis] = size
     return found
+
+
+def askew(tile: Dims, axes: dict[int, tuple[int, ...]]) -> Ints:
+    """Tiles that differ from ``tile`` along two loops: a share or two larger or smaller along each."""
+    found = [_copies(tile, 0)]
+    for (one, shares), (two, others) in combinations(axes.items(), 2):
+        a, b = np.array(_next(tile[one], shares)), np.array(_next(tile[two], others))
+        pairs = _copies(tile, len(a) * len(b))
+        pairs[:, one], pairs[:, two] = np.repeat(a, len(b)), np.tile(b, len(a))
+        found.append(pairs)
+    return np.concatenate(found)
+
+
+def _copies(tile: Dims, count: int) -> Ints:
+    return np.tile(np.array(tile, dtype=np.int64), (count, 1))
+
+
+@lru_cache(maxsize=4096)
+def _next(size: int, shares: tuple[int, ...]) -> tuple[int, ...]:
+    """The shares next to ``size``, two on each side."""
+    place = bisect_left(shares, size)
+    on = place < len(shares) and shares[place] == size
+    return tuple(shares[i] for i in (place - 1, place + on, place - 2, place + on + 1) if 0 <= i < len(shares))
 
 
 @lru_cache(maxsize=4096)
 def _moves(size: int, shares: tuple[int, ...]) -> tuple[int, ...]:
-    """The shares next to ``size``, two on each side, and the ends."""
-    place = bisect_left(shares, size)
-    on = place < len(shares) and shares[place] == size
-    near = [shares[i] for i in (place - 2, place - 1, place + on, place + on + 1) if 0 <= i < len(shares)]
-    return (*near, *(end for end in (shares[0], shares[-1]) if end != size))
+    """The shares next to ``size``, those next to multiples and parts of it, and the ends."""
+    far = [min(shares, key=lambda share: abs(share - size * ratio)) for ratio in _FAR]
+    return tuple(other for other in dict.fromkeys((*_next(size, shares), *far, shares[0], shares[-1])) if other != size)

@@ -61,10 +61,14 @@ def arrays(draw: Any) -> Architecture:
 NAMES = ("gemmini_16x16", "tpu_v1", "eyeriss_like", "diannao", "zhang2015", "qiu2016", "dadiannao")
 
 
-def cycles_of(unit: Unit, nest: LoopNest, mapping: Mapping, words: Precision, place: Placement, arch: Architecture) -> int:
-    """By the way that a layer is run."""
+def told(
+    unit: Unit, nest: LoopNest, mapping: Mapping, words: Precision, place: Placement, arch: Architecture
+) -> tuple[int, int, int]:
+    """Cycles, bits off chip and cycles of the stream, by the way that a layer is run."""
     schedule = build_schedule("layer", nest, mapping, Widths.of(words), place)
-    return unit.run(schedule, words, place, Carry.start(arch)).cycles
+    counters = unit.run(schedule, words, place, Carry.start(arch))
+    far = counters.traffic.get(arch.off_chip.name, {}).values()
+    return counters.cycles, sum(t.read_bits + t.write_bits for t in far), counters.port_cycles["active"]
 
 
 @settings(max_examples=80, deadline=None)
@@ -83,7 +87,7 @@ def test_a_trial_takes_as_long_as_the_run(nest: LoopNest, arch: Architecture, da
         tile = Dims(*(data.draw(st.integers(1, size)) for size in nest.dims))
         order = tuple(data.draw(st.permutations(DIMS)))
         mapping = Mapping(tile, order, unit.dataflow, data.draw(st.sampled_from(KEPT)))
-        assert trials.cycles(mapping) == cycles_of(unit, nest, mapping, words, place, arch), mapping
+        assert tuple(trials(mapping)) == told(unit, nest, mapping, words, place, arch), mapping
 
 
 def test_shapes_are_in_the_order_of_their_codes() -> None:

@@ -150,7 +150,7 @@ def test_tiles_need_be_no_power_of_two(rows: int, features: int, out: int, arch:
 @settings(max_examples=15, deadline=None)
 @given(layers(), st.sampled_from(["gemmini_16x16", "tpu_v1", "eyeriss_like"]), st.randoms(use_true_random=False))
 def test_no_random_mapping_is_much_faster(layer: Layer, name: str, random: Any) -> None:
-    """By 2 %, or by a row of cycles where the whole layer takes a few hundred: 166 instead of 156 were seen."""
+    """By more than 2 %, however short the layer."""
     plan, arch = planned(replace(layer, precision=formats()), load_arch(name)), load_arch(name)
     sizes, chosen = plan.nest.dims, cycles_of(plan, plan.mapping, arch)
     for _ in range(25):
@@ -159,7 +159,14 @@ def test_no_random_mapping_is_much_faster(layer: Layer, name: str, random: Any) 
         other = Mapping(tile, tuple(random.sample(DIMS, 8)), plan.mapping.dataflow, keep)
         legal = fits(plan.nest, tile_array(tile), arch, plan.unit, formats(), other.dataflow, Placement(), keep)[0]
         if legal and prod(other.counts(sizes)) < 2000:
-            assert chosen <= 1.02 * cycles_of(plan, other, arch) + 16, (other, plan.mapping)
+            assert chosen <= 1.02 * cycles_of(plan, other, arch), (other, plan.mapping)
+
+
+def test_the_ends_of_a_short_layer_are_looked_at() -> None:
+    """156 cycles are those of a mapping that a random search found."""
+    layer = layer_of(Conv2d(K=15, R=1, S=1), (1, 3, 3), batch=3, precision=formats())
+    plan, arch = planned(layer, load_arch("eyeriss_like")), load_arch("eyeriss_like")
+    assert cycles_of(plan, plan.mapping, arch) <= 1.02 * 156
 
 
 def cycles_of(plan: PlannedNest, mapping: Mapping, arch: Architecture) -> int:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from accelsim.engines.kernels._jit import kernel
+from accelsim.engines.kernels._jit import helper, kernel
 
 # Columns of the fold table (one row a shape of fold); offsets count from the fold's first issue cycle.
 # F_HOLLOW: cycles between the first and the last useful MAC that have none. F_INTERVAL: the next fold issues no sooner
@@ -62,7 +62,7 @@ WEIGHT, INPUT, PSUM = 0, 1, 2
 NEVER = 1 << 62
 
 
-@kernel
+@helper
 def _charge(result, cause, now, until, end):  # type: ignore[no-untyped-def]
     """Charge the cycles from ``now`` to ``until`` (not past ``end``) to ``cause``; returns the new now."""
     stop = min(until, end)
@@ -72,7 +72,7 @@ def _charge(result, cause, now, until, end):  # type: ignore[no-untyped-def]
     return now
 
 
-@kernel
+@helper
 def _clear(at, options):  # type: ignore[no-untyped-def]
     """When the next fold's stationary operands may be shifted in, were they there."""
     if options[O_BUFFERS] == 2:
@@ -82,22 +82,22 @@ def _clear(at, options):  # type: ignore[no-untyped-def]
     return max(at[T_LOAD_END], at[T_DONE])
 
 
-@kernel
-def _fold(fold, at, options, held_ready, moving_ready, wait, result):  # type: ignore[no-untyped-def]
-    """One fold: when its stationary tile is shifted in, when it issues, what the cycles before it were lost to.
+@helper
+def _fold(folds, kind, shape, at, options, held_ready, moving_ready, wait, result):  # type: ignore[no-untyped-def]
+    """One fold of a tile's shape: when its stationary tile is shifted in, when it issues, what the cycles before it were lost to.
 
     ``wait``: cycles by which ports on chip hold it back behind the folds before. They work while a transfer from off
     chip is late, so the fold waits for the later of the two.
     """
     clear = _clear(at, options)
     load_start = max(held_ready, clear)
-    load_end = load_start + fold[F_LOAD]
+    load_end = load_start + folds[kind, shape, F_LOAD]
     before = max(at[T_ISSUE_END], at[T_CHAIN_FREE])
     if options[O_SKEWED] == 0:
         before = max(before, at[T_DONE])
     ready = max(max(load_end, moving_ready), before)
-    issue = max(ready, max(clear + fold[F_LOAD], before) + wait)
-    first, last = issue + fold[F_FIRST_MAC], issue + fold[F_LAST_MAC] + 1
+    issue = max(ready, max(clear + folds[kind, shape, F_LOAD], before) + wait)
+    first, last = issue + folds[kind, shape, F_FIRST_MAC], issue + folds[kind, shape, F_LAST_MAC] + 1
 
     now = at[T_BUSY_END]
     now = _charge(result, R_MEMORY, now, held_ready, first)
@@ -108,7 +108,7 @@ def _fold(fold, at, options, held_ready, moving_ready, wait, result):  # type: i
     now = _charge(result, R_MEMORY, now, issue, first)
     now = _charge(result, R_FILL, now, first, first)
     useful = max(np.int64(0), last - now)
-    hollow = min(fold[F_HOLLOW], useful)
+    hollow = min(folds[kind, shape, F_HOLLOW], useful)
     result[R_BUSY] += useful - hollow
     result[R_FILL] += hollow
 
@@ -119,39 +119,40 @@ def _fold(fold, at, options, held_ready, moving_ready, wait, result):  # type: i
     port = _charge(result, R_PORT_MEMORY, port, moving_ready, issue)
     port = _charge(result, R_PORT_OTHER, port, ready, issue)
     port = _charge(result, R_PORT_MEMORY, port, issue, issue)
-    result[R_PORT_ACTIVE] += fold[F_ISSUE]
+    result[R_PORT_ACTIVE] += folds[kind, shape, F_ISSUE]
 
     at[T_READY] = ready
     at[T_LOAD_END] = load_end
     at[T_ISSUE] = issue
-    at[T_ISSUE_END] = issue + fold[F_ISSUE]
+    at[T_ISSUE_END] = issue + folds[kind, shape, F_ISSUE]
     at[T_PORT_END] = at[T_ISSUE_END]
-    at[T_DONE] = max(at[T_DONE], issue + fold[F_END])
+    at[T_DONE] = max(at[T_DONE], issue + folds[kind, shape, F_END])
     at[T_BUSY_END] = max(at[T_BUSY_END], last)
-    at[T_CHAIN_FREE] = issue + fold[F_INTERVAL]
+    at[T_CHAIN_FREE] = issue + folds[kind, shape, F_INTERVAL]
 
 
-@kernel
-def _step(grid, folds, at, options, held_ready, moving_ready, wait, result):  # type: ignore[no-untyped-def]
-    """All folds of one tile: ``grid`` is (groups, outer, inner), ragged at its ends. Returns the first issue cycle."""
+@helper
+def _step(grids, folds, kind, at, options, held_ready, moving_ready, wait, result):  # type: ignore[no-untyped-def]
+    """All folds of one tile: its grid is (groups, outer, inner), ragged at its ends. Returns the first issue cycle."""
     first_issue = np.int64(-1)
-    for _ in range(grid[0]):
-        for outer in range(grid[1]):
-            for inner in range(grid[2]):
-                shape = 2 * (outer == grid[1] - 1) + (inner == grid[2] - 1)
-                _fold(folds[shape], at, options, held_ready, moving_ready, wait, result)
+    outers, inners = grids[kind, 1], grids[kind, 2]
+    for _ in range(grids[kind, 0]):
+        for outer in range(outers):
+            for inner in range(inners):
+                shape = 2 * (outer == outers - 1) + (inner == inners - 1)
+                _fold(folds, kind, shape, at, options, held_ready, moving_ready, wait, result)
                 if first_issue < 0:
                     first_issue = at[T_ISSUE]
                 wait = np.int64(0)  # the step's first fold has waited for all of them
     return first_issue
 
 
-@kernel
+@helper
 def _ticks(cycle, options):  # type: ignore[no-untyped-def]
     return cycle * options[O_TICKS]
 
 
-@kernel
+@helper
 def _cycle(ticks, options):  # type: ignore[no-untyped-def]
     """First whole cycle at or after ``ticks``."""
     return -((-ticks) // options[O_TICKS])
@@ -172,7 +173,7 @@ S_WAITING, S_SENT, S_SLOT, S_NEW, S_PSUM_STEP, S_ISSUED = range(6)
 STORE_FIELDS = 6
 
 
-@kernel
+@helper
 def _note(events, step, column, begin, end):  # type: ignore[no-untyped-def]
     """Write down from when to when the port was busy with something that ``step`` asked for."""
     if events.shape[0] > 0:
@@ -180,21 +181,21 @@ def _note(events, step, column, begin, end):  # type: ignore[no-untyped-def]
         events[step, column + 1] = end
 
 
-@kernel
-def _send_oldest(queue, out, port, out_free, options, events):  # type: ignore[no-untyped-def]
+@helper
+def _send_oldest(queue, out, port, free, options, events):  # type: ignore[no-untyped-def]
     """Give the port to the oldest store."""
     begin = max(port[0], _ticks(queue[0, Q_READY], options))
     port[0] = begin + queue[0, Q_BITS] * options[O_TICKS_PER_BIT]
     _note(events, queue[0, Q_STEP], E_STORE_BEGIN, begin, port[0])
     out[S_SENT] = _cycle(port[0], options)
-    out_free[queue[0, Q_SLOT]] = out[S_SENT]
+    free[PSUM, queue[0, Q_SLOT]] = out[S_SENT]
     out[S_WAITING] -= 1
     for row in range(out[S_WAITING]):
         for column in range(STORE_QUEUE_FIELDS):
             queue[row, column] = queue[row + 1, column]
 
 
-@kernel
+@helper
 def _next_asking(loads, tensor, step):  # type: ignore[no-untyped-def]
     """First step from ``step`` on that fetches bits of ``tensor``."""
     while step < loads.shape[0] and loads[step, tensor] <= 0:
@@ -202,7 +203,7 @@ def _next_asking(loads, tensor, step):  # type: ignore[no-untyped-def]
     return step
 
 
-@kernel
+@helper
 def _next_tile(loads, tensor, step):  # type: ignore[no-untyped-def]
     """First step from ``step`` on with a new tile of ``tensor``, resident or not."""
     while step < loads.shape[0] and loads[step, tensor] < 0:
@@ -210,44 +211,51 @@ def _next_tile(loads, tensor, step):  # type: ignore[no-untyped-def]
     return step
 
 
-@kernel
-def _place(loads, tensor, row, ready, when):  # type: ignore[no-untyped-def]
+@helper
+def _place(loads, table, tensor, ready, many, when):  # type: ignore[no-untyped-def]
     """The next tile of ``tensor`` is in its slot from cycle ``when`` on."""
-    ready[row[L_PLACED] % ready.shape[0]] = when
-    row[L_PLACED] += 1
-    row[L_NEXT] = _next_tile(loads, tensor, row[L_NEXT] + 1)
+    ready[tensor, table[tensor, L_PLACED] % many[tensor]] = when
+    table[tensor, L_PLACED] += 1
+    table[tensor, L_NEXT] = _next_tile(loads, tensor, table[tensor, L_NEXT] + 1)
 
 
-@kernel
-def _place_resident(loads, tensor, row, ready, free):  # type: ignore[no-untyped-def]
+@helper
+def _has_slot(table, tensor, many):  # type: ignore[no-untyped-def]
+    """Whether it is known when the slot of the next tile of ``tensor`` is free."""
+    return table[tensor, L_PLACED] < many[tensor] + table[tensor, L_RELEASED]
+
+
+@helper
+def _place_resident(loads, table, tensor, ready, free, many):  # type: ignore[no-untyped-def]
     """Place the tiles of no bits that come next, as far as slots are known to be free."""
-    while row[L_NEXT] < row[L_ASKS] and row[L_PLACED] < free.shape[0] + row[L_RELEASED]:
-        _place(loads, tensor, row, ready, free[row[L_PLACED] % free.shape[0]])
+    while table[tensor, L_NEXT] < table[tensor, L_ASKS] and _has_slot(table, tensor, many):
+        _place(loads, table, tensor, ready, many, free[tensor, table[tensor, L_PLACED] % many[tensor]])
 
 
-@kernel
-def _asks_at(row, free, steps):  # type: ignore[no-untyped-def]
+@helper
+def _asks_at(table, tensor, free, many, steps):  # type: ignore[no-untyped-def]
     """Cycle from which on the tensor's next load asks for the port, NEVER if there is none or it is not known yet."""
-    if row[L_ASKS] == steps or row[L_NEXT] != row[L_ASKS] or row[L_PLACED] >= free.shape[0] + row[L_RELEASED]:
+    asks = table[tensor, L_ASKS]
+    if asks == steps or table[tensor, L_NEXT] != asks or not _has_slot(table, tensor, many):
         return NEVER
-    return free[row[L_PLACED] % free.shape[0]]
+    return free[tensor, table[tensor, L_PLACED] % many[tensor]]
 
 
-@kernel
+@helper
 def _is_last(loads, tensor, step):  # type: ignore[no-untyped-def]
     """Whether the step after ``step``, if there is one, brings another tile of ``tensor``."""
     return step + 1 == loads.shape[0] or loads[step + 1, tensor] >= 0
 
 
-@kernel
-def _release(loads, tensor, step, row, free, when):  # type: ignore[no-untyped-def]
+@helper
+def _release(loads, table, tensor, step, free, many, when):  # type: ignore[no-untyped-def]
     """Free the slot of the tile in use at ``when`` if the step after ``step`` brings another."""
-    if row[L_PLACED] > 0 and _is_last(loads, tensor, step):
-        free[row[L_CURRENT] % free.shape[0]] = when
-        row[L_RELEASED] += 1
+    if table[tensor, L_PLACED] > 0 and _is_last(loads, tensor, step):
+        free[tensor, table[tensor, L_CURRENT] % many[tensor]] = when
+        table[tensor, L_RELEASED] += 1
 
 
-@kernel
+@helper
 def _head_only(table, psum_step, at):  # type: ignore[no-untyped-def]
     """One queue: only what comes first in the schedule asks; the other times of ``at`` are struck out."""
     weight_step, input_step = table[WEIGHT, L_ASKS], table[INPUT, L_ASKS]
@@ -259,7 +267,7 @@ def _head_only(table, psum_step, at):  # type: ignore[no-untyped-def]
         at[WEIGHT] = at[PSUM] = NEVER
 
 
-@kernel
+@helper
 def _is_waiting(queue, waiting, slot):  # type: ignore[no-untyped-def]
     """Whether the output tile in ``slot`` has not been sent yet."""
     for row in range(waiting):
@@ -268,7 +276,7 @@ def _is_waiting(queue, waiting, slot):  # type: ignore[no-untyped-def]
     return False
 
 
-@kernel
+@helper
 def _may_start(step, table, queue, out):  # type: ignore[no-untyped-def]
     """Whether a step's operands are placed and its output tile has a slot, with its partial sums in it."""
     return (
@@ -279,17 +287,18 @@ def _may_start(step, table, queue, out):  # type: ignore[no-untyped-def]
     )
 
 
-@kernel
-def _serve(step, loads, table, frees, readies, queue, out, at, port, options, events):  # type: ignore[no-untyped-def]
-    """Give the port to whoever comes next; see the module's text. ``frees`` and ``readies``: of the slots, by tensor.
+@helper
+def _serve(step, loads, table, free, ready, many, queue, out, at, port, options, events):  # type: ignore[no-untyped-def]
+    """Give the port to whoever comes next; see the module's text. ``free`` and ``ready``: of the slots, by tensor; ``many``
+    there are.
 
     ``at`` int64[3] is room for the cycles from which on the tensors ask.
     """
-    at[WEIGHT] = _asks_at(table[WEIGHT], frees[WEIGHT], loads.shape[0])
-    at[INPUT] = _asks_at(table[INPUT], frees[INPUT], loads.shape[0])
+    at[WEIGHT] = _asks_at(table, WEIGHT, free, many, loads.shape[0])
+    at[INPUT] = _asks_at(table, INPUT, free, many, loads.shape[0])
     at[PSUM] = NEVER
     if out[S_PSUM_STEP] == step and out[S_WAITING] == 0:
-        at[PSUM] = max(max(frees[PSUM][out[S_SLOT]], out[S_SENT]), out[S_ISSUED])
+        at[PSUM] = max(max(free[PSUM, out[S_SLOT]], out[S_SENT]), out[S_ISSUED])
     if options[O_QUEUE_PER_TENSOR] == 0:
         _head_only(table, out[S_PSUM_STEP], at)
     tensor = WEIGHT
@@ -299,7 +308,7 @@ def _serve(step, loads, table, frees, readies, queue, out, at, port, options, ev
     if out[S_WAITING] > 0 and (
         at[tensor] == NEVER or _ticks(queue[0, Q_READY], options) <= max(port[0], _ticks(at[tensor], options))
     ):
-        _send_oldest(queue, out, port, frees[PSUM], options, events)
+        _send_oldest(queue, out, port, free, options, events)
         return
     asking = step if tensor == PSUM else table[tensor, L_ASKS]
     begin = max(port[0], _ticks(at[tensor], options))
@@ -307,28 +316,28 @@ def _serve(step, loads, table, frees, readies, queue, out, at, port, options, ev
     _note(events, asking, E_WEIGHT_BEGIN + 2 * tensor, begin, port[0])
     when = _cycle(port[0], options) + options[O_LATENCY]
     if tensor == PSUM:
-        frees[PSUM][out[S_SLOT]] = when
+        free[PSUM, out[S_SLOT]] = when
         out[S_PSUM_STEP] = _next_asking(loads, PSUM, step + 1)
     else:
         table[tensor, L_ASKS] = _next_asking(loads, tensor, table[tensor, L_ASKS] + 1)
-        _place(loads, tensor, table[tensor], readies[tensor], when)
+        _place(loads, table, tensor, ready, many, when)
 
 
-@kernel
-def _supply(step, tensor, loads, table, frees, readies, queue, out, at, port, options, events):  # type: ignore[no-untyped-def]
+@helper
+def _supply(step, tensor, loads, table, free, ready, many, queue, out, at, port, options, events):  # type: ignore[no-untyped-def]
     """Serve the port until ``step`` may start; with a ``tensor``, until that operand of it has been placed."""
     while True:
-        _place_resident(loads, WEIGHT, table[WEIGHT], readies[WEIGHT], frees[WEIGHT])
-        _place_resident(loads, INPUT, table[INPUT], readies[INPUT], frees[INPUT])
+        _place_resident(loads, table, WEIGHT, ready, free, many)
+        _place_resident(loads, table, INPUT, ready, free, many)
         if tensor >= 0 and table[tensor, L_PLACED] > table[tensor, L_CURRENT]:
             return
         if tensor < 0 and _may_start(step, table, queue, out):
             return
-        _serve(step, loads, table, frees, readies, queue, out, at, port, options, events)
+        _serve(step, loads, table, free, ready, many, queue, out, at, port, options, events)
 
 
-@kernel
-def _finish_output(step, bits, done, queue, out, out_free):  # type: ignore[no-untyped-def]
+@helper
+def _finish_output(step, bits, done, queue, out, free):  # type: ignore[no-untyped-def]
     """The step's output tile is done: queue it, or keep it for the next step (bits < 0)."""
     out[S_NEW] = bits >= 0
     if bits > 0:
@@ -338,16 +347,17 @@ def _finish_output(step, bits, done, queue, out, out_free):  # type: ignore[no-u
         queue[out[S_WAITING], Q_STEP] = step
         out[S_WAITING] += 1
     elif bits == 0:  # the tile stays on chip: nothing crosses the port
-        out_free[out[S_SLOT]] = done
+        free[PSUM, out[S_SLOT]] = done
 
 
-@kernel
-def _ready_at(row, ready):  # type: ignore[no-untyped-def]
+@helper
+def _ready_at(table, tensor, ready, many):  # type: ignore[no-untyped-def]
     """Cycle from which on the tile in use is in its slot; 0 if the schedule never loads the tensor."""
-    return ready[row[L_CURRENT] % ready.shape[0]] if row[L_CURRENT] >= 0 else np.int64(0)
+    current = table[tensor, L_CURRENT]
+    return ready[tensor, current % many[tensor]] if current >= 0 else np.int64(0)
 
 
-@kernel
+@helper
 def _free_at(tensor, at, options):  # type: ignore[no-untyped-def]
     """When the slot of a tile is free again, after its last step.
 
@@ -357,6 +367,93 @@ def _free_at(tensor, at, options):  # type: ignore[no-untyped-def]
     if options[O_STATIONARY] != tensor:
         return at[T_ISSUE_END]
     return at[T_LOAD_END] if options[O_QUEUE_PER_TENSOR] == 0 else at[T_ISSUE]
+
+
+@helper
+def _note_step(step, loads, first, held, moving, at, options, events):  # type: ignore[no-untyped-def]
+    """Write down when a step happened."""
+    if events.shape[0] == 0:
+        return
+    events[step, E_READY] = max(held, moving)
+    events[step, E_ISSUE] = first
+    events[step, E_ISSUE_END] = at[T_ISSUE_END]
+    events[step, E_DONE] = at[T_DONE]
+    events[step, E_HELD] = held
+    events[step, E_MOVING] = moving
+    if _is_last(loads, WEIGHT, step):
+        events[step, E_WEIGHT_FREE] = _free_at(WEIGHT, at, options)
+    if _is_last(loads, INPUT, step):
+        events[step, E_INPUT_FREE] = _free_at(INPUT, at, options)
+
+
+@helper
+def _walk_step(  # type: ignore[no-untyped-def]
+    step, classes, loads, stores, waits, grids, folds, options, port, table, free, ready, many, queue, out, asks, at,
+    result, events,
+):  # fmt: skip
+    """One step: its operands are supplied, its folds follow one another, its slots are given back."""
+    kind, fixed, held = classes[step], options[O_STATIONARY], np.int64(0)
+    for tensor in range(2):
+        table[tensor, L_CURRENT] += loads[step, tensor] >= 0
+    if out[S_NEW] == 1:
+        out[S_SLOT] = (out[S_SLOT] + 1) % many[PSUM]
+    early = options[O_QUEUE_PER_TENSOR] == 0 and fixed >= 0 and grids[kind, 0] * grids[kind, 1] * grids[kind, 2] == 1
+    if early:  # its one stationary tile is shifted in, and its slot free, before the rest need be there
+        _supply(step, fixed, loads, table, free, ready, many, queue, out, asks, port, options, events)
+        held = _ready_at(table, fixed, ready, many)
+        shifted = max(held, _clear(at, options)) + folds[kind, 3, F_LOAD]
+        _release(loads, table, fixed, step, free, many, shifted)
+    _supply(step, -1, loads, table, free, ready, many, queue, out, asks, port, options, events)
+    if fixed >= 0 and not early:
+        held = _ready_at(table, fixed, ready, many)
+    moving = free[PSUM, out[S_SLOT]] if out[S_NEW] == 1 else np.int64(0)
+    for tensor in range(2):
+        if tensor != fixed:
+            moving = max(moving, _ready_at(table, tensor, ready, many))
+    first = _step(grids, folds, kind, at, options, held, moving, waits[step], result)
+    out[S_ISSUED] = at[T_ISSUE_END]
+    for tensor in range(2):
+        if not (early and tensor == fixed):
+            _release(loads, table, tensor, step, free, many, _free_at(tensor, at, options))
+    _finish_output(step, stores[step], at[T_DONE], queue, out, free)
+    _note_step(step, loads, first, held, moving, at, options, events)
+
+
+@kernel
+def walk_timeline(  # type: ignore[no-untyped-def]
+    classes, loads, stores, waits, grids, folds, options, port, weight_free, events, result
+):
+    """As `run_timeline`, which other kernels do not call: ``result`` int64[10] is filled."""
+    at = np.zeros(MOMENTS, np.int64)
+    many = np.array([weight_free.shape[0], options[O_SLOTS_INPUT], options[O_SLOTS_OUTPUT]], np.int64)
+    free, ready = np.zeros((3, many.max()), np.int64), np.zeros((3, many.max()), np.int64)
+    free[WEIGHT, : many[WEIGHT]] = weight_free
+    queue = np.zeros((options[O_SLOTS_OUTPUT], STORE_QUEUE_FIELDS), np.int64)
+    events[:] = NEVER
+    asks = np.zeros(3, np.int64)
+    out = np.zeros(STORE_FIELDS, np.int64)
+    out[S_SLOT], out[S_NEW], out[S_PSUM_STEP] = -1, 1, _next_asking(loads, PSUM, 0)
+    table = np.zeros((2, LOAD_FIELDS), np.int64)
+    for tensor in range(2):
+        table[tensor, L_NEXT] = _next_tile(loads, tensor, 0)
+        table[tensor, L_ASKS] = _next_asking(loads, tensor, 0)
+        table[tensor, L_CURRENT] = -1
+    for step in range(classes.shape[0]):
+        _walk_step(
+            step, classes, loads, stores, waits, grids, folds, options, port, table, free, ready, many, queue, out, asks, at,
+            result, events,
+        )  # fmt: skip
+    while out[S_WAITING] > 0:
+        _send_oldest(queue, out, port, free, options, events)
+    end = max(at[T_DONE], out[S_SENT])
+    now = _charge(result, R_DRAIN, at[T_BUSY_END], at[T_DONE], at[T_DONE])
+    _charge(result, R_MEMORY, now, end, end)
+    result[R_CYCLES] = end
+    result[R_PORT_OTHER] += max(np.int64(0), at[T_DONE] - at[T_PORT_END])
+    result[R_PORT_MEMORY] += end - at[T_DONE]
+    port[0] = port[0] - _ticks(end, options)
+    for slot in range(weight_free.shape[0]):
+        weight_free[slot] = free[WEIGHT, slot] - end
 
 
 @kernel
@@ -381,68 +478,7 @@ def run_timeline(classes, loads, stores, waits, grids, folds, options, port, wei
     int64[10] : see R_*; cycles == busy + the stalls.
     """
     result = np.zeros(RESULT_FIELDS, np.int64)
-    at = np.zeros(MOMENTS, np.int64)
-    frees = (weight_free, np.zeros(options[O_SLOTS_INPUT], np.int64), np.zeros(options[O_SLOTS_OUTPUT], np.int64))
-    readies = (np.zeros_like(frees[WEIGHT]), np.zeros_like(frees[INPUT]))
-    queue = np.zeros((options[O_SLOTS_OUTPUT], STORE_QUEUE_FIELDS), np.int64)
-    events[:] = NEVER
-    asks = np.zeros(3, np.int64)
-    out = np.zeros(STORE_FIELDS, np.int64)
-    out[S_SLOT], out[S_NEW], out[S_PSUM_STEP] = -1, 1, _next_asking(loads, PSUM, 0)
-    table = np.zeros((2, LOAD_FIELDS), np.int64)
-    for tensor in range(2):
-        table[tensor, L_NEXT] = _next_tile(loads, tensor, 0)
-        table[tensor, L_ASKS] = _next_asking(loads, tensor, 0)
-        table[tensor, L_CURRENT] = -1
-    fixed = options[O_STATIONARY]
-    held = np.int64(0)
-    for step in range(classes.shape[0]):
-        kind = classes[step]
-        for tensor in range(2):
-            table[tensor, L_CURRENT] += loads[step, tensor] >= 0
-        if out[S_NEW] == 1:
-            out[S_SLOT] = (out[S_SLOT] + 1) % frees[PSUM].shape[0]
-        early = options[O_QUEUE_PER_TENSOR] == 0 and fixed >= 0 and grids[kind].prod() == 1
-        if early:  # its one stationary tile is shifted in, and its slot free, before the rest need be there
-            _supply(step, fixed, loads, table, frees, readies, queue, out, asks, port, options, events)
-            held = _ready_at(table[fixed], readies[fixed])
-            shifted = max(held, _clear(at, options)) + folds[kind, 3, F_LOAD]
-            _release(loads, fixed, step, table[fixed], frees[fixed], shifted)
-        _supply(step, -1, loads, table, frees, readies, queue, out, asks, port, options, events)
-        if fixed >= 0 and not early:
-            held = _ready_at(table[fixed], readies[fixed])
-        moving = frees[PSUM][out[S_SLOT]] if out[S_NEW] == 1 else np.int64(0)
-        for tensor in range(2):
-            if tensor != fixed:
-                moving = max(moving, _ready_at(table[tensor], readies[tensor]))
-        first = _step(grids[kind], folds[kind], at, options, held, moving, waits[step], result)
-        out[S_ISSUED] = at[T_ISSUE_END]
-        for tensor in range(2):
-            if not (early and tensor == fixed):
-                _release(loads, tensor, step, table[tensor], frees[tensor], _free_at(tensor, at, options))
-        _finish_output(step, stores[step], at[T_DONE], queue, out, frees[PSUM])
-        if events.shape[0] > 0:
-            events[step, E_READY] = max(held, moving)
-            events[step, E_ISSUE] = first
-            events[step, E_ISSUE_END] = at[T_ISSUE_END]
-            events[step, E_DONE] = at[T_DONE]
-            events[step, E_HELD] = held
-            events[step, E_MOVING] = moving
-            if _is_last(loads, WEIGHT, step):
-                events[step, E_WEIGHT_FREE] = _free_at(WEIGHT, at, options)
-            if _is_last(loads, INPUT, step):
-                events[step, E_INPUT_FREE] = _free_at(INPUT, at, options)
-    while out[S_WAITING] > 0:
-        _send_oldest(queue, out, port, frees[PSUM], options, events)
-    end = max(at[T_DONE], out[S_SENT])
-    now = _charge(result, R_DRAIN, at[T_BUSY_END], at[T_DONE], at[T_DONE])
-    _charge(result, R_MEMORY, now, end, end)
-    result[R_CYCLES] = end
-    result[R_PORT_OTHER] += max(np.int64(0), at[T_DONE] - at[T_PORT_END])
-    result[R_PORT_MEMORY] += end - at[T_DONE]
-    port[0] = port[0] - _ticks(end, options)
-    for slot in range(weight_free.shape[0]):
-        weight_free[slot] = weight_free[slot] - end
+    walk_timeline(classes, loads, stores, waits, grids, folds, options, port, weight_free, events, result)
     return result
 
 
@@ -462,16 +498,16 @@ def walk_folds(classes, waits, grids, folds, options, events, first_step, at, vi
         for number in range(groups * outers * inners):
             outer, inner = number // inners % outers, number % inners
             shape = 2 * (outer == outers - 1) + (inner == inners - 1)
-            fold, visit = folds[classes[step], shape], visits[filled]
+            kind, visit = classes[step], visits[filled]
             visit[V_STEP], visit[V_SHAPE], visit[V_FROM] = step, shape, at[T_BUSY_END]
             visit[V_HELD], visit[V_MOVING] = events[step, E_HELD], events[step, E_MOVING]
             wait = waits[step] if number == 0 else np.int64(0)
-            _fold(fold, at, options, events[step, E_HELD], events[step, E_MOVING], wait, result)
+            _fold(folds, kind, shape, at, options, events[step, E_HELD], events[step, E_MOVING], wait, result)
             visit[V_LOAD_END], visit[V_READY] = at[T_LOAD_END], at[T_READY]
             visit[V_ISSUE], visit[V_ISSUE_END] = at[T_ISSUE], at[T_ISSUE_END]
-            visit[V_FIRST_MAC] = at[T_ISSUE] + fold[F_FIRST_MAC]
-            visit[V_LAST_MAC] = at[T_ISSUE] + fold[F_LAST_MAC] + 1
-            visit[V_DONE] = at[T_ISSUE] + fold[F_END]
+            visit[V_FIRST_MAC] = at[T_ISSUE] + folds[kind, shape, F_FIRST_MAC]
+            visit[V_LAST_MAC] = at[T_ISSUE] + folds[kind, shape, F_LAST_MAC] + 1
+            visit[V_DONE] = at[T_ISSUE] + folds[kind, shape, F_END]
             filled += 1
     return classes.shape[0], filled
 
@@ -732,7 +768,7 @@ def run_hops(unit, hops, tiles, moves, took, owed, options):  # type: ignore[no-
                 else:
                     moving = max(moving, there)
         kind = unit.classes[step]
-        _step(unit.grids[kind], unit.folds[kind], at, options, held, moving, unit.waits[step], result)
+        _step(unit.grids, unit.folds, kind, at, options, held, moving, unit.waits[step], result)
         for tensor in range(3):
             tile = current[tensor]
             if tile < 0:

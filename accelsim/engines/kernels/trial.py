@@ -1,13 +1,20 @@
-"""The cycles of a mapping and nothing else: a schedule written out and walked in one go, for thousands of trials.
+"""The cycles of a mapping and little else: a schedule written out and walked in one go, for thousands of trials.
 
 What `accelsim.schedule.build`, `accelsim.memory.transfers` and a unit's ``run`` do together for one mapping, without a
-word about traffic: that is the plain twin, and `tests/engines/test_trial.py` holds the two together.
+word about the traffic on chip: that is the plain twin, and `tests/engines/test_trial.py` holds the two together.
 """
 
 import numpy as np
 
 from accelsim.engines.kernels._jit import kernel
-from accelsim.engines.kernels.timeline import EVENT_FIELDS, O_SLOTS_INPUT, R_CYCLES, run_timeline
+from accelsim.engines.kernels.timeline import (
+    EVENT_FIELDS,
+    O_SLOTS_INPUT,
+    R_CYCLES,
+    R_PORT_ACTIVE,
+    RESULT_FIELDS,
+    walk_timeline,
+)
 
 # Loops of a nest, as `Dims` has them.
 N, K, C, P, Q, R, S, G = range(8)
@@ -256,8 +263,8 @@ def _slots(loads, tensor, kept, slots):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def cycles_of(dims, tile, order, nest, rows, columns, numbers, weight_bits, bits, ports, there, grids, folds, options):  # type: ignore[no-untyped-def]
-    """Cycles of a mapping from a fresh start.
+def trial(dims, tile, order, nest, rows, columns, numbers, weight_bits, bits, ports, there, grids, folds, options):  # type: ignore[no-untyped-def]
+    """A mapping's cycles from a fresh start, bits that cross the port off chip, cycles in which the unit takes operands.
 
     ``ports`` int64[ports, 6]: PORT_*; ``there`` int64[shapes, ports]: cycles of a tile in which each can work; ``grids``,
     ``folds``, ``options``: see `run_timeline`; the rest as `expand` has it.
@@ -273,6 +280,9 @@ def cycles_of(dims, tile, order, nest, rows, columns, numbers, weight_bits, bits
     weight_free = np.zeros(_slots(loads, WEIGHT, nest[M_KEEP_WEIGHT], nest[M_WEIGHT_SLOTS]), np.int64)
     held_back = waits(moved, ports, there, classes)
     events = np.zeros((0, EVENT_FIELDS), np.int64)
-    return run_timeline(
-        classes, loads, stores, held_back, grids, folds, options, np.zeros(1, np.int64), weight_free, events
-    )[R_CYCLES]
+    result = np.zeros(RESULT_FIELDS, np.int64)
+    walk_timeline(
+        classes, loads, stores, held_back, grids, folds, options, np.zeros(1, np.int64), weight_free, events, result
+    )
+    off_chip = np.maximum(loads, 0).sum() + np.maximum(stores, 0).sum()
+    return result[R_CYCLES], off_chip, result[R_PORT_ACTIVE]
