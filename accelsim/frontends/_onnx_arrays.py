@@ -113,14 +113,14 @@ class ArrayReader:
 
     def _number(self, constant: Constant) -> Array:
         """A constant as the floats that it stands for."""
-        values, scales = self._evaluate(constant.name).reshape(constant.shape), self._quantization(constant.scales)
+        values, scales = self.evaluate(constant.name).reshape(constant.shape), self._quantization(constant.scales)
         return values if scales is None else dequantized(values, scales, scales.axis)
 
     def _array(self, constant: Constant | None) -> Array | None:
         """The stored numbers of a constant, floats times its factor; None where the caller has them."""
         if constant is None or constant.name in self._given:
             return None
-        values = self._evaluate(constant.name).reshape(constant.shape)
+        values = self.evaluate(constant.name).reshape(constant.shape)
         return values if constant.factor == 1 or values.dtype.kind != "f" else values * values.dtype.type(constant.factor)
 
     def _quantization_of(self, constant: Constant | None) -> Quantization | None:
@@ -137,7 +137,7 @@ class ArrayReader:
         scale, zero_point = (self._array(value) if isinstance(value, Constant) else None for value in known)
         return Quantization(scale, zero_point, scales.axis, any(isinstance(value, Scalar) for value in known))
 
-    def _evaluate(self, name: str) -> Array:
+    def evaluate(self, name: str) -> Array:
         """The values of a constant, whatever its size."""
         if name in self._file.tensors:
             return self._stored(name)
@@ -151,7 +151,7 @@ class ArrayReader:
         try:
             if node.op == "Constant":
                 return self._file.constant_value(node)
-            arrays = self._file.fold(node, [self._evaluate(n) if n else None for n in node.inputs])
+            arrays = self._file.fold(node, [self.evaluate(n) if n else None for n in node.inputs])
         except ValueError as error:
             raise self._file.fail(str(error), node.label) from None
         return arrays[[n for n in node.outputs if n].index(name)]

@@ -125,7 +125,9 @@ def gather(call: Call) -> Plan:
     if indices is None or not indices.size:
         raise NotModelledError("its indices are missing")
     target, size = call.axis(axis), x.shape[axis]
-    chosen = [int(i) % size for i in indices.reshape(-1)]
+    if indices.min() < -size or indices.max() >= size:
+        raise NotModelledError(f"it takes places {indices.min()} to {indices.max()} of an axis of {size}")
+    chosen = (indices.reshape(-1) % size).tolist()
     step = chosen[1] - chosen[0] if len(chosen) > 1 else 1
     ops: list[Op] = []
     if step < 1 or chosen != list(range(chosen[0], chosen[0] + step * len(chosen), step)):

@@ -13,7 +13,7 @@ import numpy as np
 from accelsim.errors import Fault, InputError
 from accelsim.frontends._names import NameTable
 from accelsim.frontends._onnx_absorb import absorbed
-from accelsim.frontends._onnx_arrays import ArrayNames
+from accelsim.frontends._onnx_arrays import ArrayNames, ArrayReader
 from accelsim.frontends._onnx_branches import captures, subgraphs
 from accelsim.frontends._onnx_call import Call, Layout, Plan, Scalar, Sequenced, Tensor, Unknown, Value, inferred
 from accelsim.frontends._onnx_expand import SEQUENCES, Expander, expansion, sequence_of
@@ -59,6 +59,8 @@ _WIDENED = (
 )  # fmt: skip
 _JOINED = ("Concat", "Where", "GatherElements", "ScatterElements", "Scatter")  # of tensors, constants among them
 _UNKNOWN_OPERATOR = "is not modelled; replace it in the model, or cut it off (onnx.utils.extract_model)"
+
+MOST_PLACES = 1 << 20  # that one node takes
 
 
 class _UnknownOperatorError(NotModelledError):
@@ -166,6 +168,7 @@ class Reader:
         if any(isinstance(value, Unknown) for value in inputs):
             self._after_fault(node, inputs)
             return False
+        inputs = self._with_places(node, inputs)
         try:
             if self._expanded(proto, node, inputs):
                 return True
@@ -177,6 +180,19 @@ class Reader:
         except ValueError as error:  # pydantic's for a field out of range, an operator's for shapes that do not fit
             self._give_up(node, _plain(error), inputs)
         return False
+
+    def _with_places(self, node: Node, inputs: tuple[Value | None, ...]) -> tuple[Value | None, ...]:
+        """Places that a Gather takes are looked into however many they are: frames of a signal."""
+        places = inputs[1] if node.op == "Gather" and len(inputs) == 2 else None
+        if not isinstance(places, Constant) or places.value is not None or not isinstance(inputs[0], Tensor):
+            return inputs
+        if prod(places.shape) > MOST_PLACES:
+            return inputs
+        try:
+            array = ArrayReader(self.file, self.values).evaluate(places.name)
+        except InputError:  # of a file that is missing: the rule says that they are not there
+            return inputs
+        return inputs[0], replace(places, value=array.reshape(places.shape))
 
     def _expanded(self, proto: Any, node: Node, inputs: tuple[Value | None, ...]) -> bool:
         """Whether other nodes stand for this one: they are what is read next."""
