@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, settings
 
@@ -15,6 +16,13 @@ def pytest_report_header() -> str:
     """Which accelsim is tested: the installed one, unless PYTHONPATH or an editable install names the checkout."""
     spec = importlib.util.find_spec("accelsim")
     return f"accelsim: {spec.origin if spec else 'not installed'}"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many of ONNX's own node tests run, which a test keeps from falling."""
+    from node_list import summary
+
+    terminalreporter.write_line(summary())
 
 
 settings.register_profile(

@@ -30,7 +30,8 @@ class LayerArrays:
     a sum, a product or a prelu, its axes those of the layer's output; ``more`` has what is left, such as a batch
     normalization's ``scale``, ``shift``, ``mean`` and ``variance``. ``on_integers``: what it reads are numbers of a
     type of integers, not what those stand for; ``qlinear``: the file has a QLinear operator, no float one;
-    ``transposed``: it has the weights as in x out; ``held``: the input that it reads, where that is a constant.
+    ``transposed``: it has the weights as in x out; ``held``: the input that it reads, where that is a constant;
+    ``unknown``: it reads a single number that is no constant and no layer's.
     """
 
     weight: Array | None = None
@@ -46,6 +47,7 @@ class LayerArrays:
     qlinear: bool = False
     transposed: bool = False
     held: Array | None = None
+    unknown: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class ArrayNames:
     epsilon: float | None = None  # of a batch normalization
     held: Constant | None = None  # the values of an input of the graph that is a constant of the model
     batch_axis: int = 0  # of those
+    unknown: bool = False  # it reads a number that is no constant and no layer's
 
 
 def dequantized(values: Array, scales: Quantization | None, axis: int) -> Array:
@@ -105,6 +108,7 @@ class ArrayReader:
             bias_quantization=self._quantization_of(names.bias),
             operand=None if operand is None else operand.reshape(names.operand_shape),
             on_integers=names.on_integers,
+            unknown=names.unknown,
             qlinear=names.qlinear,
             transposed=names.transposed,
             operand_quantization=self._quantization_of(names.operand),

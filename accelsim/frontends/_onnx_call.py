@@ -39,6 +39,13 @@ class Layout:
             return (batch, shape[0] // batch, *shape[1:])
         return (batch, *shape[: self.batch_axis], *shape[self.batch_axis + 1 :])
 
+    def order(self, rank: int) -> tuple[int, ...]:
+        """ONNX's axes, counted from the last one, as accelsim has them; 0 is a batch that is part of one of them."""
+        if self.merged:
+            return (0, *range(-rank, 0)) if rank else (0, 0)
+        rest = (axis - rank for axis in range(rank) if axis != self.batch_axis)
+        return (self.batch_axis - rank, *rest)
+
     def axis(self, axis: int, rank: int, batch: int) -> int:
         """accelsim's number of ONNX's ``axis``; raises `NotModelledError` for the batch's."""
         if not -rank <= axis < rank:
@@ -213,6 +220,17 @@ class Call:
                 "the shape of its output depends on values that are not known before it runs"
             )
         return shape
+
+    def require_aligned(self) -> None:
+        """Refuse tensors that are broadcast otherwise here than in ONNX, because their batches are in different places."""
+        at: dict[int, int] = {}  # the ONNX axis that lies at a place, places counted from the last
+        for x in self.tensors:
+            shape, order = x.layout.network_shape(x.shape, self.batch), x.layout.order(len(x.shape))
+            for place, (size, axis) in enumerate(zip(shape[::-1], order[::-1], strict=True)):
+                if size > 1 and at.setdefault(place, axis) != axis:
+                    raise NotModelledError("its operands have their batches in different places")
+        if len(set(at.values())) != len(at):
+            raise NotModelledError("its operands have their batches in different places")
 
     def axis(self, axis: int) -> int:
         x = self.tensor()

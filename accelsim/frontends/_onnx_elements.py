@@ -46,6 +46,7 @@ _ORDERED = ("sub", "div", "pow", "mod", "less", "less_equal", "greater", "greate
 
 def where(call: Call) -> Plan:
     """A choice of three tensors; those that are constants have come in as inputs."""
+    call.require_aligned()
     widest = max(call.tensors, key=lambda tensor: len(tensor.shape))
     return Plan((Select(op="where"),), layouts=(widest.layout,))
 
@@ -61,6 +62,7 @@ def elementwise(name: str) -> Rule:
         others = [value for value in call.inputs if isinstance(value, Constant | Scalar)]
         if len(tensors) == 1 and not others:
             return Plan()
+        call.require_aligned()
         if others and len(tensors) > 1 and name not in ("add", "maximum", "minimum"):
             raise NotModelledError("it has constants among several operands")
         first_elem = call.inputs[0].elem if isinstance(call.inputs[0], Tensor | Constant) else None
@@ -152,6 +154,7 @@ def layer_norm(call: Call) -> Plan:
     rank = len(call.tensor().shape)
     if call.number("axis", -1) % rank != rank - 1:
         raise NotModelledError("it normalizes over more than the last axis")
+    call.axis(-1)  # which is not the batch
     weight = call.weights(1, "its scales")
     bias = call.constant(2, "its shifts")
     epsilon = _clean_float(call.attribute("epsilon", 1e-5))
@@ -161,6 +164,7 @@ def layer_norm(call: Call) -> Plan:
 
 def batch_norm(call: Call) -> Plan:
     call.unused(1, "its second output (the running mean) is used")
+    _require_batch_first(call)
     channels = call.tensor().shape[1:2]
     names = ("scale", "shift", "mean", "variance")
     constants = {name: call.weights(i + 1, f"its {name}") for i, name in enumerate(names)}
@@ -171,7 +175,14 @@ def batch_norm(call: Call) -> Plan:
     return Plan((BatchNorm(op="batchnorm"),), reads=(call.tensor(),), more=constants, epsilon=float(epsilon))
 
 
+def _require_batch_first(call: Call) -> None:
+    """Refuse a tensor whose axis 1, its channels, is another here."""
+    if call.axis(1) != 1:
+        raise NotModelledError(f"its channels are axis {call.axis(1)} here, since its batch is not the first axis")
+
+
 def lrn(call: Call) -> Plan:
+    _require_batch_first(call)
     numbers = {"alpha": ("alpha", 1e-4), "beta": ("beta", 0.75), "k": ("bias", 1.0)}
     given = {field: _clean_float(call.attribute(key, default)) for field, (key, default) in numbers.items()}
     return Plan((LocalResponseNorm(op="lrn", size=call.number("size", 0), **given),))

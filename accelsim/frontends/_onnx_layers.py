@@ -7,7 +7,7 @@ from math import prod
 
 from accelsim.frontends._onnx_absorb import operand
 from accelsim.frontends._onnx_arrays import ArrayNames
-from accelsim.frontends._onnx_call import Call, Layout, Plan, Tensor, Value
+from accelsim.frontends._onnx_call import Call, Layout, Plan, Scalar, Tensor, Value
 from accelsim.frontends._onnx_model import INTEGERS, Constant, Node, NotModelledError, number_format
 from accelsim.frontends._onnx_scales import ScaleTable, read_scales
 from accelsim.workload.ops import Matmul, Select, Shape
@@ -46,7 +46,7 @@ def arrays_of(scales_of: ScaleTable, call: Call, plan: Plan, index: int, elem: i
     held = plan.operands[index] if index < len(plan.operands) else None
     common = ArrayNames(
         inputs=scales if reads_stored else (), output=output, qlinear=node.is_quantized,
-        on_integers=_is_on_integers(call, elem),
+        on_integers=_is_on_integers(call, elem), unknown=any(isinstance(value, Scalar) for value in call.inputs),
     )  # fmt: skip
     constant, shape = operand(held, call)
     common = replace(common, operand=constant, operand_shape=shape)

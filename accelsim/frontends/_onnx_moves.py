@@ -11,6 +11,7 @@ from accelsim.workload.ops import Concat, Embedding, Op, Reshape, Shape, Slice, 
 
 
 def concat(call: Call) -> Plan:
+    call.require_aligned()
     return Plan((Concat(op="concat", axis=call.axis(call.number("axis", 1))),))
 
 

@@ -195,7 +195,7 @@ class _StepByStep:
         size = self.hidden
         z, r, h = self._gates(self._product(x, 0), 3)
         if not hidden:
-            return self._mixed(self._curve(gate, z), self._curve(candidate, h), ""), cell
+            return self._first_gru(z, r, h), cell
         if self.linear_before_reset:
             fed = self._gates(self._product(hidden, 1), 3)
             z, r = (self._curve(gate, self._sum(a, b)) for a, b in ((z, fed[0]), (r, fed[1])))
@@ -206,6 +206,14 @@ class _StepByStep:
         z, r = (self._curve(gate, self._sum(a, b)) for a, b in ((z, fed[0]), (r, fed[1])))
         reset = self._gemm(self.piece.one("Mul", r, hidden), weights[1], biases[1])
         return self._mixed(z, self._curve(candidate, self._sum(h, reset)), hidden), cell
+
+    def _first_gru(self, z: str, r: str, h: str) -> str:
+        """A step from a state of zeros: of what is fed back its biases are left."""
+        gate, candidate = self.curves
+        of_z, of_r, of_h = _split(self.piece, self.biases[1], [self.hidden] * 3, 0, self.opset) if self.biases[1] else [""] * 3
+        if of_h and self.linear_before_reset:
+            of_h = self.piece.one("Mul", self._curve(gate, self._sum(r, of_r)), of_h)
+        return self._mixed(self._curve(gate, self._sum(z, of_z)), self._curve(candidate, self._sum(h, of_h)), "")
 
     def _rnn(self, x: str, hidden: str, cell: str) -> tuple[str, str]:
         return self._curve(self.curves[0], self._sum(self._product(x, 0), self._product(hidden, 1))), cell

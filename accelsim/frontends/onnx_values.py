@@ -403,6 +403,8 @@ def _refusal(layer: Layer, arrays: LayerArrays) -> str:
     op: Op = layer.op
     if isinstance(op, Recurrent):
         return f"is a {op.op}; its gates are not reordered from ONNX's: run it without --values"
+    if isinstance(op, Elementwise) and arrays.unknown:
+        return "reads a single number that comes in or is computed while it runs: run it without --values"
     if isinstance(op, Activation | Elementwise) and op.trained and arrays.operand is None:
         return f"has {op.trained} constants that differ across the batch: run it without --values"
     if layer.macs and arrays.bias is not None and arrays.bias.size not in (1, _channels(layer)):

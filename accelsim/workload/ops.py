@@ -583,7 +583,7 @@ class Concat(Op):
 
     def output_shapes(self, inputs: tuple[Shape, ...]) -> tuple[Shape, ...]:
         axis = _check_axis(self, self.axis, inputs[0])
-        rest = {s[:axis] + s[axis + 1 :] for s in inputs}
+        rest = {(len(s), *s[:axis], *s[axis + 1 :]) for s in inputs}
         if len(rest) != 1:
             raise ValueError(f"concat's inputs {' and '.join(str(list(s)) for s in inputs)} differ outside axis {axis}")
         return ((*inputs[0][:axis], sum(s[axis] for s in inputs), *inputs[0][axis + 1 :]),)

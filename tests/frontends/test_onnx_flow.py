@@ -81,9 +81,10 @@ def test_states_in_and_out(kind: str, direction: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("attributes", ["", ", linear_before_reset=1"])
-def test_gru_without_a_state(attributes: str, tmp_path: Path) -> None:
-    proto = recurrent("GRU", f'{attributes}, activations=["Sigmoid", "Relu"]', 1, "x, w, r, b, , h0", "y, h")
-    agrees(save(tmp_path, proto), x=NORMAL(5, 1, 3), h0=NORMAL(1, 1, 4))
+@pytest.mark.parametrize("state", ["", ", , h0"])
+def test_gru_with_and_without_a_state(attributes: str, state: str, tmp_path: Path) -> None:
+    proto = recurrent("GRU", f'{attributes}, activations=["Sigmoid", "Relu"]', 1, f"x, w, r, b{state}", "y, h")
+    agrees(save(tmp_path, proto), x=NORMAL(5, 1, 3), **({"h0": NORMAL(1, 1, 4)} if state else {}))
 
 
 def test_peepholes_and_cell(tmp_path: Path) -> None:

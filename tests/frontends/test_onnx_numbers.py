@@ -14,6 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx_models import model, save
 
 from accelsim.catalogue import load_network
+from accelsim.errors import InputError
 from accelsim.frontends.inputs import given_arrays
 from accelsim.frontends.onnx import read_onnx, tensor_sources
 from accelsim.workload.functional import run_reference
@@ -60,6 +61,16 @@ CASES: dict[str, tuple[str, str, dict[str, Any], int]] = {
     "negative axes": (
         "s = Softmax<axis=-2>(x) m = ReduceMean(s, a) a1, a2 = Split<axis=-1, num_outputs=2>(m) y = Concat<axis=-1>(a2, a1)",
         SEQUENCE, {"a": I64(-2)}, 21,
+    ),
+    "a channel's factor, its batch gone": (
+        "m = ReduceMean<keepdims=1>(x, axes) s = Squeeze(m, zero) y = Mul(x, s)", "float[1,4,4,4] x",
+        {"axes": I64(2, 3), "zero": I64(0)}, 21,
+    ),
+    "mask of infinities": (
+        "a = Add(x, mask) y = Softmax(a)", ROWS, {"mask": F32(0, -np.inf, 0, 0, -np.inf, 0)}, 21,
+    ),
+    "choice of infinities": (
+        "p = Less(x, zero) a = Where(p, x, mask) y = Softmax(a)", "float[1,3,6] x", {"mask": F32(-np.inf), "zero": F32(0)}, 21,
     ),
     "scalars of no axes": (
         "s = Shape(x) i = Gather(s, one) r = Range(zero, i, one) f = Cast<to=1>(r) g = Gather<axis=1>(x, one) y = Mul(g, f)",
@@ -174,3 +185,10 @@ def test_converted_yaml_keeps_what_attributes_say(tmp_path: Path) -> None:
     again = load_network(tmp_path / "net.yaml")[0]
     found = run_reference(again, 0, given_arrays({"x": x}).inputs(again))
     np.testing.assert_array_equal(found["y"][0], ours(path, x)["y"])
+
+
+def test_a_number_that_comes_in_is_refused_with_values_alone(tmp_path: Path) -> None:
+    path = save(tmp_path, model("y = Mul(x, k)", f"{ROWS}, float k"))
+    assert [layer.vector_ops for layer in read_onnx(path).layers] == [12]
+    with pytest.raises(InputError, match="reads a single number that comes in"):
+        load_network(path, values=True)

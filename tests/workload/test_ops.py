@@ -302,3 +302,8 @@ def test_what_does_not_connect_is_said(op: Op, inputs: list[tuple[int, ...]], wo
 
 def test_a_matrix_of_two_axes_may_have_any_batch() -> None:
     assert Matmul(M=4, N=2).macs(((7, 3),)) == 7 * 3 * 2
+
+
+def test_tensors_of_other_ranks_are_not_joined() -> None:
+    with pytest.raises(ValueError, match="differ outside axis 2"):
+        Concat(op="concat", axis=2).output_shapes(((1, 2, 3), (1, 2)))
