@@ -220,7 +220,8 @@ def load_network(
         from accelsim.frontends.onnx import read_onnx_with_notes
 
         dims, changes = _dims(changes)
-        network, notes = read_onnx_with_notes(path, dims, weights)
+        zeros, changes = _inserted_zeros(changes, values)
+        network, notes = read_onnx_with_notes(path, dims, weights, zeros)
         runtime, changes = _runtime(changes)
         if values:
             from accelsim.frontends.onnx_values import with_values
@@ -266,6 +267,17 @@ def _dims(changes: Mapping[KeyPath, Any]) -> tuple[dict[str, int], dict[KeyPath,
     if faults:
         raise InputError(faults)
     return dims, {keys: value for keys, value in changes.items() if keys[0] != "dims"}
+
+
+def _inserted_zeros(changes: Mapping[KeyPath, Any], values: bool) -> tuple[str, dict[KeyPath, Any]]:
+    """``workload.inserted_zeros``, what the hardware does with those of an ONNX model's transposed convolutions; the others."""
+    zeros = changes.get(("inserted_zeros",), "skipped")
+    if zeros not in ("skipped", "computed"):
+        raise InputError(Fault("--set", "workload.inserted_zeros", f'is "{zeros}", must be skipped or computed'))
+    if values and zeros == "computed":
+        message = "is computed: run it without --values, the numbers are the same"
+        raise InputError(Fault("--set", "workload.inserted_zeros", message))
+    return zeros, {keys: value for keys, value in changes.items() if keys != ("inserted_zeros",)}
 
 
 def _runtime(changes: Mapping[KeyPath, Any]) -> tuple[Any, dict[KeyPath, Any]]:

@@ -34,6 +34,7 @@ _FORMATS = {
     21: "uint4", 22: "int4", 25: "uint2", 26: "int2",
 }  # fmt: skip
 FLOAT, UINT8, INT32 = 1, 2, 6
+SKIPPED, COMPUTED = "skipped", "computed"  # the zeros between the inputs of a transposed convolution
 INTEGERS = frozenset({2, 3, 4, 5, 6, 7, 12, 13, 21, 22})  # of onnx.TensorProto.DataType
 _CONSTANT_KEYS = {
     "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64,
@@ -193,10 +194,9 @@ class OnnxFile:
 
     def __init__(
         self, path: Path, data: bytes, dims: Dims | None = None, weights: Mapping[str, Array] | None = None,
-        has_batch: bool = True,
+        has_batch: bool = True, inserted_zeros: str = SKIPPED,
     ) -> None:
-        self.source, self.has_batch = str(path), has_batch
-        self.inserted_zeros = "skipped"
+        self.source, self.has_batch, self.inserted_zeros = str(path), has_batch, inserted_zeros
         self.folder = path.parent
         self.onnx = import_onnx(self.source)
         self.model = self._parse(data)

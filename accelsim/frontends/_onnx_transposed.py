@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from accelsim.frontends._onnx_model import NotModelledError
+from accelsim.frontends._onnx_model import COMPUTED, NotModelledError
 from accelsim.frontends._onnx_written import Written
 from accelsim.units import ceil_div
 
@@ -40,7 +40,7 @@ def conv_transpose(w: Written) -> None:
         raise NotModelledError("its weights come out of the network itself")
     window, groups = _window(w), w.integer("group", 1)
     channels, axes = w.shape(1)[1] * groups, len(window.size)
-    made = _over_zeros(w, window) if w.file.inserted_zeros == "computed" else _by_products(w, window, channels)
+    made = _over_zeros(w, window) if w.file.inserted_zeros == COMPUTED else _by_products(w, window, channels)
     bias = w.reshape(w.name(2), channels, *[1] * axes) if w.has(2) else ""
     w.give(w.total(made, bias))
 
@@ -56,7 +56,7 @@ def _window(w: Written) -> _Window:
 def _over_zeros(w: Written, window: _Window) -> str:
     """A convolution with the taps turned round, over the input with a stride less one zeros behind each element."""
     if len(window.size) > 2:
-        words = f"its window has {len(window.size)} axes, and the hardware computes inserted zeros (inserted_zeros)"
+        words = f"its window has {len(window.size)} axes, and its inserted zeros are to be computed (inserted_zeros)"
         raise NotModelledError(f"{words}; one and two axes are modelled")
     (batch, channels, *size), axes = w.shape(0), len(window.size)
     name, wide = w.name(0), [(n - 1) * s + 1 for n, s in zip(size, window.strides, strict=True)]

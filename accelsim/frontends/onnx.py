@@ -18,7 +18,7 @@ from accelsim.errors import InputError
 from accelsim.frontends._onnx_arrays import ArrayNames, ArrayReader, LayerArrays, Quantization
 from accelsim.frontends._onnx_call import Tensor
 from accelsim.frontends._onnx_dims import Dims
-from accelsim.frontends._onnx_model import INTEGERS, Array, OnnxFile, read_bytes
+from accelsim.frontends._onnx_model import INTEGERS, SKIPPED, Array, OnnxFile, read_bytes
 from accelsim.frontends._onnx_reader import Reader
 from accelsim.workload.fixed_point import real_numbers
 from accelsim.workload.network import Network, TensorRef
@@ -37,10 +37,13 @@ def read_onnx(path: Path, dims: Dims | None = None) -> Network:
 
 
 def read_onnx_with_notes(
-    path: Path, dims: Dims | None = None, weights: Weights | None = None
+    path: Path, dims: Dims | None = None, weights: Weights | None = None, inserted_zeros: str = SKIPPED
 ) -> tuple[Network, list[str]]:
-    """As `read_onnx`, and a sentence for each thing that a user should know and that is not a fault."""
-    reader = translated(path, dims, weights)
+    """As `read_onnx`, and a sentence for each thing that a user should know and that is not a fault.
+
+    ``inserted_zeros``: whether a transposed convolution's are *skipped*, or *computed* like any input.
+    """
+    reader = translated(path, dims, weights, inserted_zeros)
     return reader.network(), [f"{path}: {note}" for note in reader.notes()]
 
 
@@ -94,19 +97,21 @@ def _reference(ref: str, network: Network) -> TensorRef:
     return TensorRef(ref) if ref in named else TensorRef(source, int(port))
 
 
-def translated(path: Path, dims: Dims | None = None, weights: Weights | None = None) -> Reader:
+def translated(
+    path: Path, dims: Dims | None = None, weights: Weights | None = None, inserted_zeros: str = SKIPPED
+) -> Reader:
     """The model with every node taken in, what is read as other nodes (branches, loops, functions) written out.
 
     ``dims`` are the sizes that the file leaves open, ``weights`` the values of inputs that are such.
     """
     data = read_bytes(path)
     try:
-        return _read(path, data, dims, weights)
+        return _read(path, data, dims, weights, inserted_zeros)
     except InputError as error:
         if not _is_about_the_batch(error):
             raise
         try:  # a model that combines what stands along its first axis has no batch there
-            return _read(path, data, dims, weights, has_batch=False)
+            return _read(path, data, dims, weights, inserted_zeros, has_batch=False)
         except InputError as other:
             raise error if _is_about_the_batch(other) else other from None
 
@@ -115,8 +120,10 @@ def _is_about_the_batch(error: InputError) -> bool:
     return any(words in fault.message for fault in error.faults for words in (" the batch", "does not fit"))
 
 
-def _read(path: Path, data: bytes, dims: Dims | None, weights: Weights | None, has_batch: bool = True) -> Reader:
-    file, digest = OnnxFile(path, data, dims, weights, has_batch), hashlib.sha256(data).hexdigest()
+def _read(
+    path: Path, data: bytes, dims: Dims | None, weights: Weights | None, inserted_zeros: str, has_batch: bool = True
+) -> Reader:
+    file, digest = OnnxFile(path, data, dims, weights, has_batch, inserted_zeros), hashlib.sha256(data).hexdigest()
     while True:
         reader = Reader(file, path.stem, digest)
         reader.translate()

@@ -16,6 +16,7 @@ from test_onnx_flow import NORMAL, agrees
 
 from accelsim.catalogue import load_network
 from accelsim.errors import InputError
+from accelsim.frontends._onnx_model import OnnxFile
 from accelsim.frontends.onnx import read_onnx
 
 IMAGE, SIGNAL, ROWS = "float[2,4,5,6] x", "float[2,4,7] x", "float[2,6] x"
@@ -44,6 +45,28 @@ def test_transposed_convolutions(case: str, tmp_path: Path) -> None:
     size = [d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim]
     agrees(path, x=NORMAL(*size))
     assert read_onnx(path).macs == np.prod(size) * np.prod(shape[1:]) == macs(proto)
+
+
+@pytest.mark.parametrize("case", [case for case in TRANSPOSED if case != "a volume"])
+def test_inserted_zeros_that_are_computed(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same numbers, by a convolution over the output's positions."""
+    body, inputs, shape = TRANSPOSED[case]
+    groups = 2 if "group" in body else 1
+    biases = {"b": NORMAL(shape[1] * groups)} if ", b)" in body else {}
+    proto = model(body, inputs, opset=18, w=NORMAL(*shape), **biases)
+    path = save(tmp_path, proto)
+    network = load_network(path, overrides={"workload.inserted_zeros": "computed"})[0]
+    outputs = np.prod(network.layers[-1].output_shapes[0])
+    assert network.macs == outputs * shape[0] // groups * np.prod(shape[2:])
+    monkeypatch.setattr(OnnxFile, "inserted_zeros", property(lambda _: "computed", lambda _, __: None), raising=False)
+    agrees(path, x=NORMAL(*(d.dim_value for d in proto.graph.input[0].type.tensor_type.shape.dim)))
+
+
+def test_inserted_zeros_are_one_of_two(tmp_path: Path) -> None:
+    path = save(tmp_path, model("y = ConvTranspose(x, w)", IMAGE, opset=18, w=NORMAL(4, 3, 3, 3)))
+    for value, values, words in (("some", False, "must be skipped or computed"), ("computed", True, "the numbers are the same")):
+        with pytest.raises(InputError, match=words):
+            load_network(path, overrides={"workload.inserted_zeros": value}, values=values)
 
 
 FUSED: dict[str, tuple[str, str, dict[str, Any]]] = {
