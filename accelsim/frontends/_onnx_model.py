@@ -58,6 +58,7 @@ FOLDABLE = frozenset({
 _INFERRED_BY_NEWEST = frozenset({"MaxPool", "AveragePool"})
 # The opset whose operator the runtime's quantized form is like, where later ones have their axes as an input.
 _AXES_IN_ATTRIBUTES = {"ReduceMean": 13}
+_STEPS = frozenset({"strides", "dilations", "kernel_shape", "group", "hidden_size"})  # sizes, at least 1
 # Where ONNX's reference implementation begins later than the operator, whose meaning has not changed since.
 _REFERENCE_FROM = {"QuantizeLinear": 19, "DequantizeLinear": 19}
 
@@ -462,6 +463,8 @@ class OnnxFile:
             known = schema.attributes.get(entry.name) if schema is not None else None
             if known is not None and names(entry.type) != known.type.name:
                 raise NotModelledError(f"its attribute {entry.name} is a {names(entry.type)}, ONNX has {known.type.name} there")
+            if known is not None and entry.name in _STEPS and any(size < 1 for size in (*entry.ints, *[entry.i] * (entry.type == 2))):
+                raise NotModelledError(f"its attribute {entry.name} is {list(entry.ints) or entry.i}, must be 1 or more")
 
     def _schema(self, op: str, newest_only: bool = False) -> Any:
         """The operator's schema in the model's opset, or its newest; QLinear operators stand for no old one."""

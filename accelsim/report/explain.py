@@ -97,7 +97,7 @@ def _loops(planned: PlannedNest, arch: Architecture) -> Iterator[str]:
     """The loops over tiles of every stage, outermost first, then what its tile holds."""
     around, mapping, indent = planned.nest.dims, planned.mapping, "    "
     yield f"  {arch.off_chip.name}: " + " ".join(f"{d}={s}" for d, s in around._asdict().items() if s > 1)
-    for stage, levels in zip(mapping.stages, arch.stages, strict=True):
+    for stage, levels in zip(mapping.stages, arch.stages or ((),), strict=True):
         for dim in stage.order:
             size, step = getattr(around, dim), getattr(stage.tile, dim)
             count = ceil_div(size, step)
@@ -106,8 +106,8 @@ def _loops(planned: PlannedNest, arch: Architecture) -> Iterator[str]:
                 yield f"{indent}for {dim.lower()} in {count} tiles of {step}{ragged}    # {LOOP_NAMES[dim]}"
                 indent += "  "
         tile = " ".join(f"{d}={getattr(stage.tile, d)}" for d in DIMS if getattr(stage.tile, d) > 1)
-        where = "" if len(arch.stages) == 1 else f"{' and '.join(level.name for level in levels)}: "
-        many = f", {_tiles(planned)}" if levels is arch.stages[-1] else ""
+        where = "" if len(arch.stages) < 2 else f"{' and '.join(level.name for level in levels)}: "
+        many = f", {_tiles(planned)}" if stage is mapping.stages[-1] else ""
         yield f"{indent}{where}tile: {tile or 'one element'}  ({stage.tile.macs:,} MACs{many})"
         around = stage.tile
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -75,8 +76,10 @@ class Expression:
         if len(text) > LONGEST:
             raise ValueError(f"is {len(text)} characters long, at most {LONGEST} are taken")
         try:
-            tree = ast.parse(text.strip(), mode="eval")
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")  # what Python merely doubts, such as 16and, is no expression either
+                tree = ast.parse(text.strip(), mode="eval")
+        except (SyntaxError, Warning, ValueError, RecursionError, MemoryError) as error:
             why = error.msg if isinstance(error, SyntaxError) else str(error)
             raise ValueError(f'"{text}" is no expression: {why}') from None
         keys: dict[str, None] = {}

@@ -208,6 +208,9 @@ def _sparse(parts: dict[str, Array]) -> SparseArray:
     kind = kind.decode("ascii") if isinstance(kind, bytes) else str(kind)
     if kind not in _READERS:
         raise ValueError(f"the sparse format is {kind}, must be csr, csc, bsr, coo or dia")
+    for name, part in parts.items():
+        if part.dtype.kind not in "biuf" and name != "format":
+            raise ValueError(f"its part {name} is of type {part.dtype}, must be integers or floats")
     shape = tuple(int(size) for size in np.atleast_1d(parts["shape"]))
     coordinates, data = _READERS[kind](parts, shape)
     if len(coordinates) != len(shape) or data.shape != coordinates.shape[1:]:

@@ -533,7 +533,8 @@ def _whole(
         _refuse((values < low) | (values > high), values, allowed, wanted, file, sparse)
         return values
     wide = values.astype(np.float64)
-    whole = np.isfinite(wide) & (wide == np.trunc(wide))
+    whole = np.isfinite(wide)
+    whole[whole] = wide[whole] == np.trunc(wide[whole])
     _refuse(~whole, values, f"a whole number, {allowed}", wanted, file, sparse, _QUANTIZE_FIRST)
     _refuse((wide < float(low)) | (wide >= float(high + 1)), values, allowed, wanted, file, sparse)
     return wide
