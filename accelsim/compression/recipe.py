@@ -6,6 +6,7 @@ earlier ones have made.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -68,7 +69,17 @@ class PrunePass(_Pass):
             raise ValueError("pes goes with a density")
         if self.n_of_m is not None and self.n_of_m[0] > self.n_of_m[1]:
             raise ValueError(f"n_of_m keeps {self.n_of_m[0]} of {self.n_of_m[1]}")
+        self._keys_mean_something()
         return self
+
+    def _keys_mean_something(self) -> None:
+        if "vector" in self.model_fields_set and self.granularity != "vector":
+            raise ValueError(f"vector: is of granularity: vector, granularity is {self.granularity}; drop it")
+        if self.granularity != "element" and (self.n_of_m is not None or self.pes is not None):
+            rule = "pes" if self.n_of_m is None else "n_of_m"
+            raise ValueError(f"granularity: means nothing beside {rule}, which keeps single weights; drop it")
+        if self.whole_network and self.density is None:
+            raise ValueError("whole_network: is of density, one threshold for all layers; drop it, or give a density")
 
 
 class ChannelPass(_Pass):
@@ -111,6 +122,18 @@ class ClusterPass(_Pass):
         return self
 
 
+_OF_RANGES = ("affine", "symmetric")
+
+
+def _ranged(part: WeightPart | ActivationPart) -> None:
+    """ValueError for keys of ranges where none is looked for."""
+    said = part.model_fields_set
+    if "range" in said and part.range != "minmax" and part.kind not in _OF_RANGES:
+        raise ValueError(f"range: is of the kinds affine and symmetric, kind is {part.kind}; drop it")
+    if "percentile" in said and (part.range != "percentile" or part.kind not in _OF_RANGES):
+        raise ValueError(f"percentile: is of range: percentile, range is {part.range}; drop it, or say that")
+
+
 class WeightPart(_Part):
     """How weights become integers; see `accelsim.compression.integers.quantize_weights`."""
 
@@ -119,6 +142,13 @@ class WeightPart(_Part):
     per_channel: bool = False
     range: RangeMethod = "minmax"
     percentile: Percentile = 99.9
+
+    @model_validator(mode="after")
+    def _keys_mean_something(self) -> WeightPart:
+        _ranged(self)
+        if self.kind in ("binary", "ternary") and "bits" in self.model_fields_set:
+            raise ValueError(f"bits: means nothing with kind {self.kind}, whose weights are {self.kind}; drop it")
+        return self
 
 
 class ActivationPart(_Part):
@@ -129,6 +159,17 @@ class ActivationPart(_Part):
     signed: bool = False
     range: RangeMethod = "minmax"
     percentile: Percentile = 99.9
+
+    @model_validator(mode="after")
+    def _keys_mean_something(self) -> ActivationPart:
+        _ranged(self)
+        return self
+
+
+def _inherited(part: WeightPart | ActivationPart, own: Mapping[str, Any]) -> dict[str, Any]:
+    """What a layer takes over from its pass: with a kind of its own nothing."""
+    given = part.model_dump(exclude_unset=True)
+    return {} if "kind" in own else given
 
 
 class LayerPart(_Part):
@@ -157,8 +198,8 @@ class QuantizePass(_Part):
     @model_validator(mode="after")
     def _parts_fit(self) -> QuantizePass:
         for part in self.by_layer.values():
-            WeightPart.model_validate(self.weights.model_dump() | part.weights)
-            ActivationPart.model_validate(self.activations.model_dump() | part.activations)
+            WeightPart.model_validate(_inherited(self.weights, part.weights) | part.weights)
+            ActivationPart.model_validate(_inherited(self.activations, part.activations) | part.activations)
         return self
 
 
@@ -202,6 +243,10 @@ class Recipe(_Part):
     @model_validator(mode="after")
     def _order(self) -> Recipe:
         kinds = [part.kind for part in self.passes]
+        if kinds.count("encode") > 1:
+            raise ValueError("passes: encode stands there twice, and the size is counted in one way; drop one")
+        if self.calibration is not None and self.calibration.labels is not None:
+            raise ValueError("calibration.labels: top-1 is measured on test; say it there")
         for index, kind in enumerate(kinds):
             if "quantize" in kinds[:index] and kind not in ("algorithm", "encode"):
                 raise ValueError(f"the pass {kind} comes after quantize, which must be the last but for algorithm and encode")

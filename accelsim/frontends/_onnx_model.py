@@ -463,8 +463,9 @@ class OnnxFile:
             known = schema.attributes.get(entry.name) if schema is not None else None
             if known is not None and names(entry.type) != known.type.name:
                 raise NotModelledError(f"its attribute {entry.name} is a {names(entry.type)}, ONNX has {known.type.name} there")
-            if known is not None and entry.name in _STEPS and any(size < 1 for size in (*entry.ints, *[entry.i] * (entry.type == 2))):
-                raise NotModelledError(f"its attribute {entry.name} is {list(entry.ints) or entry.i}, must be 1 or more")
+            sizes = [*entry.ints] if entry.ints else [entry.i]
+            if known is not None and entry.name in _STEPS and min(sizes) < 1:
+                raise NotModelledError(f"its attribute {entry.name} is {sizes}, must be 1 or more")
 
     def _schema(self, op: str, newest_only: bool = False) -> Any:
         """The operator's schema in the model's opset, or its newest; QLinear operators stand for no old one."""

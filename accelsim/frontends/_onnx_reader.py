@@ -177,6 +177,8 @@ class Reader:
             self._give_up(node, _UNKNOWN_OPERATOR, inputs)
         except NotModelledError as error:
             self._give_up(node, f"is not modelled: {error}", inputs)
+        except OverflowError:
+            self._give_up(node, "has a number of more than 64 bits", inputs)
         except ValueError as error:  # pydantic's for a field out of range, an operator's for shapes that do not fit
             self._give_up(node, _plain(error), inputs)
         return False

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Union, cast
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from accelsim.errors import Fault, InputError, join_allowed, nearest
+from accelsim.frontends.network_meaning import refuse_idle_keys
 from accelsim.units import Batch, PositiveInt
 from accelsim.workload.algorithms import Algorithm
 from accelsim.workload.array_files import read_array
@@ -191,6 +192,7 @@ def read_network(document: Document) -> Network:
         ) from None
     _check_numbers(network, document)
     _check_exits(network, document)
+    refuse_idle_keys(network, entries, document)
     return replace(network, origin=document)
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from accelsim.arch.memory import Buffer
-from accelsim.arch.spec import Architecture, NfuSpec, SystolicSpec
+from accelsim.arch.spec import Architecture, NfuSpec, SparseSpec, SystolicSpec
 from accelsim.errors import Fault, InputError
 from accelsim.mapping.mapping import LayerMapping, MappingFile
+from accelsim.units import ceil_div, format_bytes
 from accelsim.workload.network import Layer, Network
 from accelsim.yaml_io import KeyPath
 
@@ -26,7 +27,23 @@ def check_meaning(network: Network, arch: Architecture, mapping: MappingFile) ->
         raise InputError(faults)
     machines = (arch, *(machine for machine in mapping.machines.values() if machine is not arch))
     ports = (level.contradiction(m.clock) for m in machines for level in m.on_chip if isinstance(level, Buffer))
-    return [*_left_in_the_file(arch, dataflows), *filter(None, ports)]
+    unmet = (note for machine in machines for note in _unmet(network, machine, mapping, arch))
+    return [*_left_in_the_file(arch, dataflows), *filter(None, ports), *unmet]
+
+
+def _unmet(network: Network, machine: Architecture, mapping: MappingFile, arch: Architecture) -> Iterator[str]:
+    """What ``machine`` has, and nothing of this network can use."""
+    own = [layer for layer in network.layers if layer.macs and _machine(layer, arch, mapping) is machine]
+    sparsity = machine.engine.sparsity if isinstance(machine.engine, SystolicSpec) else None
+    if own and sparsity is not None and not any(sparsity.found_in(layer.weight.structure) for layer in own):
+        yield f"{machine.name}: engine.sparsity has no effect: no layer's weights state a pattern that it skips"
+    level = machine.keeper("weight")
+    if level is None or level.size is None or not level.preloaded or isinstance(machine.engine, SparseSpec):
+        return
+    needed = ceil_div(sum(layer.weight_bits for layer in own), 8)
+    if needed > level.size:
+        words = f"the weights have {format_bytes(needed)}, {level.name} has {format_bytes(level.size)}"
+        yield f"{machine.name}: memory.{level.name}.preloaded has no effect: {words}"
 
 
 def _machine(layer: Layer, arch: Architecture, mapping: MappingFile) -> Architecture:
@@ -52,6 +69,8 @@ def idle_keys(arch: Architecture, dataflows: frozenset[str]) -> dict[KeyPath, st
             found["engine", "accumulators"] = f"is of the dataflows ws and is, {runs}"
     if dataflows and "os" not in dataflows:
         found["engine", "drain"] = f"is of the dataflow os, {runs}"
+    if isinstance(arch.engine, SparseSpec) and not arch.engine.skip_zeros:
+        found["engine", "zero_detection"] = "finds zeros to skip, and engine.skip_zeros is false"
     if isinstance(arch.engine, NfuSpec) and arch.engine.nodes == 1:
         found["engine", "links"] = "joins several nodes, and engine.nodes is 1"
     if not costed:
@@ -72,11 +91,12 @@ def _said_in_vain(arch: Architecture, dataflows: frozenset[str]) -> Iterator[Fau
 
 
 def _left_in_the_file(arch: Architecture, dataflows: frozenset[str]) -> Iterator[str]:
-    """Keys of an array's file that belong to a dataflow that neither runs nor is named in ``also``."""
+    """Keys of an engine's file that nothing looks at, such as those of a dataflow that neither runs nor is named in ``also``."""
     engine, origin = arch.engine, arch.origin
-    if not isinstance(engine, SystolicSpec) or origin is None or ("engine", "dataflow") in origin.replaced:
+    if not isinstance(engine, SystolicSpec | SparseSpec) or origin is None or ("engine", "dataflow") in origin.replaced:
         return
-    for path, why in idle_keys(arch, dataflows | frozenset(engine.also or ()) if dataflows else dataflows).items():
+    also = frozenset(engine.also or ()) if isinstance(engine, SystolicSpec) and dataflows else frozenset[str]()
+    for path, why in idle_keys(arch, dataflows | also).items():
         key = str(path[-1])
         if path[0] == "engine" and path in origin.marks and getattr(engine, key) != type(engine).model_fields[key].default:
             yield f"{arch.name}: engine.{key} has no effect: it {why}"

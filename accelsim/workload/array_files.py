@@ -209,7 +209,7 @@ def _sparse(parts: dict[str, Array]) -> SparseArray:
     if kind not in _READERS:
         raise ValueError(f"the sparse format is {kind}, must be csr, csc, bsr, coo or dia")
     for name, part in parts.items():
-        if part.dtype.kind not in "biuf" and name != "format":
+        if part.dtype.kind not in "biuf" and name not in ("format", "data"):
             raise ValueError(f"its part {name} is of type {part.dtype}, must be integers or floats")
     shape = tuple(int(size) for size in np.atleast_1d(parts["shape"]))
     coordinates, data = _READERS[kind](parts, shape)

@@ -105,3 +105,26 @@ def test_a_file_is_told_of_its_keys_without_effect(tmp_path: Path, engine: str, 
 def test_width_and_bandwidth_that_contradict_each_other_are_pointed_out(tmp_path: Path, level: str, told: str) -> None:
     found = notes(tmp_path, "dataflow: ws", f", {level}")
     assert told in found if told else "bandwidth moves" not in found
+
+
+@pytest.mark.parametrize(
+    ("network", "arch", "overrides", "told"),
+    [
+        ("lenet5", "gemmini_16x16", {"arch.engine.sparsity": {"n": 2, "m": 4}}, "engine.sparsity has no effect"),
+        ("lenet5", "gemmini_16x16", {"arch.memory.1.preloaded": True, "arch.memory.1.size": "64 KiB"}, "preloaded has no effect"),
+        ("lenet5", "gemmini_16x16", {"arch.memory.1.preloaded": True, "arch.memory.1.size": "1 MiB"}, ""),
+    ],
+)
+def test_what_a_network_cannot_use_is_noted(network: str, arch: str, overrides: dict[str, Any], told: str) -> None:
+    found = [note for note in simulate_full(network, arch, overrides=overrides).notes if "has no effect" in note]
+    assert (told in found[0]) if told else not found
+
+
+def test_detecting_zeros_that_are_not_skipped_is_refused() -> None:
+    told = fault("eie", {"arch.engine.skip_zeros": False, "arch.engine.zero_detection": "ideal"})
+    assert "zero_detection finds zeros to skip, and engine.skip_zeros is false" in told
+
+
+def test_a_sweep_tells_the_notes_of_its_points() -> None:
+    table = sweep("lenet5", "gemmini_16x16", {"arch.engine.rows": [8, 16]}, overrides={"arch.engine.sparsity": {"n": 2, "m": 4}})
+    assert any("engine.sparsity has no effect" in note for note in table.notes)
