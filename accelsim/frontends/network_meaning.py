@@ -18,7 +18,6 @@ from accelsim.workload.ops import (
     Matmul,
     Pool2d,
     Recurrent,
-    Reshape,
     Select,
     TransformOutput,
     Upsample,
@@ -104,8 +103,6 @@ def _idle_of_operator(layer: Layer) -> Iterator[tuple[str, str]]:
         yield "value", "the constant operand comes from a file"
     elif isinstance(op, Pool2d) and op.op == "maxpool2d":
         yield "count_include_pad", "a maximum counts nothing"
-    elif isinstance(op, Reshape) and op.op == "flatten":
-        yield "to", "flatten has one axis, reshape has others"
     elif isinstance(op, Upsample) and op.rows and op.columns:
         yield "scale", "rows and columns say which pixels the output has"
 
