@@ -63,7 +63,8 @@ def lp_norm(w: Written) -> None:
     axis, power = w.integer("axis", -1), w.integer("p", 2)
     if power not in (1, 2):
         raise NotModelledError(f"its p is {power}, must be 1 or 2")
-    w.give(w.one("Div", w.name(0), _length(w, w.name(0), [axis], power)))
+    length = w.one("Max", _length(w, w.name(0), [axis], power), w.number(1e-30))  # zeros stay zeros
+    w.give(w.one("Div", w.name(0), length))
 
 
 def _length(w: Written, name: str, axes: Sequence[int], power: int) -> str:
