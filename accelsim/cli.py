@@ -288,7 +288,8 @@ def _figure(sub: argparse.ArgumentParser, output: str = "a .pdf, .svg, .png, .ep
     sub.add_argument("-o", "--output", required=True, metavar="FIGURE", help=output)
     sub.add_argument("--data", metavar="FILE.csv", help="write the figure's data")
     sub.add_argument("--title", default="", metavar="TEXT", help="above the plot")
-    sub.add_argument("--width", choices=("single", "double"), default="single", help="columns of a paper")
+    sub.add_argument("--width", type=_width, default="single", metavar="WIDTH",
+                     help="single or double, columns of a paper, or inches (default single)")  # fmt: skip
     sub.add_argument("--height", type=_inches, metavar="IN", help="of the whole figure (default: the plot's is fixed)")
     sub.add_argument("--style", choices=("paper", "slides"), default="paper", help="slides: a 16:9 picture")
 
@@ -357,13 +358,20 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _width(text: str) -> str | float:
+    """A column, both, or inches."""
+    if text.isalpha() and text not in ("single", "double"):
+        raise argparse.ArgumentTypeError(f'"{text}" is no width, must be single, double or inches')
+    return text if text.isalpha() else _inches(text)
+
+
 def _inches(text: str) -> float:
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if not 0 < value <= MOST_INCHES:
-        raise argparse.ArgumentTypeError(f'"{text}" is no height, must be inches above 0, at most {MOST_INCHES}')
+        raise argparse.ArgumentTypeError(f'"{text}" is no length, must be inches above 0, at most {MOST_INCHES}')
     return value
 
 

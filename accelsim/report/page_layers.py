@@ -35,7 +35,17 @@ def timeline(result: Result, layers: Sequence[LayerResult], number: int) -> str:
         f'data-tip="{words}"></a>'
         for i, (layer, words) in enumerate(zip(layers, _times(result, layers), strict=True))
     )
-    return f'<div class="timeline" role="group" aria-label="layers over time">{pieces}</div>'
+    return f'<div class="timeline" role="group" aria-label="layers over time">{pieces}</div>{_scale(result)}'
+
+
+def _scale(result: Result) -> str:
+    """The timeline's axis, in seconds, and what its pieces are."""
+    times = "".join(f"<span>{scaled(quarter / 4 * result.totals.seconds, 's') if quarter else 0}</span>" for quarter in range(5))
+    return (
+        f'<div class="scale" aria-hidden="true">{times}</div><p class="about">Time from the first layer to the last. Layers are '
+        "timed on their own and laid one after another: the loads of a layer do not start before it does. "
+        '<b class="compute">■</b> bound by compute, <b class="memory">▨</b> by memory.</p>'
+    )
 
 
 def _times(result: Result, layers: Sequence[LayerResult]) -> Iterator[str]:

@@ -195,3 +195,21 @@ def test_options_of_other_figures_are_refused(capsys: pytest.CaptureFixture[str]
 def test_a_sheet_of_one_machine_needs_no_numbers() -> None:
     figure, _ = accelsim.plot.energy([made(4, 1), made(9, 1)])
     assert len(figure.legends) == 1
+
+
+def test_pgf_is_what_any_latex_reads() -> None:
+    results = [renamed(made(4, 1), name, "gemmini_16x16") for name in (r"a$\b$ & %#~^_{}", "plain")]
+    text = plot.to_bytes(plot.stalls(results)[0], "pgf").decode()
+    assert r"a\$\textbackslash{}b\$ \& %\#\textasciitilde{}\textasciicircum{}\_\{\}" in text
+    assert len(text) < 400_000  # dots are strokes: with a circle each, LaTeX took a minute
+
+
+def test_a_width_is_in_inches_too(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    from accelsim.cli import main
+
+    made(4, 1).write(tmp_path / "r")
+    assert main(["plot", "stalls", str(tmp_path / "r"), "-o", str(tmp_path / "f.svg"), "--width", "3.33"]) == 0
+    assert b'width="239.76pt"' in (tmp_path / "f.svg").read_bytes()
+    with pytest.raises(SystemExit, match="2"):
+        main(["plot", "stalls", "r", "-o", "f.svg", "--width", "triple"])
+    assert '"triple" is no width, must be single, double or inches' in capsys.readouterr().err

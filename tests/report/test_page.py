@@ -12,6 +12,7 @@ from browser import Browser, find_browser
 
 from accelsim.report.page import to_page
 from accelsim.report.result import Result
+from accelsim.report.words import scaled
 
 VOID = {"meta", "br", "input", "path", "circle", "link"}
 
@@ -69,6 +70,12 @@ def test_holds_all_figures(text: str, resnet50: Result) -> None:
     assert "Sources of the energy figures" in text
     assert resnet50.provenance.network.sha256 in text
     assert text.count("<circle") >= 50
+
+
+def test_the_timeline_has_an_axis_and_says_what_it_adds_up(text: str, resnet50: Result) -> None:
+    assert text.count('class="scale"') == 3
+    assert f"<span>{scaled(resnet50.totals.seconds, 's')}</span></div>" in text
+    assert "laid one after another" in text
 
 
 def test_names_are_escaped(resnet50: Result) -> None:
