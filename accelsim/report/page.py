@@ -10,12 +10,12 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
-from math import log10
+from math import atan2, degrees, log10
 from typing import Any
 
 from accelsim.report import style
 from accelsim.report.figure_data import energy_stack, stall_stack
-from accelsim.report.model import LayerResult, LevelRecord, Result
+from accelsim.report.model import LayerResult, LevelRecord, Result, RoofRecord
 from accelsim.report.page_layers import details, place, plain, timeline, tip
 from accelsim.report.page_parts import SCRIPT, STYLE
 from accelsim.report.roofline_data import Point, layer_points, result_labels
@@ -378,15 +378,21 @@ class _Plot:
     def _roofs(self) -> Iterator[str]:
         bandwidth = self.result.machine.bandwidth_bytes_per_second
         for roof in self.result.machine.roofs:
-            ridge, flat = roof.ridge_ops_per_byte, self.y(roof.peak_gops)
+            flat, slope = self.y(roof.peak_gops), self._slope(roof)
             begin, words = f"M{LEFT} {flat:.1f}", [f"{roof.name}: {rate(roof.peak_gops)}"]
-            if ridge and ridge > self.x_low:
-                low = max(self.x_low, ridge * self.y_low / roof.peak_gops)
-                slope = self.y(roof.peak_gops * low / ridge)
-                begin = f"M{self.x(low):.1f} {slope:.1f}L{self.x(ridge):.1f} {flat:.1f}"
-                words.append(f"ridge {significant(ridge)} op/B")
+            if slope:
+                begin = f"M{slope[0]:.1f} {slope[1]:.1f}L{slope[2]:.1f} {flat:.1f}"
+                words.append(f"ridge {significant(roof.ridge_ops_per_byte or 0)} op/B")
             words += [f"{self.result.machine.off_chip} {compact(bandwidth, 'B/s')}"] if bandwidth else []
             yield f'<path class="roof" d="{begin}H{WIDTH - 4}" data-tip="{tip(*words)}"/>'
+
+    def _slope(self, roof: RoofRecord) -> tuple[float, float, float, float] | None:
+        """Where a roof's slope begins and ends in the figure, in pixels; None where it is left of it."""
+        ridge = roof.ridge_ops_per_byte
+        if not ridge or ridge <= self.x_low:
+            return None
+        low = max(self.x_low, ridge * self.y_low / roof.peak_gops)
+        return self.x(low), self.y(roof.peak_gops * low / ridge), self.x(ridge), self.y(roof.peak_gops)
 
     def _names(self) -> Iterator[str]:
         """What the roofs are called, over the discs."""
@@ -396,7 +402,13 @@ class _Plot:
             yield f'<text x="{WIDTH - RIGHT - 4}" y="{at:.1f}" class="end">{escape(words)}</text>'
         if machine.bandwidth_bytes_per_second:
             words = f"{machine.off_chip} {compact(machine.bandwidth_bytes_per_second, 'B/s')}"
-            yield f'<text x="{LEFT + 8}" y="{TOP + 12}">{escape(words)}</text>'
+            slope = self._slope(max(machine.roofs, key=lambda roof: roof.peak_gops))
+            where = f'x="{LEFT + 8}" y="{TOP + 12}"'
+            if slope:
+                x0, y0, x1, y1 = slope
+                turn = degrees(atan2(y1 - y0, x1 - x0))
+                where = f'class="mid" transform="translate({(x0 + x1) / 2:.1f} {(y0 + y1) / 2:.1f}) rotate({turn:.1f})" y="-6"'
+            yield f"<text {where}>{escape(words)}</text>"
 
     def _discs(self) -> Iterator[str]:
         rows = {layer.name: i for i, layer in enumerate(shown_layers(self.result))}

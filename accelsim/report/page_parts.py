@@ -38,7 +38,9 @@ details .scroll{margin-top:8px}details td{white-space:normal;min-width:6em;verti
 .timeline{display:flex;height:1.6em;border:1px solid var(--line)}.timeline a{display:block;min-width:0;
 box-shadow:inset -1px 0 var(--paper)}.timeline .compute{background:var(--compute)}
 .timeline .memory{background:repeating-linear-gradient(45deg,var(--memory) 0 4px,var(--soft) 4px 6px)}
-.scale{display:flex;justify-content:space-between;font-size:.8rem;color:var(--muted);font-variant-numeric:tabular-nums}
+.scale{display:flex;position:relative;font-size:.8rem;color:var(--muted);font-variant-numeric:tabular-nums}
+.scale span{flex:1;border-left:1px solid var(--line);padding-left:3px}
+.scale span:last-child{position:absolute;right:0;border:0;background:var(--paper)}
 .folds{columns:auto 30em;margin:8px 0}.folds details{break-inside:avoid;padding:2px 8px}.folds p{margin:2px 0}
 :target{background:var(--hit)}
 .roofline text{pointer-events:none;font-size:12px;fill:var(--muted);paint-order:stroke;stroke:var(--paper);stroke-width:3px}
