@@ -388,9 +388,7 @@ class SystolicArray:
         widths, outputs = Widths.of(precision), tile.outputs
         sum_bits, each = outputs * widths.partial_sum, self._input_reads(tile, grid, dataflow) * widths.input
         weight = self.stored_bits(self._weights(grid, nest, precision, dataflow) * widths.weight, widths)
-        level = self.arch.holder("input")
-        stored = level is not None and level.padding == "stored"  # else zeros of the padding are made at the array's edge
-        inputs = (each * tile.P * tile.Q * tile.R * tile.S, 0) if stored else (0, each)
+        inputs = (each * tile.P * tile.Q * tile.R * tile.S, 0) if self._stores_padding else (0, each)
         if self._accumulates(dataflow):  # sums cross a port only where they come back, or leave as parts
             return StepBits(weight, *inputs, (0, 0), (0, 0), sum_bits, sum_bits, 0, outputs * widths.output)
         updates = grid.updates * widths.partial_sum
@@ -525,8 +523,19 @@ class SystolicArray:
             stream, load = fold[tl.F_INTERVAL], fold[tl.F_LOAD]
             beside += count * (max(stream, load) if hidden else stream)
             exposed += 0 if hidden else count * load
-        source = self.arch.holder("input" if dataflow == "is" else "weight")
-        return tuple(beside + exposed * (level is source) for level in bounded_ports(self.arch))
+        return tuple(beside + exposed * source for source in self._feeding["input" if dataflow == "is" else "weight"])
+
+    @cached_property
+    def _feeding(self) -> dict[Tensor, list[bool]]:
+        """Whether each of the bounded ports is that of the level that holds a tensor."""
+        tensors: tuple[Tensor, ...] = ("weight", "input")
+        return {t: [level is self.arch.holder(t) for level in bounded_ports(self.arch)] for t in tensors}
+
+    @cached_property
+    def _stores_padding(self) -> bool:
+        """Whether zeros of the padding are stored; else they are made at the array's edge."""
+        level = self.arch.holder("input")
+        return level is not None and level.padding == "stored"
 
     def read_block(self, nest: LoopNest, precision: Precision) -> tuple[int, int, int, int]:
         del nest, precision

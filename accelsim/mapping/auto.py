@@ -174,7 +174,7 @@ def choose_mapping(
         raise AssertionError(f"layer {layer}: the smallest tile {smallest} fits, yet no candidate did")
     if judge is None:
         return search.refined(candidates[0]).mapping
-    tried = Tried(judge, nest.dims, WALKED_STEPS)
+    tried = Tried(judge, nest, WALKED_STEPS)
     for one in _finalists(candidates, arch):
         if not tried.trials or _may_win(one, tried, arch):
             tried.run(one.mapping)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from math import inf, prod
 
-from accelsim.mapping.loopnest import Dims
+from accelsim.mapping.loopnest import Dims, LoopNest
 from accelsim.mapping.machine import Ints, Judge, Trial, tile_array
 from accelsim.mapping.mapping import Mapping, Order
 from accelsim.mapping.tiles import askew, beside
@@ -22,10 +22,14 @@ class Tried:
     """Mappings of one nest that were run; ``room``: steps that may still be walked. Equal schedules are run once."""
 
     judge: Judge
-    sizes: Dims
+    nest: LoopNest
     room: int
     trials: dict[Mapping, Trial] = field(default_factory=dict)
     _known: set[tuple[Dims, Order, frozenset[str]]] = field(default_factory=set)
+
+    @property
+    def sizes(self) -> Dims:
+        return self.nest.dims
 
     @property
     def fastest(self) -> Mapping:
@@ -41,13 +45,19 @@ class Tried:
 
     def run(self, one: Mapping) -> Trial | None:
         """Run a mapping; None where one that is the same was run before."""
-        key = one.tile, turning(one, self.sizes), one.keep
+        key = one.tile, turning(one, self.sizes), self._kept(one)
         if key in self._known:
             return None
         self._known.add(key)
         self.trials[one] = trial = self.judge(one)
         self.room -= TRIAL_STEPS + steps_of(one, self.sizes)
         return trial
+
+    def _kept(self, one: Mapping) -> frozenset[str]:
+        """What is kept of more than one tile: a single one stays in any case."""
+        counts = one.counts(self.sizes)._asdict()
+        touched = {"weight": "GKCRSPQ" if self.nest.private_weights else "GKCRS", "input": "GNCPQRS"}
+        return frozenset(tensor for tensor in one.keep if any(counts[loop] > 1 for loop in touched[tensor]))
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,8 @@ def bounds(
     whole = machine.compute_cycles(nest, np.array([nest.dims], dtype=np.int64), dataflow, precision)
     compute = np.maximum(machine.compute_cycles(nest, tiles, dataflow, precision) * shares, whole)
     ends = bits["weight"].first + bits["input"].first + bits["output"].last  # nothing is computed meanwhile
-    return np.asarray(np.maximum(compute + ends / per_cycle, (least + bits["output"].once) / per_cycle))
+    latency = arch.off_chip.latency.in_cycles(arch.clock) * (bits["weight"].first + bits["input"].first > 0)
+    return np.asarray(np.maximum(compute + ends / per_cycle + latency, (least + bits["output"].once) / per_cycle))
 
 
 # ---- orders and classes of steps ------------------------------------------------------------------------------------
