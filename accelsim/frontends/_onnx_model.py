@@ -397,6 +397,7 @@ class OnnxFile:
             copy = self.onnx.TensorProto()
             copy.CopyFrom(tensor)
             external_data_helper.load_external_data_for_tensor(copy, str(self.folder))
+            copy.data_location = self.onnx.TensorProto.DEFAULT  # up to onnx 1.19 they would be looked for again, elsewhere
             tensor = copy
         return np.asarray(numpy_helper.to_array(tensor))
 
