@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -199,14 +200,23 @@ def _notes(runs: list[LayerRun], arch: Architecture) -> list[str]:
 
 
 def _without_vector_unit(runs: list[LayerRun], machine: Architecture, arch: Architecture) -> str:
+    """What a machine without a vector unit leaves undone: its share of the network's operations, and the operands' bytes."""
     own = [run for run in runs if (run.machine or arch) is machine]
-    left_out = [run.layer.name for run in own if "not_modelled" in run.mapping]
-    if not left_out:
+    undone = [run for run in own if "not_modelled" in run.mapping or run.unmodelled_ops]
+    if not undone:
         return ""
+    ops, done = sum(run.unmodelled_ops for run in undone), sum(run.counters.ops for run in runs)
+    moved = sum(_operand_bytes(run.layer) for run in undone if "not_modelled" in run.mapping)
     return (
-        f"{machine.name} has no vector unit: {len(left_out)} layers without MACs ({_some(left_out)}) are not counted; "
-        "add a vector block to the architecture to count them"
+        f"{machine.name} has no vector unit: {len(undone)} layers ({_some([run.layer.name for run in undone])}) are not counted, "
+        f"or their vector operations are not: {ops:,} operations, {100 * ops / max(1, ops + done):.1f} % of all, and "
+        f"{moved:,} bytes of operands; add a vector block to the architecture to count them"
     )
+
+
+def _operand_bytes(layer: Layer) -> int:
+    read = sum(prod(shape) for shape in layer.input_shapes) * layer.precision.input.bits
+    return ceil_div(read + sum(prod(shape) for shape in layer.output_shapes) * layer.precision.output.bits, 8)
 
 
 def _in_parts_note(runs: list[LayerRun]) -> str:

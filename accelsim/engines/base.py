@@ -112,6 +112,11 @@ class LayerRun:
         return self.counters.effective_macs if self.skips_zeros else self.counters.macs - self.skipped_macs
 
     @property
+    def unmodelled_ops(self) -> int:
+        """Operations of the layer that nothing on the machine does; those folded into the layer before are none."""
+        return 0 if "absorbed_by" in self.mapping else max(0, self.layer.vector_ops - self.counters.vector_ops)
+
+    @property
     def worked_ops(self) -> int:
         """Operations that the units really did."""
         return 2 * self.worked_macs + self.counters.vector_ops

@@ -196,6 +196,7 @@ class Totals(_Record):
     effective_macs: Count
     vector_ops: Count = 0
     ops: Count
+    unmodelled_ops: Count = 0
     utilization: Amount
     busy_cycles: Count
     stall_cycles: dict[str, Count]
@@ -206,6 +207,11 @@ class Totals(_Record):
     attained_gops: Amount
     roofline: Roofline
     accumulator_overflows: Count = 0
+
+    @property
+    def unmodelled_share(self) -> float:
+        """Of all operations those that nothing on the machine does."""
+        return self.unmodelled_ops / (self.ops + self.unmodelled_ops) if self.unmodelled_ops else 0.0
 
 
 class LimiterRecord(_Record):

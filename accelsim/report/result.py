@@ -268,6 +268,7 @@ def _totals(runs: Sequence[LayerRun], arch: Architecture, layers: Sequence[Layer
         effective_macs=total.effective_macs,
         vector_ops=total.vector_ops,
         ops=total.ops,
+        unmodelled_ops=sum(run.unmodelled_ops for run in runs),
         utilization=_ratio(sum(run.worked_macs for run in runs), _mac_slots(runs)),
         busy_cycles=total.busy_cycles,
         stall_cycles=total.stalls.to_dict(),

@@ -79,6 +79,9 @@ class Column:
     justify: Literal["left", "right"] = "right"
 
 
+UNMODELLED = 0.01  # of a run's operations: from here on its first line says so
+
+
 def render(result: Result, width: int = 100, rows: int | None = ROWS, colour: bool = False) -> str:
     """The whole report as text; plain unless ``colour``."""
     console = Console(
@@ -94,6 +97,9 @@ def render(result: Result, width: int = 100, rows: int | None = ROWS, colour: bo
 def print_result(result: Result, console: Console, rows: int | None = ROWS) -> None:
     """Print the report on a console, in the width and with the signs that it has."""
     glyphs = ASCII if console.options.ascii_only else UNICODE
+    if result.totals.unmodelled_share >= UNMODELLED:
+        words = f"{percent(result.totals.unmodelled_share)}% of the operations are not modelled: the machine has no vector unit"
+        console.print(Text(words, style="bold"))
     console.print(layer_table(result, console.width, rows, glyphs))
     hidden = free_note(result)
     if hidden:
