@@ -97,12 +97,19 @@ class Sheet:
             handle.set_label(cut(self.figure, str(handle.get_label()), style.text_pt(), self.width_pt - ENTRY_PT))
         columns = self._columns([str(handle.get_label()) for handle in handles], look)
         if self.given is not None:
-            box = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}
+            box = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "bbox_transform": self._above()}
             self.given.legend(handles=along_rows(handles, columns), ncols=columns, **box, **look)
         elif self.beside and columns < len(handles):
             self.figure.legend(handles=handles, loc="outside right upper", **look)
         else:
             self.figure.legend(handles=along_rows(handles, columns), loc="outside upper left", ncols=columns, **look)
+
+    def _above(self) -> Any:
+        """The frame of the caller's axes, lifted above what stands over them: totals of bars, a title."""
+        from matplotlib.transforms import ScaledTranslation
+
+        up_px = max(0.0, self.given.get_tightbbox().y1 - self.given.get_window_extent().y1)
+        return self.given.transAxes + ScaledTranslation(0, up_px / self.figure.dpi, self.figure.dpi_scale_trans)
 
     def _columns(self, labels: Sequence[str], look: dict[str, Any]) -> int:
         """As many columns as the width allows, of as few rows as that gives."""

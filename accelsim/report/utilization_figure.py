@@ -92,7 +92,9 @@ def draw_utilization(
     for axes, layers in zip(panels, uses, strict=True):
         _panel(axes, layers, over_time, fills, [0, 0.5, 1] if columns > 1 else FIFTHS)
     handles = [patch(fill, f"bound by {bound}") for bound, fill in fills.items()]
-    sheet.legend([*handles, Line2D([], [], **MEAN, label="whole network")], **SWATCH)
+    handles.append(Line2D([], [], **MEAN, label="whole network"))
+    if sheet.given is None:  # it takes room of the panels, else it stands above what is over them
+        sheet.legend(handles, **SWATCH)
     for axes in set(panels) - set(panels[::columns]):
         axes.tick_params(labelleft=False)
     if over_time:
@@ -109,6 +111,8 @@ def draw_utilization(
     else:
         figure.supylabel("Utilization of the MACs", fontsize=style.text_pt())
         _name_panels(figure, panels, names)
+    if sheet.given is not None:
+        sheet.legend(handles, **SWATCH)
     sheet.settle()
     return figure, panels[0] if len(results) == 1 else list(panels)
 

@@ -76,6 +76,7 @@ def test_draws_into_given_axes(name: str) -> None:
     given = axes[0, 0] if kind.axes == 1 else list(axes[0])
     assert getattr(plot, name)(*kind.given, ax=given) == (figure, given)
     assert all(panel.has_data() or panel.patches for panel in axes[0])
+    assert [problem for problem in problems(figure) if "covers" in problem] == []
 
 
 @pytest.mark.parametrize("name", KINDS)

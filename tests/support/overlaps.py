@@ -66,7 +66,7 @@ def boxes(axes: Any) -> list[tuple[str, Quad]]:
     for points in axes.collections:
         shapes = points.get_paths()
         scales, places = points.get_transforms(), points.get_offset_transform().transform(points.get_offsets())
-        for i, place in enumerate(places):
+        for i, place in enumerate(places if len(shapes) and len(scales) else []):
             extent = shapes[i % len(shapes)].transformed(_affine(scales[i % len(scales)])).get_extents()
             found.append(("marker", _quad(*extent.min, *extent.max) + place))
     for line in axes.lines:
