@@ -556,14 +556,14 @@ class Reader:
         return tuple(self._joined(n, v, widest.layout, rank) if isinstance(v, Constant) else v for n, v in named)
 
     def _joined(self, onnx_name: str, value: Constant, layout: Layout, rank: int) -> Tensor:
-        if not layout.fits(value.shape, self.batch) and self.batch == 1:
-            layout = Layout(0, merged=True)
         held = value.reshaped((*(1,) * (rank - len(value.shape)), *value.shape))
         shape = held.shape
         if len(shape) == rank and not layout.merged and shape[layout.batch_axis] == 1:
             shape = (*shape[: layout.batch_axis], self.batch, *shape[layout.batch_axis + 1 :])
         else:
             held, shape = value, value.shape
+        if not layout.fits(shape, self.batch) and self.batch == 1:
+            layout = Layout(0, merged=True)
         if not layout.fits(shape, self.batch):
             raise NotModelledError(f'it joins the constant "{value.name}" of shape {list(value.shape)} across the batch')
         entry, name = self.names.unique(f"{onnx_name}_input", "input"), self.names.unique(onnx_name, "constant")
