@@ -55,8 +55,8 @@ def machines(draw: st.DrawFn) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def machine(size: int, bandwidth: int, port: int, dataflow: str, rows: int) -> Architecture:
-    memory = one_buffer(f"{size} B", f"{bandwidth} B/cycle", f"{port} B/cycle")
+def machine(size: int, bandwidth: int, port: int, dataflow: str, rows: int, slots: int = 2) -> Architecture:
+    memory = one_buffer(f"{size} B", f"{bandwidth} B/cycle", f"{port} B/cycle", slots=slots)
     return array(rows, 8, memory, {"lanes": 4, "inline": ["relu"]}, dataflow=dataflow)
 
 
@@ -66,6 +66,21 @@ def machine(size: int, bandwidth: int, port: int, dataflow: str, rows: int) -> A
 def test_twice_the_buffer_port_or_memory_takes_no_longer(network: Network, made: dict[str, Any], what: str) -> None:
     once, twice = (cycles(network, machine(**made | {what: made[what] * times})) for times in (1, 2))
     assert twice <= once * MORE + FEW_CYCLES * len(network.layers)
+
+
+@pytest.mark.slow
+@settings(max_examples=10)
+@given(networks(), machines(), st.sampled_from([1, 2, 3]))
+def test_twice_the_slots_take_no_longer(network: Network, made: dict[str, Any], slots: int) -> None:
+    once, twice = (cycles(network, machine(**made, slots=slots * times)) for times in (1, 2))
+    assert twice <= once * MORE + FEW_CYCLES * len(network.layers)
+
+
+def test_a_tile_takes_the_places_of_several_where_that_is_faster() -> None:
+    """Two half tiles that overlap fetch more often than one large one: four slots are no worse than one."""
+    network = chain(("a", Conv2d(K=24, R=3, S=3, pad=1)), ("b", Conv2d(K=24, R=3, S=3, pad=1)), inputs={"x": (24, 12, 12)})
+    taken = [cycles(network, machine(2048, 8, 32, "os", 8, slots)) for slots in (1, 2, 4)]
+    assert taken == sorted(taken, reverse=True)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from math import prod
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,10 +24,11 @@ from accelsim.engines.transforms import evaluated
 from accelsim.engines.trial import TileWork, Trials
 from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Carry
+from accelsim.errors import InfeasibleError
 from accelsim.mapping.auto import choose_mapping
 from accelsim.mapping.fit import fits, require_fit
 from accelsim.mapping.loopnest import Dims, LoopNest, VectorWork, lower
-from accelsim.mapping.machine import Ints, Judge, Machine, Placement, Widths, tile_array
+from accelsim.mapping.machine import Ints, Judge, Machine, Placement, Widths, tile_array, with_fewer_slots
 from accelsim.mapping.mapping import LayerMapping, Mapping, MappingFile
 from accelsim.mapping.stages import Stages, stages_fit
 from accelsim.memory.resources import AS_BUILT, Faster
@@ -104,6 +106,9 @@ class StructuredUnit(Protocol):
         """MACs out of ``macs`` that it never does."""
 
 
+LITTLE = 1 / 500  # of its traffic or time that a layer loses by its tiles is not worth a search for others
+
+
 @dataclass(frozen=True)
 class PlannedNest:
     """One nest of a layer with the mapping and schedule it runs by."""
@@ -113,6 +118,8 @@ class PlannedNest:
     mapping: Mapping
     schedule: Schedule
     unit: Unit
+    view: Architecture | None = field(default=None, compare=False)
+    """The machine with the slots that the mapping has room for, where those are fewer than there are."""
     judged: tuple[Counters, Carry] | None = field(default=None, compare=False)
     """What the schedule gave, and where it came to, when the mapping was chosen: from a fresh carry."""
     hastened: dict[Faster, tuple[Counters, Carry]] = field(default_factory=dict, compare=False, repr=False)
@@ -203,9 +210,9 @@ class MappedEngine:
     def _fits(self, layer: Layer, planned: PlannedNest, placement: Placement) -> bool:
         if self.arch.planned:
             return stages_fit(planned.nest, planned.mapping, self.arch, planned.unit.fed, layer.precision, placement)
-        tile, chosen = tile_array(planned.mapping.tile), planned.mapping
+        tile, chosen, view = tile_array(planned.mapping.tile), planned.mapping, planned.view or self.arch
         return bool(
-            fits(planned.nest, tile, self.arch, planned.unit, layer.precision, chosen.dataflow, placement, chosen.keep)[0]
+            fits(planned.nest, tile, view, planned.unit, layer.precision, chosen.dataflow, placement, chosen.keep)[0]
         )
 
     def _chosen(self, layer: Layer, nest: LoopNest, placement: Placement) -> PlannedNest:
@@ -216,19 +223,42 @@ class MappedEngine:
 
     def _new_plan(self, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping) -> PlannedNest:
         unit = self.unit_of(layer, nest)
-        dataflow = fixed.dataflow or unit.dataflow
-        precision, widths = layer.precision, Widths.of(layer.precision)
         if self.arch.planned:
             return self._staged_plan(layer, nest, placement, fixed, unit)
+        best, misfit = None, None
+        for view in self._views:
+            if best is not None and not _slots_may_matter(best, layer.precision, self.arch):
+                break
+            try:
+                found = self._plan_on(view, layer, nest, placement, fixed, unit.fed(view))
+            except InfeasibleError as error:
+                misfit = misfit or error
+                continue
+            if best is None or _cost(found)[0] < _cost(best)[0]:
+                best = found
+        if best is None and misfit is not None:
+            raise misfit
+        assert best is not None
+        return best
+
+    @cached_property
+    def _views(self) -> list[Architecture]:
+        """The machine, and what may run on it with fewer slots in use: a tile may be too large for all of them."""
+        return with_fewer_slots(self.arch)
+
+    def _plan_on(
+        self, view: Architecture, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping, unit: Unit
+    ) -> PlannedNest:
+        """The best plan with the slots of ``view``."""
+        precision, widths, dataflow = layer.precision, Widths.of(layer.precision), fixed.dataflow or unit.dataflow
         chosen = fixed.whole(nest.dims, dataflow) or choose_mapping(
-            layer.name, nest, self.arch, unit, precision, dataflow, placement, fixed,
-            judge=Trials(nest, self.arch, unit, precision, placement, dataflow),
+            layer.name, nest, view, unit, precision, dataflow, placement, fixed,
+            judge=Trials(nest, view, unit, precision, placement, dataflow),
         )  # fmt: skip
-        require_fit(
-            layer.name, nest, chosen.tile, self.arch, unit, precision, dataflow, placement, chosen.keep
-        )
+        require_fit(layer.name, nest, chosen.tile, view, unit, precision, dataflow, placement, chosen.keep)
         schedule, carry = build_schedule(layer.name, nest, chosen, widths, placement), Carry.start(self.arch)
-        return PlannedNest(nest, placement, chosen, schedule, unit, (unit.run(schedule, precision, placement, carry), carry))
+        judged = unit.run(schedule, precision, placement, carry), carry
+        return PlannedNest(nest, placement, chosen, schedule, unit, view, judged)
 
     def _staged_plan(
         self, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping, unit: Unit
@@ -242,9 +272,8 @@ class MappedEngine:
         def planned(mapping: Mapping) -> PlannedNest:
             schedule = build_staged(layer.name, nest, mapping, widths, placement, self.arch)
             carry = Carry.start(self.arch)
-            return PlannedNest(
-                nest, placement, mapping, schedule, unit, (unit.run(schedule, precision, placement, carry), carry)
-            )
+            judged = unit.run(schedule, precision, placement, carry), carry
+            return PlannedNest(nest, placement, mapping, schedule, unit, judged=judged)
 
         choices = Stages(
             layer.name, nest, self.arch, unit.fed, precision, dataflow, placement, fixed, judge_on
@@ -404,6 +433,19 @@ class MappedEngine:
         """rows x weight.T through the unit."""
         image, columns = rows.reshape(*rows.shape, 1, 1), np.ascontiguousarray(weight).reshape(*weight.shape, 1, 1)
         return self._sums(planned, layer, image, columns)
+
+
+def _slots_may_matter(planned: PlannedNest, precision: Precision, arch: Architecture) -> bool:
+    """Whether larger tiles in fewer slots could gain: not where next to nothing is fetched again, or waited for."""
+    assert planned.judged is not None
+    nest, place, widths, counters = planned.nest, planned.placement, Widths.of(precision), planned.judged[0]
+    how, whole = planned.mapping.dataflow, tile_array(nest.dims)
+    held = planned.unit.weight_elements(nest, whole, how, precision)[0] * widths.weight + int(planned.schedule.biases.sum())
+    inputs = nest.input_elements(nest.dims) * widths.input * place.input_off_chip
+    least = inputs + nest.dims.outputs * widths.output * (not place.output_resident) + int(held) * (not place.weight_resident)
+    moved = sum(t.read_bits + t.write_bits for t in counters.traffic.get(arch.off_chip.name, {}).values())
+    computed = int(planned.unit.compute_cycles(nest, whole, how, precision)[0])
+    return moved > least * (1 + LITTLE) and counters.cycles > computed * (1 + LITTLE)
 
 
 def _cost(planned: PlannedNest) -> tuple[int, int]:

@@ -326,7 +326,7 @@ class Nfu:
 
     def _weight_slots(self, schedule: Schedule, carry: Carry) -> Ints:
         """The slots as the layer before left them; a tensor kept whole has places of its own."""
-        slots = schedule.slots("weight", len(carry.weight_free))
+        slots = schedule.slots("weight", slots_of(self.arch, "weight"))
         return carry.weight_free if slots == len(carry.weight_free) else np.zeros(slots, dtype=np.int64)
 
     def _step_bits(self, tile: Dims, nest: LoopNest, precision: Precision) -> StepBits:
@@ -517,7 +517,7 @@ class NfuEngine(MappedEngine):
         single = fixed.model_copy(update={"tile": fixed.tile.model_copy(update={"P": 1, "Q": 1})})
         plan = super()._new_plan(layer, shortened(nest, SHORT), placement, single)
         longer = build_schedule(layer.name, shortened(nest, LONG), plan.mapping, widths, placement)
-        planned = (plan.nest, placement, plan.mapping, plan.schedule, plan.unit)
+        planned = (plan.nest, placement, plan.mapping, plan.schedule, plan.unit, plan.view)
         return StretchedNest(*planned, longer=longer, whole=nest)
 
     def _run_nest(

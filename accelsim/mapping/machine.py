@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import product
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -113,6 +114,21 @@ def slots_of(arch: Architecture, tensor: Tensor) -> int:
     """How many tiles of ``tensor`` its level holds at once; double buffering where it has no level."""
     level = arch.holder(tensor)
     return level.slots if level is not None else 2
+
+
+def with_fewer_slots(arch: Architecture) -> list[Architecture]:
+    """``arch``, and it with fewer slots of any of its levels in use, half of them and so on; most first."""
+    bounded = [level.size is not None and not level.streams for level in arch.on_chip]
+    rungs = [
+        [level.slots >> half for half in range(level.slots.bit_length() if there else 1)]
+        for level, there in zip(arch.on_chip, bounded, strict=True)
+    ]
+    return [_with_slots(arch, slots) for slots in product(*rungs)]
+
+
+def _with_slots(arch: Architecture, slots: tuple[int, ...]) -> Architecture:
+    levels = (level.model_copy(update={"slots": used}) for level, used in zip(arch.on_chip, slots, strict=True))
+    return arch.model_copy(update={"memory": (arch.off_chip, *levels)})
 
 
 def free_bytes(level: Buffer | Registers, placement: Placement) -> int | None:

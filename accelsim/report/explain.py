@@ -121,7 +121,7 @@ def _buffers(planned: PlannedNest, layer: Layer, arch: Architecture) -> list[str
     if isinstance(planned.schedule, StagedSchedule):
         return ["hops:", *columns(_hop_rows(planned.schedule))]
     need = demand(
-        planned.nest, tile_array(planned.mapping.tile), arch, planned.unit, layer.precision,
+        planned.nest, tile_array(planned.mapping.tile), planned.view or arch, planned.unit, layer.precision,
         planned.mapping.dataflow, planned.placement, planned.mapping.keep,
     )  # fmt: skip
     rows: list[tuple[str, ...]] = [("tensor", "held in", "a tile", "tiles held", "of the level", "fetched or stored")]

@@ -132,9 +132,12 @@ class _Cut:
 
     def fits(self, keep: frozenset[str]) -> npt.NDArray[np.bool_]:
         from accelsim.mapping.fit import fits
+        from accelsim.mapping.machine import with_fewer_slots
 
-        work, unit = self.work, self.work.unit
-        return fits(work.nest, self.tiles, work.arch, unit, work.precision, work.dataflow, work.placement, keep)  # type: ignore[arg-type]
+        work, fewest = self.work, with_fewer_slots(self.work.arch)[-1]  # a tile may take the places of several
+        unit: Any = work.unit
+        unit = unit.fed(fewest)
+        return fits(work.nest, self.tiles, fewest, unit, work.precision, work.dataflow, work.placement, keep)
 
 
 def _least(

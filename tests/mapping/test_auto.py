@@ -80,7 +80,8 @@ def test_what_is_chosen_fits(layer: Layer, arch: Architecture) -> None:
     except InfeasibleError as error:
         assert "too" in str(error)
         return
-    unit, mapping = engine_of(arch).unit, plan.mapping  # type: ignore[attr-defined]
+    assert plan.view is not None
+    arch, unit, mapping = plan.view, plan.unit, plan.mapping
     assert all(1 <= tile <= size for tile, size in zip(mapping.tile, plan.nest.dims, strict=True))
     assert sorted(mapping.order) == sorted(DIMS)
     assert fits(
