@@ -142,8 +142,11 @@ class Search:
         """Sets of tensors that may be worth keeping whole: none, and those that could fit their level at all."""
         if self.fixed.keep is not None:
             return [frozenset(self.fixed.keep)]
-        widths, nest = Widths.of(self.precision), self.nest
-        whole = {"weight": nest.weight_elements * widths.weight, "input": nest.input_elements(nest.dims) * widths.input}
+        widths, nest, groups = Widths.of(self.precision), self.nest, self.nest.dims.G  # what is kept is a group's, at least
+        whole = {
+            "weight": ceil_div(nest.weight_elements * widths.weight, groups),
+            "input": ceil_div(nest.input_elements(nest.dims) * widths.input, groups),
+        }
         resident = {"weight": self.placement.weight_resident, "input": self.placement.input_resident}
         able = [t for t in ("input", "weight") if not resident[t] and self._could_hold(t, whole[t])]
         return [frozenset(), *(frozenset((t,)) for t in able), *([frozenset(able)] if len(able) == 2 else [])]

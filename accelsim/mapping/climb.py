@@ -90,12 +90,12 @@ class Climb:
         return None
 
     def _around(self, best: Mapping, cycles: int) -> Iterator[Mapping]:
-        """The neighbours: another tile, another order, others kept, two loops' tiles at once."""
+        """The neighbours: others kept, another tile, another order, two loops' tiles at once."""
+        for keep in self.keeps:
+            yield from self._tiled(replace(best, keep=keep), tile_array(best.tile), cycles)
         yield from self._tiled(best, beside(best.tile, self.axes), cycles)
         if self.order_is_free and len(self.allowed(tile_array(best.tile), best.keep, cycles)):
             yield from reordered(best, self.tried.sizes)
-        for keep in self.keeps:
-            yield from self._tiled(replace(best, keep=keep), tile_array(best.tile), cycles)
         yield from self._tiled(best, askew(best.tile, self.axes), cycles)
 
     def _tiled(self, best: Mapping, tiles: Ints, cycles: int) -> Iterator[Mapping]:
