@@ -44,6 +44,8 @@ from accelsim.workload.ops import Conv2d, LocallyConnected2d, Matmul, Recurrent
 from accelsim.workload.precision import Precision
 from accelsim.workload.recurrent import CellArithmetic
 
+MOST_UNSETTLED = 64  # repetitions that are run one by one; they settle in two or three
+
 
 class Unit(Machine, Protocol):
     """A compute unit that runs schedules."""
@@ -264,13 +266,13 @@ class MappedEngine:
         self, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping, unit: Unit
     ) -> PlannedNest:
         """The same over several stages of memory, each mapped as a machine of its own."""
-        precision, widths, dataflow = layer.precision, Widths.of(layer.precision), fixed.dataflow or unit.dataflow
+        precision, dataflow = layer.precision, fixed.dataflow or unit.dataflow
 
         def judge_on(view: Architecture, within: LoopNest, there: Placement) -> Judge:
             return Trials(within, view, unit.fed(view), precision, there, dataflow)
 
         def planned(mapping: Mapping) -> PlannedNest:
-            schedule = build_staged(layer.name, nest, mapping, widths, placement, self.arch)
+            schedule = self._scheduled(layer, nest, mapping, placement)
             carry = Carry.start(self.arch)
             judged = unit.run(schedule, precision, placement, carry), carry
             return PlannedNest(nest, placement, mapping, schedule, unit, judged=judged)
@@ -345,14 +347,31 @@ class MappedEngine:
         if repeat == 1:
             return first
         counts = planned.mapping.counts(planned.nest.dims)
-        if counts.K * counts.C > 1 or self.arch.holder("weight") is None:
-            carry.repeated(repeat)
-            return first.times(repeat)
-        held = replace(planned.placement, weight_resident=True)
-        schedule = build_schedule(layer.name, planned.nest, planned.mapping, Widths.of(layer.precision), held)
-        again = planned.unit.run(schedule, layer.precision, held, carry, faster)
-        carry.repeated(repeat - 1)
-        return first + again.times(repeat - 1)
+        if counts.K * counts.C == 1 and self.arch.holder("weight") is not None:
+            held = replace(planned.placement, weight_resident=True)
+            schedule = self._scheduled(layer, planned.nest, planned.mapping, held)
+            planned = replace(planned, placement=held, schedule=schedule)
+        return first + self._again(planned, layer, repeat - 1, carry, faster)
+
+    def _again(self, planned: PlannedNest, layer: Layer, times: int, carry: Carry, faster: Faster) -> Counters:
+        """A nest so many ``times``, each from where the one before left the port, until that is where it was left before."""
+        total, unsettled = Counters(), MOST_UNSETTLED
+        while times:
+            before = carry.port.copy(), carry.weight_free.copy()
+            counters = planned.unit.run(planned.schedule, layer.precision, planned.placement, carry, faster)
+            settled = np.array_equal(before[0], carry.port) and np.array_equal(before[1], carry.weight_free)
+            unsettled -= 1
+            alike = times if settled or not unsettled else 1
+            carry.repeated(alike)
+            total, times = total + counters.times(alike), times - alike
+        return total
+
+    def _scheduled(self, layer: Layer, nest: LoopNest, mapping: Mapping, placement: Placement) -> Schedule:
+        """The schedule of a mapping, over however many stages."""
+        widths = Widths.of(layer.precision)
+        if self.arch.planned:
+            return build_staged(layer.name, nest, mapping, widths, placement, self.arch)
+        return build_schedule(layer.name, nest, mapping, widths, placement)
 
     # ---- values --------------------------------------------------------------------------------------------
 

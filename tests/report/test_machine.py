@@ -29,6 +29,7 @@ def test_figures_of_tpu_v1() -> None:
 def test_levels_within_others_are_indented() -> None:
     overrides = {"arch.memory": [
         {"name": "dram"}, {"name": "l2", "holds": ["weight", "input"]}, {"name": "l1", "holds": ["weight"]},
+        {"name": "out", "holds": ["output"]},
     ]}  # fmt: skip
     lines = explain_machine(load_arch("gemmini_16x16", overrides=overrides)).splitlines()
     assert [line[: len(line) - len(line.lstrip())] for line in lines if line.strip().startswith("l")] == ["  ", "    ", "      "]
