@@ -43,7 +43,8 @@ def validate() -> Outcome:
         "Chen et al., ASPLOS 2014: layer sizes from table 1, the rest derived from them; power from table 6",
         rows,
         (
-            "Ideal cycles are those in which the NFU works: one row of 16 inputs and 256 synapses each.",
+            "Ideal cycles are those in which the NFU works, one row of 16 inputs and 256 synapses each, with a memory off chip "
+            "that is never waited for.",
             "With memory: against the larger of the ideal cycles and all bytes at 250 GB/s. Small layers "
             "also wait for their first operands and send their last outputs, which nothing hides.",
             f"Power is that of {POWER_LAYER} from counts and the 45 nm tables scaled to 65 nm, without "
@@ -59,15 +60,21 @@ def run(layer: str) -> Result:
     return simulate(f"diannao_{layer.lower()}", "diannao")
 
 
+@cache
+def run_without_stalls(layer: str) -> Result:
+    """The same with a memory off chip that is never waited for: beside a real one work is traded for waiting."""
+    return simulate(f"diannao_{layer.lower()}", "diannao", overrides={"arch.memory.dram.bandwidth": None})
+
+
 def _layer(published: dict[str, str], arch: Architecture) -> list[Row]:
     name = published["layer"]
-    layer = run(name).layers[0]
+    layer, works = run(name).layers[0], run_without_stalls(name).layers[0].busy_cycles
     ideal, share = int(published["ideal_cycles_Tn16"]), float(published["nfu_utilization"])
     bound = max(ideal, bandwidth_cycles(layer, arch))
-    while_busy = layer.macs / (layer.busy_cycles * 256)
+    while_busy = layer.macs / (works * 256)
     judged = 0.001 if layer.cycles > 10_000 else None
     return [
-        Row(f"{name}, ideal cycles", ideal, layer.busy_cycles, "", 0, "derived"),
+        Row(f"{name}, ideal cycles", ideal, works, "", 0, "derived"),
         Row(f"{name}, utilization while it works", share, round(while_busy, 3), "", 0.001, "derived"),
         Row(f"{name}, cycles with memory", round(bound), layer.cycles, "", judged, "derived"),
     ]
