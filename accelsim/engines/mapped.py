@@ -11,7 +11,6 @@ from collections.abc import Callable, Hashable
 from collections.abc import Mapping as MappingABC
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from functools import cached_property
 from math import prod
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,9 +25,18 @@ from accelsim.engines.vector import VectorUnit
 from accelsim.engines.walk import Carry
 from accelsim.errors import InfeasibleError
 from accelsim.mapping.auto import choose_mapping
-from accelsim.mapping.fit import fits, require_fit
+from accelsim.mapping.fit import crowded, fits, require_fit
 from accelsim.mapping.loopnest import Dims, LoopNest, VectorWork, lower
-from accelsim.mapping.machine import Ints, Judge, Machine, Placement, Widths, tile_array, with_fewer_slots
+from accelsim.mapping.machine import (
+    Ints,
+    Judge,
+    Machine,
+    Placement,
+    Widths,
+    off_chip_bits_per_cycle,
+    tile_array,
+    with_fewer_slots,
+)
 from accelsim.mapping.mapping import LayerMapping, Mapping, MappingFile
 from accelsim.mapping.stages import Stages, stages_fit
 from accelsim.memory.resources import AS_BUILT, Faster
@@ -228,7 +236,9 @@ class MappedEngine:
         if self.arch.planned:
             return self._staged_plan(layer, nest, placement, fixed, unit)
         best, misfit = None, None
-        for view in self._views:
+        dataflow = fixed.dataflow or unit.dataflow
+        full = crowded(nest, self.arch, unit, layer.precision, dataflow, placement)
+        for view in with_fewer_slots(self.arch, full):  # a tile may be too large for all slots
             if best is not None and not _slots_may_matter(best, layer.precision, self.arch):
                 break
             try:
@@ -242,11 +252,6 @@ class MappedEngine:
             raise misfit
         assert best is not None
         return best
-
-    @cached_property
-    def _views(self) -> list[Architecture]:
-        """The machine, and what may run on it with fewer slots in use: a tile may be too large for all of them."""
-        return with_fewer_slots(self.arch)
 
     def _plan_on(
         self, view: Architecture, layer: Layer, nest: LoopNest, placement: Placement, fixed: LayerMapping, unit: Unit
@@ -455,16 +460,18 @@ class MappedEngine:
 
 
 def _slots_may_matter(planned: PlannedNest, precision: Precision, arch: Architecture) -> bool:
-    """Whether larger tiles in fewer slots could gain: not where next to nothing is fetched again, or waited for."""
+    """Whether larger tiles in fewer slots could gain: not where there is one tile, nor near what any tile takes, which is the
+    computation of the layer in one piece and the time of what must cross the port.
+    """
     assert planned.judged is not None
     nest, place, widths, counters = planned.nest, planned.placement, Widths.of(precision), planned.judged[0]
     how, whole = planned.mapping.dataflow, tile_array(nest.dims)
     held = planned.unit.weight_elements(nest, whole, how, precision)[0] * widths.weight + int(planned.schedule.biases.sum())
     inputs = nest.input_elements(nest.dims) * widths.input * place.input_off_chip
     least = inputs + nest.dims.outputs * widths.output * (not place.output_resident) + int(held) * (not place.weight_resident)
-    moved = sum(t.read_bits + t.write_bits for t in counters.traffic.get(arch.off_chip.name, {}).values())
-    computed = int(planned.unit.compute_cycles(nest, whole, how, precision)[0])
-    return moved > least * (1 + LITTLE) and counters.cycles > computed * (1 + LITTLE)
+    computed, rate = int(planned.unit.compute_cycles(nest, whole, how, precision)[0]), off_chip_bits_per_cycle(arch)
+    bound = max(computed, 0 if rate is None else least / rate)
+    return planned.schedule.steps > 1 and counters.cycles > bound * (1 + LITTLE)
 
 
 def _cost(planned: PlannedNest) -> tuple[int, int]:

@@ -105,6 +105,20 @@ def fits(
     return ok
 
 
+def crowded(
+    nest: LoopNest, arch: Architecture, machine: Machine, precision: Precision, dataflow: str, placement: Placement
+) -> frozenset[str]:
+    """The levels that some tile of ``nest`` does not fit as often as there are slots: fewer allow larger tiles there."""
+    need = demand(nest, tile_array(nest.dims), arch, machine, precision, dataflow, placement).tile_bits
+    whole = {tensor: int(bits[0]) for tensor, bits in need.items()}
+    whole["output"] = nest.dims.outputs * Widths.of(precision).partial_sum  # of a tile whose sums are not ended
+    rooms = ((level, free_bytes(level, placement)) for level in arch.on_chip)
+    return frozenset(
+        level.name for level, room in rooms
+        if room is not None and level.slots * sum(whole.get(tensor, 0) for tensor in level.holds) > 8 * room
+    )  # fmt: skip
+
+
 def require_fit(
     layer: str, nest: LoopNest, tile: Dims, arch: Architecture, machine: Machine, precision: Precision,
     dataflow: str, placement: Placement, keep: frozenset[str] = frozenset(),

@@ -116,12 +116,11 @@ def slots_of(arch: Architecture, tensor: Tensor) -> int:
     return level.slots if level is not None else 2
 
 
-def with_fewer_slots(arch: Architecture) -> list[Architecture]:
-    """``arch``, and it with fewer slots of any of its levels in use, half of them and so on; most first."""
-    bounded = [level.size is not None and not level.streams for level in arch.on_chip]
+def with_fewer_slots(arch: Architecture, crowded: frozenset[str]) -> list[Architecture]:
+    """``arch``, and it with fewer slots of any of the ``crowded`` levels in use, half of them and so on; most first."""
     rungs = [
-        [level.slots >> half for half in range(level.slots.bit_length() if there else 1)]
-        for level, there in zip(arch.on_chip, bounded, strict=True)
+        [level.slots >> half for half in range(level.slots.bit_length() if level.name in crowded else 1)]
+        for level in arch.on_chip
     ]
     return [_with_slots(arch, slots) for slots in product(*rungs)]
 

@@ -16,7 +16,7 @@ from fractions import Fraction
 from itertools import permutations
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -134,8 +134,9 @@ class _Cut:
         from accelsim.mapping.fit import fits
         from accelsim.mapping.machine import with_fewer_slots
 
-        work, fewest = self.work, with_fewer_slots(self.work.arch)[-1]  # a tile may take the places of several
-        unit: Any = work.unit
+        work, unit = self.work, cast(Any, self.work.unit)
+        bounded = frozenset(level.name for level in work.arch.on_chip if level.size is not None)
+        fewest = with_fewer_slots(work.arch, bounded)[-1]  # a tile may take the places of several
         unit = unit.fed(fewest)
         return fits(work.nest, self.tiles, fewest, unit, work.precision, work.dataflow, work.placement, keep)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from builders import array, chain, one_buffer
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from accelsim.arch.spec import Architecture
@@ -66,6 +66,7 @@ def every_plan(network: Network, arch: Architecture) -> list[Plan]:
     widths=st.tuples(*[st.integers(1, 12)] * 4), size=st.integers(400, 4000), bandwidth=st.sampled_from([1, 4, 32]),
     batch=st.integers(1, 2),
 )  # fmt: skip
+@example(widths=(1, 3, 1, 1), size=400, bandwidth=4, batch=1)  # fewer slots gain though nothing waits for memory
 def test_no_plan_is_cheaper(widths: tuple[int, int, int, int], size: int, bandwidth: int, batch: int) -> None:
     network, arch = branching(widths, batch), machine(size, bandwidth)
     trials = Trials(arch, engine_of(arch))
