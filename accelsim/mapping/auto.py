@@ -97,7 +97,7 @@ class Search:
             self.nest, tiles, self.arch, self.machine, self.precision, self.dataflow, self.placement, keep
         )
         least += _counted(self.nest, tiles) * 1e-6  # of equals, those that cut the layer least
-        return np.asarray(tiles[np.sort(np.argpartition(least, ESTIMATED)[:ESTIMATED])])
+        return np.asarray(tiles[_lowest(least, ESTIMATED)])
 
     def _candidate(self, tiles: Ints, estimate: Estimate, row: int, column: int, keep: frozenset[str]) -> Candidate:
         order = self.fixed.order or order_of(ORDERS[column])
@@ -242,7 +242,7 @@ def _ranked(estimate: Estimate, columns: list[int], count: int, arch: Architectu
     """(tile, order) of the best different schedules by cycles, traffic breaking ties, and of the least traffic near them."""
     cycles, bits = estimate.cycles[:, columns].ravel(), estimate.off_chip_bits[:, columns].ravel()
     steps = np.repeat(estimate.steps, len(columns))  # where all else is equal, the layer is cut as little as can be
-    pool = np.argpartition(cycles, min(len(cycles), 64 * count) - 1)[: 64 * count]
+    pool = _lowest(cycles, 64 * count)
     order = pool[np.lexsort((steps[pool], bits[pool], cycles[pool]))]
     near = order[cycles[order] <= _enough(int(cycles[order[0]]), arch)]
     lean = near[np.lexsort((cycles[near], steps[near], bits[near]))]
@@ -251,6 +251,11 @@ def _ranked(estimate: Estimate, columns: list[int], count: int, arch: Architectu
         place for ranked in (order, lean, least) for place in _distinct(ranked, estimate.loops, columns, count)
     ]
     return [(place // len(columns), columns[place % len(columns)]) for place in dict.fromkeys(chosen)]
+
+
+def _lowest(values: Ints, count: int) -> Ints:
+    """Places of the ``count`` lowest in rising order; of equal ones the first, on every processor and numpy."""
+    return np.sort(np.argsort(values, kind="stable")[:count])
 
 
 def _distinct(places: Ints, loops: Ints, columns: list[int], count: int) -> list[int]:
