@@ -25,11 +25,6 @@ class _Level(BaseModel):
     bandwidth: BandwidthField | None = None
 
     @property
-    def cells(self) -> Literal["sram", "dram", "register"]:
-        """What its energy is looked up for."""
-        raise NotImplementedError
-
-    @property
     def access_bits(self) -> int | None:
         """Bits that an access moves, as the level says; None where it does not."""
         return None
@@ -61,6 +56,7 @@ class FarEnd(_Level):
 
     @property
     def cells(self) -> Literal["dram"]:
+        """What its energy is looked up for, as at every level."""
         return "dram"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, reduce
 from itertools import product
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import Axis, Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
 from accelsim.mapping.mapping import RELEVANT, Mapping
+from accelsim.units import ceil_div
 
 MOST_STEPS = 5_000_000
 MOST_TABLE = 1 << 20  # keys that are numbered by a table
@@ -116,10 +118,12 @@ class Schedule:
         return row * len(known_columns) + column, np.multiply.outer(known_rows, known_columns).ravel()
 
 
-def build_schedule(layer: str, nest: LoopNest, mapping: Mapping, widths: Widths, placement: Placement) -> Schedule:
-    """Expand ``mapping`` into steps; see `Schedule`."""
-    counts = mapping.counts(nest.dims)
-    steps = int(np.prod(counts, dtype=object))
+def require_few_steps(layer: str, nest: LoopNest, mapping: Mapping) -> None:
+    """Raise `InfeasibleError` for a mapping that cuts a nest, over all its stages, into more than `MOST_STEPS` tiles."""
+    steps, around = 1, nest.dims
+    for stage in mapping.stages:
+        steps *= prod(ceil_div(size, tile) for size, tile in zip(around, stage.tile, strict=True))
+        around = stage.tile
     if steps > MOST_STEPS:
         raise InfeasibleError(
             f"layer {layer}: its schedule",
@@ -127,6 +131,13 @@ def build_schedule(layer: str, nest: LoopNest, mapping: Mapping, widths: Widths,
             bound=f"{MOST_STEPS} at most",
             levers=("a larger tile", "larger memory levels"),
         )
+
+
+def build_schedule(layer: str, nest: LoopNest, mapping: Mapping, widths: Widths, placement: Placement) -> Schedule:
+    """Expand ``mapping`` into steps; see `Schedule`."""
+    require_few_steps(layer, nest, mapping)
+    counts = mapping.counts(nest.dims)
+    steps = prod(counts)
     index = _indices(counts, mapping)
     sizes = {dim: _step_sizes(nest.dims, mapping.tile, dim, index[dim]) for dim in Dims._fields}
     loads = np.stack(

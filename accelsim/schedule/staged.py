@@ -11,11 +11,10 @@ import numpy.typing as npt
 
 from accelsim.arch.memory import Buffer, FarEnd, Level, Registers, Tensor
 from accelsim.arch.spec import Architecture
-from accelsim.errors import InfeasibleError
 from accelsim.mapping.loopnest import Axis, Dims, LoopNest
 from accelsim.mapping.machine import Ints, Placement, Widths
 from accelsim.mapping.mapping import Mapping
-from accelsim.schedule.build import MOST_STEPS, NOTHING, Schedule
+from accelsim.schedule.build import NOTHING, Schedule, require_few_steps
 from accelsim.schedule.hops import Places, Tiles, each_distinct, first_of, places, row_numbers, tiles_of
 
 COMING: tuple[Tensor, ...] = ("weight", "input", "output")
@@ -83,7 +82,7 @@ def build_staged(
     layer: str, nest: LoopNest, mapping: Mapping, widths: Widths, placement: Placement, arch: Architecture
 ) -> StagedSchedule:
     """Expand the stages of ``mapping`` into steps and hops."""
-    _require_few_steps(layer, nest, mapping)
+    require_few_steps(layer, nest, mapping)
     where = places(nest.dims, mapping.stages)
     hops = tuple(hop for tensor in COMING for hop in _hops(tensor, nest, where, widths, placement, arch))
     inmost = {hop.tensor: hop for hop in hops}
@@ -106,21 +105,6 @@ def build_staged(
 
 def _biased(nest: LoopNest) -> str:
     return "GKPQ" if nest.private_weights else "GK"
-
-
-def _require_few_steps(layer: str, nest: LoopNest, mapping: Mapping) -> None:
-    steps, around = 1, nest.dims
-    for stage in mapping.stages:
-        for size, tile in zip(around, stage.tile, strict=True):
-            steps *= -(-size // tile)
-        around = stage.tile
-    if steps > MOST_STEPS:
-        raise InfeasibleError(
-            f"layer {layer}: its schedule",
-            demand=f"{steps} tiles of {mapping.tile._asdict()}",
-            bound=f"{MOST_STEPS} at most",
-            levers=("a larger tile", "larger memory levels"),
-        )
 
 
 def _hops(
