@@ -35,7 +35,7 @@ def operations(network: Network) -> int:
 
 
 @settings(max_examples=12)
-@given(st.lists(st.sampled_from(LAYERS), min_size=1, max_size=5), st.sampled_from(["scalesim", "tpu_v1"]))
+@given(st.lists(st.sampled_from(LAYERS), min_size=1, max_size=5), st.sampled_from(["scalesim", "tpu_v1", "zhang2015"]))
 def test_all_is_charged_or_said_to_be_left_out(layers: list[str], arch: str) -> None:
     with TemporaryDirectory() as folder:
         network = written(folder, layers)

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from accelsim.arch.spec import Architecture
 from accelsim.mapping.climb import Climb, Tried, steps_of
@@ -253,7 +255,7 @@ def _ranked(estimate: Estimate, columns: list[int], count: int, arch: Architectu
     return [(place // len(columns), columns[place % len(columns)]) for place in dict.fromkeys(chosen)]
 
 
-def _lowest(values: Ints, count: int) -> Ints:
+def _lowest(values: npt.NDArray[Any], count: int) -> Ints:
     """Places of the ``count`` lowest in rising order; of equal ones the first, on every processor and numpy."""
     return np.sort(np.argsort(values, kind="stable")[:count])
 
