@@ -6,6 +6,7 @@ whole numbers of bytes and hertz. Steps of decimals are exact: ``0.1:0.5:0.1`` h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -53,10 +54,17 @@ def _from_text(text: str) -> Values:
         return _powers(text, text.removeprefix("pow2:").split(":"))
     if ":" in text:
         return _range(text, text.split(":"))
+    if _is_bare_list(text):
+        raise ValueError(f'is "{text}", one text; a list has brackets: [{text}]')
     value = _yaml(text)
     if value is None:
         raise ValueError(f"is empty, must be such as {FORMS}")
     return Values("list", (value,))
+
+
+def _is_bare_list(text: str) -> bool:
+    """Whether all that stands between commas is a number: no key has such a text for its value."""
+    return bool(re.fullmatch(r"[-+.\d]+(\s*,\s*[-+.\d]+)+", text))
 
 
 def _yaml(text: str) -> Any:

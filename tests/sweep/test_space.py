@@ -69,6 +69,11 @@ def test_values_refused(given: Any) -> None:
         parse_values(given)
 
 
+def test_a_list_without_brackets_is_told_to_have_them() -> None:
+    with pytest.raises(ValueError, match=r"a list has brackets: \[8, 16\]"):
+        parse_values("8, 16")
+
+
 @given(st.integers(1, 5000))
 def test_divisors(size: int) -> None:
     assert divisors(size) == tuple(d for d in range(1, size + 1) if size % d == 0)
